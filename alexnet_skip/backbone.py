@@ -1,0 +1,133 @@
+"""Frozen AlexNet: uint8 images in, the features of its last pooling layer and the skip's tap out."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
+IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEFAULT_STD = (0.229, 0.224, 0.225)
+IMAGE_SIZE = 224
+FEATURE_SHAPE = (256, 6, 6)
+NUM_FEATURES = 9216
+# The fourth convolution (the source report labels it "Conv5"; the fifth has index 10).
+TAP_LAYER = 8
+
+# torchvision's AlexNet: index in `features`, channels in and out, kernel, stride, padding.
+CONVOLUTIONS = {
+    0: (3, 64, 11, 4, 2),
+    3: (64, 192, 5, 1, 2),
+    6: (192, 384, 3, 1, 1),
+    8: (384, 256, 3, 1, 1),
+    10: (256, 256, 3, 1, 1),
+}
+# Images in one forward pass on a CPU, where each pass has one thread and several run side by side. Fixed, so that an
+# image's features depend neither on how callers batch nor on the number of threads; 32 keeps activations in the caches.
+CPU_BATCH = 32
+
+
+class FrozenAlexNet(nn.Module):
+    """The convolutions of torchvision's AlexNet, frozen: never trained, always in eval mode.
+
+    Args:
+        state: ``{0,3,6,8,10}.{weight,bias}`` as in ``torchvision.models.alexnet().features.state_dict()``.
+
+    Raises:
+        ValueError: if a tensor is missing, unknown, or has another shape.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.features = nn.ModuleDict({str(i): nn.Conv2d(a, b, k, s, p) for i, (a, b, k, s, p) in CONVOLUTIONS.items()})
+        check_state(state)
+        self.features.load_state_dict(dict(state))
+        self.features.to(memory_format=torch.channels_last)  # twice as fast as contiguous on CPUs, faster on GPUs
+        self.register_buffer("mean", torch.tensor(IMAGENET_DEFAULT_MEAN).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(3, 1, 1) * 255, persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenAlexNet":
+        """Stay in eval mode: ``model.train()`` of a whole network must not reach the backbone."""
+        return super().train(False)
+
+    def torchvision_state(self) -> dict[str, Tensor]:
+        """The weights under torchvision's names, contiguous."""
+        return {name: value.contiguous() for name, value in self.features.state_dict().items()}
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Resize uint8 images (B, H, W, 3) to 224×224 (bilinear) and normalise them; returns (B, 3, 224, 224) fp32.
+
+        Normalised before the resize: both are affine and bilinear weights sum to one, so they commute, and a small
+        image costs 1/49. Antialiasing only acts when an image is made smaller.
+        """
+        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        if pixels.shape[2:] != (IMAGE_SIZE, IMAGE_SIZE):
+            shrinks = max(pixels.shape[2:]) > IMAGE_SIZE
+            pixels = F.interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=shrinks)
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the features of uint8 images (B, H, W, 3).
+
+        Returns:
+            ``main`` (B, 256, 6, 6), the output of ``features``, and ``tap`` (B, 256, 6, 6), the output of
+            ``features[8]`` before its ReLU, average-pooled to 6×6; fp32.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f"images must be uint8 (B, H, W, 3), got {images.dtype} {tuple(images.shape)}")
+        if images.device.type != "cpu":
+            return self._forward(images)
+        parts = list(_single_threads(torch.get_num_threads()).map(self._forward, images.split(CPU_BATCH)))
+        return torch.cat([main for main, _ in parts]), torch.cat([tap for _, tap in parts])
+
+    @torch.no_grad()
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.preprocess(images)
+        # ReLU after max-pooling: they commute exactly, and it then works on a quarter of the values.
+        x = F.max_pool2d(self.features["0"](x), 3, 2).relu_()
+        x = F.max_pool2d(self.features["3"](x), 3, 2).relu_()
+        x = self.features["6"](x).relu_()
+        x = self.features["8"](x)
+        # Pooled before the next line: an in-place ReLU would rewrite what the skip taps.
+        tap = F.adaptive_avg_pool2d(x, FEATURE_SHAPE[1:])
+        main = F.max_pool2d(self.features["10"](x.relu_()), 3, 2).relu_()
+        # Back to the common memory layout, so that flattening gives torchvision's order of features.
+        return main.contiguous(), tap.contiguous()
+
+
+@cache
+def _single_threads(num_threads: int) -> ThreadPoolExecutor:
+    """Threads that compute with one thread each: faster than sharing every convolution, and the same bits for any number."""
+    pool = ThreadPoolExecutor(num_threads, "backbone", initializer=torch.set_num_threads, initargs=(1,))
+    list(pool.map(lambda _: None, range(num_threads)))
+    # torch also takes a thread's count as the default of threads to come; put back what was there.
+    torch.set_num_threads(num_threads)
+    return pool
+
+
+def check_state(state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not AlexNet's convolutions.
+
+    Raises:
+        ValueError: naming the first tensor that is missing, unknown, of another shape, or not finite.
+    """
+    expected = {f"{i}.weight": (b, a, k, k) for i, (a, b, k, _, _) in CONVOLUTIONS.items()}
+    expected |= {f"{i}.bias": (b,) for i, (_, b, _, _, _) in CONVOLUTIONS.items()}  # type: ignore[misc]
+    for name, shape in expected.items():
+        if name not in state:
+            raise ValueError(f"features.{name} is missing; found {', '.join(sorted(state)[:12]) or 'nothing'}")
+        if tuple(state[name].shape) != shape:
+            raise ValueError(f"features.{name} has shape {tuple(state[name].shape)}, expected {shape}")
+        if not torch.isfinite(state[name]).all():
+            raise ValueError(f"features.{name} holds values that are not finite")
+    unknown = sorted(set(state) - set(expected))
+    if unknown:
+        raise ValueError(f"features.{unknown[0]} is not a layer of AlexNet's features")

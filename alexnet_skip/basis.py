@@ -1,0 +1,196 @@
+"""Train in the PCA basis: the first layer works on K principal coordinates and is folded back exactly.
+
+For a fixed feature map x, z = (x − mean) P is linear, so a layer W z + b is the layer (W Pᵀ) x + (b − W Pᵀ mean) on
+the features themselves: the same predictions, a fraction of the work, better conditioned.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from alexnet_skip.console import Console
+from alexnet_skip.features import CachedFeatures, LiveFeatures, array_checksum
+from alexnet_skip.files import write_json
+from alexnet_skip.model import Joined, LinearRegressor, SkipConnection, SkipHead
+
+# Rows that the basis is fitted on. Any orthonormal basis folds exactly; more rows only choose it a little better.
+BASIS_ROWS = 10_000
+PROJECT_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Mean (D,) and orthonormal projection (D, K): the leading principal axes of a sample of features."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def transform(self, features: Tensor) -> Tensor:
+        """Coordinates (B, K) of features (B, D)."""
+        return torch.addmm(-(self.mean @ self.projection), features, self.projection)
+
+    def fold(self, linear: nn.Linear) -> nn.Linear:
+        """The layer on D features that equals ``linear`` on K coordinates."""
+        folded = nn.Linear(self.projection.shape[0], linear.out_features)
+        with torch.no_grad():
+            weight = linear.weight.float().cpu() @ self.projection.cpu().T
+            folded.weight.copy_(weight)
+            # In float64: the mean is large beside the coordinates, so this sum cancels.
+            folded.bias.copy_(linear.bias.double().cpu() - weight.double() @ self.mean.double().cpu())
+        return folded
+
+
+class SkipHeadInBasis(nn.Module):
+    """:class:`SkipHead` whose first layer works on principal coordinates of the joined features.
+
+    For the fixed joins (none, identity, concat) the input is the coordinates alone. The trained 1×1 projection of
+    ``conv`` changes the feature map, so its tap is projected in every step: coordinates of main plus conv(tap) P.
+    """
+
+    projection: Tensor
+
+    def __init__(
+        self, mode: Joined, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
+    ) -> None:
+        super().__init__()
+        self.skip = SkipConnection(mode)
+        self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
+        if mode == "conv":
+            self.register_buffer("projection", basis.projection.clone(), persistent=False)
+
+    def forward(self, coordinates: Tensor, tap: Tensor | None = None) -> Tensor:
+        """Logits of coordinates (B, K) and, for ``conv``, the flat tap (B, 9216)."""
+        if self.skip.mode == "conv":
+            if tap is None:
+                raise ValueError("skip mode conv needs the tap")
+            coordinates = coordinates + self.skip.project(tap) @ self.projection
+        return self.head(coordinates)
+
+    def fold(self, basis: Basis) -> SkipHead:
+        """The same function on the features themselves: the published form."""
+        folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+        folded.skip.load_state_dict(self.skip.state_dict())
+        folded.head.fc1 = basis.fold(self.head.fc1)
+        folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
+        folded.head.fc3.load_state_dict(self.head.fc3.state_dict())
+        return folded.eval()
+
+
+def fit_basis(features: Tensor, num_components: int, seed: int) -> Basis:
+    """Fit the leading principal axes of features (N, D) by randomised subspace iteration (Halko et al. 2011).
+
+    Deterministic by seed. No more axes are returned than N − 1 or D.
+    """
+    num_components = min(num_components, len(features) - 1, features.shape[1])
+    mean = features.mean(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, _, axes = torch.svd_lowrank(features - mean, q=num_components, niter=1)
+    return Basis(mean, axes.contiguous())
+
+
+class CoordinateSource:
+    """Principal coordinates of live features, projected at every fetch (``--no-cache``)."""
+
+    def __init__(self, source: LiveFeatures | CachedFeatures, mode: Joined, basis: Basis) -> None:
+        self.source = source
+        self.num_samples = source.num_samples
+        self.skip = SkipConnection("none" if mode == "conv" else mode)
+        self.keep_tap = mode == "conv"
+        self.basis = Basis(basis.mean.to(source.device), basis.projection.to(source.device))
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Coordinates (B, K) and, for ``conv``, the tap (B, 9216) of rows (B,)."""
+        main, tap = self.source.fetch(rows)
+        with torch.no_grad():
+            return self.basis.transform(self.skip(main, tap)), tap if self.keep_tap else None
+
+
+def open_basis(
+    source: CachedFeatures | LiveFeatures,
+    positions: np.ndarray,
+    mode: Joined,
+    num_components: int,
+    accelerator: Accelerator,
+    console: Console,
+    *,
+    cache_folder: Path | None,
+    mirrored: bool,
+) -> tuple[Basis, CachedFeatures | CoordinateSource]:
+    """The basis of a training set and the coordinates of all its rows; both are kept beside the cached features.
+
+    Args:
+        positions: the training samples; the basis is fitted on up to 10,000 of them (both views alternating).
+        cache_folder: where to keep them, or None to project live.
+    """
+    sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
+    if mirrored:
+        sample = sample + source.num_samples * (np.arange(len(sample)) % 2)
+    key = {"mode": mode, "components": num_components, "mirrored": mirrored, "version": 1}
+    key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8")).hexdigest()
+    skip = SkipConnection("identity" if mode == "conv" else mode)
+
+    def fit() -> Basis:
+        console.line(f"PCA basis: {num_components} coordinates from {len(sample):,} images")
+        parts = [source.fetch(part) for part in np.array_split(sample, -(-len(sample) // PROJECT_ROWS))]
+        return fit_basis(torch.cat([skip(main, tap).cpu() for main, tap in parts]), num_components, seed=0)
+
+    if cache_folder is None or not isinstance(source, CachedFeatures):
+        basis = fit()
+        for tensor in (basis.mean, basis.projection):
+            # One process's axes for all: the last bits of a fit may depend on the number of threads.
+            tensor.copy_(accelerator_broadcast(tensor, accelerator))
+        return basis, CoordinateSource(source, mode, basis)
+
+    stem = "basis-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    paths = {kind: cache_folder / f"{stem}.{kind}" for kind in ("safetensors", "npy", "json")}
+    with accelerator.main_process_first():
+        if accelerator.is_main_process and not _basis_is_intact(paths, key):
+            basis = fit()
+            _write_coordinates(paths, key, CoordinateSource(source, mode, basis), len(source.views), console)
+    loaded = load_file(str(paths["safetensors"]))
+    coordinates = np.load(paths["npy"], mmap_mode="r")
+    taps = [view[1] if mode == "conv" else None for view in source.views]
+    n = source.num_samples
+    views = [(coordinates[v * n : (v + 1) * n], tap) for v, tap in enumerate(taps)]
+    return Basis(loaded["mean"], loaded["projection"]), CachedFeatures(views, source.device)
+
+
+def accelerator_broadcast(tensor: Tensor, accelerator: Accelerator) -> Tensor:
+    """The main process's tensor, on every process."""
+    from accelerate.utils import broadcast
+
+    return broadcast(tensor.to(accelerator.device)).to(tensor.device)
+
+
+def _basis_is_intact(paths: dict[str, Path], key: dict) -> bool:
+    try:
+        record = json.loads(paths["json"].read_text(encoding="utf-8"))
+        load_file(str(paths["safetensors"]))
+        return record["key"] == key and record["crc32"] == array_checksum(np.load(paths["npy"], mmap_mode="r"))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return False
+
+
+def _write_coordinates(
+    paths: dict[str, Path], key: dict, source: CoordinateSource, num_views: int, console: Console
+) -> None:
+    basis, total = source.basis, source.num_samples * num_views
+    save_file({"mean": basis.mean.cpu(), "projection": basis.projection.cpu()}, str(paths["safetensors"]))
+    shape = (total, basis.projection.shape[1])
+    array = np.lib.format.open_memmap(paths["npy"], mode="w+", dtype=np.float16, shape=shape)  # type: ignore[no-untyped-call]
+    with console.progress("Project onto the basis", total) as progress:
+        for start in range(0, total, PROJECT_ROWS):
+            rows = np.arange(start, min(start + PROJECT_ROWS, total))
+            array[rows[0] : rows[-1] + 1] = source.fetch(rows)[0].half().cpu().numpy()
+            progress.advance(len(rows))
+    array.flush()
+    write_json(paths["json"], {"key": key, "crc32": array_checksum(array)})

@@ -1,0 +1,173 @@
+"""Run folders and published models: what a run leaves, and how the other scripts find and load it."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.errors import UserError
+from alexnet_skip.files import write_json
+from alexnet_skip.model import AlexNetWithSkip, SkipHead
+
+FORMAT_VERSION = 1
+
+
+def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
+    """Make a new run folder; an existing one is never used again.
+
+    Args:
+        name: the folder's name as the user gave it, or None for ``<stem>-<date-time>``.
+
+    Raises:
+        UserError: if the named run exists, or the folder can't be made.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    candidates = [name] if name else [f"{stem}-{stamp}", *(f"{stem}-{stamp}-{n}" for n in range(2, 100))]
+    for candidate in candidates:
+        try:
+            (runs_dir / candidate).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"--runs-dir {runs_dir} can't be written ({error.strerror}); choose another folder") from None
+        return runs_dir / candidate
+    raise UserError(f"--name {name}: {runs_dir / str(name)} exists already; choose another name or remove that folder")
+
+
+def create_shared_run_folder(runs_dir: Path, name: str | None, stem: str, accelerator: Accelerator) -> Path:
+    """:func:`create_run_folder` on the main process; the same folder, or the same error, on every process."""
+    outcome: list[Path | str | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [create_run_folder(runs_dir, name, stem)]
+        except UserError as error:
+            outcome = [str(error)]
+    (folder,) = broadcast_object_list(outcome)
+    if not isinstance(folder, Path):
+        raise UserError(folder)
+    return folder
+
+
+def find_run(runs_dir: Path, run: str | None) -> Path:
+    """The named run's folder, or the newest one that has a published model.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if run is not None:
+        for folder in (Path(run), runs_dir / run):
+            if (folder / "config.json").is_file():
+                return folder
+        raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
+    finished = [p.parent for p in runs_dir.glob("*/config.json") if (p.parent / "model" / "config.json").is_file()]
+    if not finished:
+        raise UserError(f"--runs-dir {runs_dir} holds no finished run; train one first: accelerate launch train.py --skip")
+    return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
+
+
+def _names(runs_dir: Path) -> str:
+    return ", ".join(sorted(p.parent.name for p in runs_dir.glob("*/config.json"))) or "none"
+
+
+def published_folder(run: Path, which: str) -> Path:
+    """Folder of one of a run's published models: ``best``, ``last`` or ``epoch-N``.
+
+    Raises:
+        UserError: if the run does not have it; says which ones it has.
+    """
+    folders = {"best": run / "model", "last": run / "last"}
+    folders |= {f"epoch-{int(p.name[6:])}": p for p in sorted(run.glob("snapshots/epoch-*")) if p.name[6:].isdigit()}
+    kind, _, number = which.partition("-")
+    wanted = f"epoch-{int(number)}" if kind == "epoch" else which
+    available = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
+    if wanted not in available:
+        raise UserError(
+            f"--checkpoint is {which}, but {run} has {', '.join(available) or 'no published model yet'}; "
+            "--snapshot-epochs of train.py keeps more"
+        )
+    return folders[wanted]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of our JSON files.
+
+    Raises:
+        UserError: if it is missing or is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); the run is incomplete: train it again") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or train the run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds {type(value).__name__}, not a JSON object; restore it or train the run again")
+    return value
+
+
+def environment() -> dict[str, str | None]:
+    """Versions and the git commit that a run's config records."""
+    packages = ("torch", "torchvision", "accelerate", "numpy", "tensorboard", "safetensors")
+    found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    try:
+        root = Path(__file__).parent.parent
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        found["git_commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        found["git_commit"] = None
+    return found
+
+
+def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: dict[str, Any]) -> None:
+    """Write a model that loads without the run, its weights file or any flag.
+
+    Args:
+        config: what else the model should say of itself (class names, dataset, weights source, figures).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"trained.{name}": value for name, value in trained.state_dict().items()}
+    state |= {f"backbone.{name}": value for name, value in backbone.torchvision_state().items()}
+    tensors = {name: value.detach().float().cpu().contiguous() for name, value in state.items()}
+    temporary = folder / "model.safetensors.tmp"
+    save_file(tensors, str(temporary), metadata={"format": "pt"})
+    os.replace(temporary, folder / "model.safetensors")
+    form = {"format_version": FORMAT_VERSION, "skip_mode": trained.skip.mode, "architecture": "AlexNetWithSkip"}
+    write_json(folder / "config.json", form | config)
+
+
+def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
+    """Load a published model, in eval mode on the CPU, and its config.
+
+    Raises:
+        UserError: if a file is missing, damaged or does not fit the config.
+    """
+    config = read_json(folder / "config.json")
+    path = folder / "model.safetensors"
+    try:
+        state = load_file(str(path))
+        trained = SkipHead(config["skip_mode"], len(config["class_names"]))
+        trained.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("trained.")})
+        backbone = FrozenAlexNet({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} can't be loaded ({reason}); copy the model folder again or train the run again") from None
+    bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise UserError(f"{path} holds values that are not finite in {bad[0]}; train the run again with a lower --lr")
+    return AlexNetWithSkip(backbone, trained, tuple(config["class_names"])).eval(), config

@@ -1,0 +1,146 @@
+"""One epoch of training, and prediction: loops over rows of features, the same on one process and on several."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+# Rows predicted at once; fixed, so that the number of processes never changes a result.
+PREDICT_ROWS = 1024
+
+
+class FeatureSource(Protocol):
+    """What the loops need of features: :class:`alexnet_skip.features.CachedFeatures` and its relatives."""
+
+    num_samples: int
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """The model's inputs for rows (B,)."""
+        ...
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; says in which epoch, at which learning rate and precision."""
+
+
+def epoch_batches(
+    positions: np.ndarray, num_samples: int, batch_size: int, seed: int, epoch: int, *, mirrored: bool
+) -> Iterator[np.ndarray]:
+    """Shuffled batches of rows for one epoch: a function of seed and epoch alone, so any epoch can be repeated.
+
+    Args:
+        positions: the samples (N,) to train on.
+        num_samples: samples in the whole split; row ``i + num_samples`` is the mirrored view of sample i.
+        mirrored: choose either view with equal probability.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    rows = rng.permutation(positions)
+    if mirrored:
+        rows = rows + num_samples * rng.integers(0, 2, len(rows))
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]
+
+
+def cosine_with_warmup(step: int, num_steps: int, warmup_fraction: float = 0.1) -> float:
+    """Factor of the peak learning rate at a step: linear warm-up, then half a cosine down to zero."""
+    warmup = max(1, round(num_steps * warmup_fraction))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+
+def train_one_epoch(
+    model: nn.Module,
+    source: FeatureSource,
+    labels: Tensor,
+    batches: Iterator[np.ndarray],
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    accelerator: Accelerator,
+    *,
+    label_smoothing: float,
+    advance: Callable[[int], None],
+) -> dict[str, float]:
+    """Train on every batch once; each process takes its share of every batch.
+
+    Args:
+        labels: class of every sample (num_samples,), on the device.
+        batches: rows of each global batch, the same on every process.
+        advance: called with the number of images after each step.
+
+    Returns:
+        ``train_loss`` and ``train_top1`` (means over all samples, as trained, so under dropout), ``lr`` of the last step,
+        ``grad_norm`` of the last step, ``images_per_second``.
+
+    Raises:
+        NonFiniteLossError: if the epoch's loss is not finite.
+    """
+    model.train()
+    loss_function = nn.CrossEntropyLoss(label_smoothing=label_smoothing, reduction="sum")
+    totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    began, lr, grad_norm = time.perf_counter(), 0.0, torch.zeros(())
+    pending = next(batches, None)
+    while pending is not None:
+        rows, pending = pending, next(batches, None)
+        mine = rows[accelerator.process_index :: accelerator.num_processes]
+        target = labels[torch.from_numpy(mine % source.num_samples).to(labels.device)]
+        logits = model(*source.fetch(mine))
+        loss = loss_function(logits, target)
+        # The mean over the global batch: gradients are averaged over processes, whose shares may differ by one.
+        accelerator.backward(loss * (accelerator.num_processes / len(rows)))
+        if pending is None:
+            grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        lr = scheduler.get_last_lr()[0]
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        # Summed on the device: reading a loss in every step would make the host wait for it.
+        with torch.no_grad():
+            totals += torch.stack((loss.double(), (logits.argmax(1) == target).sum().double(), loss.new_tensor(len(mine)).double()))
+        advance(len(rows))
+    loss_sum, correct, count = accelerator.reduce(totals, "sum").tolist()
+    if not math.isfinite(loss_sum):
+        raise NonFiniteLossError(
+            f"the training loss is {loss_sum} at learning rate {lr:.3g} and precision {accelerator.mixed_precision}; "
+            "try a lower --lr or --mixed-precision no"
+        )
+    return {
+        "train_loss": loss_sum / count,
+        "train_top1": correct / count,
+        "lr": lr,
+        "grad_norm": float(grad_norm),
+        "images_per_second": count / (time.perf_counter() - began),
+    }
+
+
+def predict(
+    model: nn.Module, source: FeatureSource, positions: np.ndarray, accelerator: Accelerator, *, tta: bool = False
+) -> np.ndarray:
+    """Logits (N, num_classes) of the samples at ``positions`` (N,), each computed exactly once, on every process.
+
+    Args:
+        tta: average the logits of both views.
+
+    Raises:
+        RuntimeError: if a sample's logits are missing after gathering, or there twice.
+    """
+    model.eval()
+    shares: list[tuple[int, np.ndarray]] = []
+    starts = range(0, len(positions), PREDICT_ROWS)
+    for start in starts[accelerator.process_index :: accelerator.num_processes]:
+        rows = positions[start : start + PREDICT_ROWS]
+        with torch.no_grad():
+            logits = model(*source.fetch(rows)).float()
+            if tta:
+                logits = (logits + model(*source.fetch(rows + source.num_samples)).float()) / 2
+        shares.append((start, logits.cpu().numpy()))
+    gathered = dict(gather_object(shares))
+    if sorted(gathered) != list(starts):
+        raise RuntimeError(f"predictions of {len(gathered)} blocks arrived, {len(starts)} were expected")
+    return np.concatenate([gathered[start] for start in starts])

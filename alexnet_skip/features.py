@@ -1,0 +1,145 @@
+"""Frozen features of one split, served by row: from the cache on disk, or live from the images."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.console import Console
+from alexnet_skip.data import Split
+from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, extract
+
+# Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
+RESIDENT_FRACTION = 0.5
+
+
+class CachedFeatures:
+    """Features by row. Row r is sample r % N in view r // N (0 as it is, 1 mirrored).
+
+    Args:
+        views: (main, tap or None) of each view: fp16 arrays (N, width), memory-mapped or not.
+        device: where batches go. On a GPU with room for them the arrays themselves are moved there, once.
+        digest: what identifies the features' values.
+    """
+
+    def __init__(
+        self, views: Sequence[tuple[np.ndarray, np.ndarray | None]], device: torch.device, digest: str = ""
+    ) -> None:
+        self.device = device
+        self.digest = digest
+        self.num_samples = len(views[0][0])
+        self.views = views
+        self._resident: dict[int, Tensor] = {}
+        arrays = [array for view in views for array in view if array is not None]
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if sum(array.nbytes for array in arrays) < RESIDENT_FRACTION * free:
+                self._resident = {id(a): torch.from_numpy(np.array(a)).to(device) for a in arrays}
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Features and tap (B, width), fp32 on the device, of rows (B,)."""
+        mains = [view[0] for view in self.views]
+        taps = [view[1] for view in self.views if view[1] is not None]
+        return self._gather(mains, rows), self._gather(taps, rows) if taps else None
+
+    def _gather(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Tensor:
+        view, sample = np.divmod(rows, self.num_samples)
+        if self._resident:
+            index = torch.from_numpy(sample).to(self.device, non_blocking=True)
+            batch = self._resident[id(arrays[0])][index]
+            if len(arrays) > 1:
+                mirrored = torch.from_numpy(view == 1).to(self.device, non_blocking=True)
+                batch = torch.where(mirrored[:, None], self._resident[id(arrays[1])][index], batch)
+            return batch.float()
+        values = np.empty((len(rows), arrays[0].shape[1]), dtype=arrays[0].dtype)
+        for v in np.unique(view):
+            values[view == v] = arrays[v][sample[view == v]]
+        return torch.from_numpy(values).to(self.device).float()
+
+
+class LiveFeatures:
+    """The same as :class:`CachedFeatures`, computed from the images at every fetch (``--no-cache``).
+
+    Args:
+        images: uint8 images (N, H, W, 3).
+    """
+
+    def __init__(self, images: np.ndarray, backbone: FrozenAlexNet, device: torch.device) -> None:
+        self.device = device
+        self.num_samples = len(images)
+        self.images = images
+        self.backbone = backbone
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Features and tap (B, 9216), fp32 on the device, of rows (B,)."""
+        view, sample = np.divmod(rows, self.num_samples)
+        images = self.images[sample]
+        images[view == 1] = images[view == 1][:, :, ::-1]
+        with torch.no_grad():
+            main, tap = self.backbone(torch.from_numpy(images).to(self.device))
+        return main.flatten(1), tap.flatten(1)
+
+
+def open_features(
+    name: str,
+    split: Split,
+    backbone: FrozenAlexNet,
+    weights_digest: str,
+    accelerator: Accelerator,
+    console: Console,
+    *,
+    cache_dir: Path | None,
+    tap: bool,
+    mirrored: bool,
+) -> CachedFeatures | LiveFeatures:
+    """Features of a split; whatever the cache lacks is extracted first, by all processes together.
+
+    Args:
+        name: what to call the cache entry, e.g. ``cifar10-train``.
+        cache_dir: folder of the cache, or None to compute features live.
+        tap: whether the pooled tap is needed.
+        mirrored: whether the mirrored view is needed.
+
+    Raises:
+        UserError: if the disk is too small.
+    """
+    if cache_dir is None:
+        return LiveFeatures(split.images, backbone, accelerator.device)
+    key = FeatureKey(split.digest, weights_digest, len(split.images))
+    cache = FeatureCache(cache_dir / f"{name}-{key.short}", key)
+    names = array_names(tap, mirrored)
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            cache.prepare(names, console.line)
+    share = range(accelerator.process_index, cache.num_blocks, accelerator.num_processes)
+    wanted = cache.missing(names, share)
+    total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
+    if total:
+        known = cache.num_blocks - total
+        console.line(f"{name}: extracting {total} of {cache.num_blocks} blocks ({known} are in the cache and intact)")
+        with console.progress(f"Extract {name}", sum(cache.block_length(block) for block in wanted)) as progress:
+            extract(cache, split.images, backbone, wanted, accelerator.process_index, progress.advance)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            cache.finish()
+    else:
+        console.line(f"{name}: all features are in the cache ({cache.folder})")
+    accelerator.wait_for_everyone()
+    maps = {array: cache.open(array) for array in names}
+    views = [(maps["main"], maps.get("tap"))]
+    if mirrored:
+        views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
+    return CachedFeatures(views, accelerator.device, digest=f"{cache.folder.name}")
+
+
+def array_checksum(array: np.ndarray, rows: int = 4096) -> int:
+    """CRC-32 of an array, read in pieces so that a memory map is not copied whole."""
+    crc = 0
+    for start in range(0, len(array), rows):
+        crc = zlib.crc32(np.ascontiguousarray(array[start : start + rows]), crc)
+    return crc

@@ -1,0 +1,112 @@
+"""The model: skip connection, head, and the two on top of the frozen backbone."""
+
+from collections import OrderedDict
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
+
+Joined = Literal["none", "conv", "identity", "concat"]
+
+
+class SkipConnection(nn.Module):
+    """Join the pooled tap of the fourth convolution to the backbone's output.
+
+    ``none`` ignores the tap; ``identity`` adds it as it is (the source report's printed code); ``conv`` adds it through
+    a trained 1×1 convolution, initialised as the identity (the report's text; 65,792 parameters); ``concat`` puts it
+    beside the output. A 1×1 convolution commutes with average pooling, so the pooled tap is all that is needed.
+    """
+
+    def __init__(self, mode: Joined) -> None:
+        super().__init__()
+        self.mode = mode
+        if mode == "conv":
+            channels = FEATURE_SHAPE[0]
+            self.projection = nn.Conv2d(channels, channels, kernel_size=1)
+            with torch.no_grad():
+                nn.init.dirac_(self.projection.weight)
+                nn.init.zeros_(self.projection.bias)  # type: ignore[arg-type]
+
+    @property
+    def num_features(self) -> int:
+        """Width of the joined features: 9,216, or 18,432 for ``concat``."""
+        return NUM_FEATURES * (2 if self.mode == "concat" else 1)
+
+    def project(self, tap: Tensor) -> Tensor:
+        """Apply the trained 1×1 convolution to a flat tap (B, 9216); returns (B, 9216)."""
+        # As a product over channels: a 1x1 convolution of 6x6 maps is one small matrix product.
+        weight = self.projection.weight.flatten(1)
+        maps = tap.reshape(-1, FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2])
+        return (torch.matmul(weight, maps) + self.projection.bias[:, None]).flatten(1)  # type: ignore[index]
+
+    def forward(self, main: Tensor, tap: Tensor | None = None) -> Tensor:
+        """Join flat features (B, 9216) and tap (B, 9216) to (B, num_features)."""
+        if self.mode == "none":
+            return main
+        if tap is None:
+            raise ValueError(f"skip mode {self.mode} needs the tap")
+        if self.mode == "concat":
+            return torch.cat((main, tap), dim=1)
+        return main + (self.project(tap) if self.mode == "conv" else tap)
+
+
+class LinearRegressor(nn.Module):
+    """The report's head: in_features → 4096 → 1024 → num_classes with ReLU between; outputs are class logits.
+
+    Args:
+        dropout: probabilities before the first, second and third linear layer.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, dropout: tuple[float, float, float] = (0, 0, 0)) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.fc1 = nn.Linear(in_features, 4096)
+        self.fc2 = nn.Linear(4096, 1024)
+        self.fc3 = nn.Linear(1024, num_classes)
+
+    def forward_layers(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        """All layers' outputs by name: ``hidden1`` (B, 4096), ``hidden2`` (B, 1024), ``logits`` (B, num_classes)."""
+        drop = nn.functional.dropout
+        first, second, third = self.dropout
+        hidden1 = self.fc1(drop(x, first, self.training)).relu_()
+        hidden2 = self.fc2(drop(hidden1, second, self.training)).relu_()
+        logits = self.fc3(drop(hidden2, third, self.training))
+        return OrderedDict(hidden1=hidden1, hidden2=hidden2, logits=logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, num_classes) of features (B, in_features)."""
+        return self.forward_layers(x)["logits"]
+
+
+class SkipHead(nn.Module):
+    """Everything that is trained: the skip connection and the head on top of it."""
+
+    def __init__(self, mode: Joined, num_classes: int, dropout: tuple[float, float, float] = (0, 0, 0)) -> None:
+        super().__init__()
+        self.skip = SkipConnection(mode)
+        self.head = LinearRegressor(self.skip.num_features, num_classes, dropout)
+
+    def forward(self, main: Tensor, tap: Tensor | None = None) -> Tensor:
+        """Logits of flat features (B, 9216) and, unless the mode is ``none``, flat tap (B, 9216)."""
+        return self.head(self.skip(main, tap))
+
+
+class AlexNetWithSkip(nn.Module):
+    """Frozen AlexNet, skip connection and head: uint8 images in, logits out.
+
+    Attributes:
+        class_names: names of the classes, in the order of the logits.
+    """
+
+    def __init__(self, backbone: FrozenAlexNet, trained: SkipHead, class_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.trained = trained
+        self.class_names = class_names
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, num_classes) of uint8 images (B, H, W, 3) of any size."""
+        main, tap = self.backbone(images)
+        return self.trained(main.flatten(1), tap.flatten(1))

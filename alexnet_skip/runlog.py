@@ -1,0 +1,83 @@
+"""What a run records while it trains: metrics.jsonl, TensorBoard scalars, progress, and seconds per phase."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from accelerate import Accelerator
+
+from alexnet_skip.console import Console, ProgressHandle
+
+# TensorBoard's tag for each figure: train and val of one quantity stand side by side.
+TAGS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/val",
+    "train_top1": "top1/train",
+    "val_top1": "top1/val",
+    "val_top3": "top3/val",
+    "lr": "optimizer/lr",
+    "grad_norm": "optimizer/grad_norm",
+    "images_per_second": "speed/images_per_second",
+}
+
+
+class Stopwatch:
+    """Seconds per named phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+class RunLog:
+    """Writes a run's figures epoch by epoch; closes TensorBoard on failure as on success."""
+
+    def __init__(self, accelerator: Accelerator, folder: Path, console: Console, num_epochs: int, images: int) -> None:
+        self.accelerator = accelerator
+        self.folder = folder
+        self.console = console
+        self.num_epochs = num_epochs
+        self.images = images
+        self.began = time.perf_counter()
+        self._stack = ExitStack()
+        self._progress: ProgressHandle
+
+    def __enter__(self) -> "RunLog":
+        self.accelerator.init_trackers(self.folder.name)
+        self._progress = self._stack.enter_context(self.console.progress("Train", self.num_epochs * self.images))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+        self.accelerator.end_training()
+
+    def advance(self, images: int) -> None:
+        """Report trained images."""
+        self._progress.advance(images)
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Record the figures of one epoch."""
+        names = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top3", "lr", "grad_norm", "images_per_second")
+        record: dict[str, float | None] = {"epoch": epoch} | {name: figures.get(name) for name in names}
+        record["seconds"] = time.perf_counter() - self.began
+        if self.accelerator.is_main_process:
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
+        # float(): the tracker drops NumPy scalars without a word.
+        self.accelerator.log({TAGS[n]: float(v) for n, v in figures.items() if n in TAGS}, step=epoch)
+        shown = f"loss {figures['train_loss']:.4f}"
+        if "val_top1" in figures:
+            shown += f", val loss {figures['val_loss']:.4f}, val top-1 {100 * figures['val_top1']:.2f} %"
+        self._progress.show(shown)
+        self.console.line(f"epoch {epoch:3d}/{self.num_epochs}: {shown}, {record['seconds']:.0f} s")

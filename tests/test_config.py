@@ -1,0 +1,86 @@
+"""Settings: precedence, checks and the command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from alexnet_skip.config import EvaluateSettings, TrainSettings, parse, to_dict
+from alexnet_skip.errors import UserError
+
+
+def train_settings(*arguments: str) -> TrainSettings:
+    return parse(TrainSettings, arguments, "train.py")
+
+
+def test_the_report_recipe_is_the_reports_training_to_the_letter():
+    training = train_settings("--recipe", "report").training
+    assert (training.epochs, training.batch_size, training.lr) == (100, 32, 1e-3)
+    assert (training.weight_decay, training.dropout, training.label_smoothing) == (0.0, (0.0, 0.0, 0.0), 0.0)
+    assert (training.hflip, training.val_fraction, training.pca_basis) == (False, 0.0, 0)
+
+
+@pytest.mark.parametrize("spelling", [["--recipe", "report"], ["--recipe=report"]])
+def test_flags_override_the_recipe_in_any_order(spelling):
+    assert train_settings("--epochs", "3", *spelling).training.epochs == 3
+    assert train_settings(*spelling, "--epochs", "3").training.epochs == 3
+    assert train_settings("--epochs", "3", *spelling).training.batch_size == 32
+
+
+def test_without_skip_nothing_is_joined():
+    assert train_settings().joined == "none"
+    assert train_settings("--skip-mode", "identity").joined == "none"
+    assert train_settings("--skip", "--skip-mode", "identity").joined == "identity"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs is 0, but must be at least 1"),
+        (["--lr", "-1"], "--lr is -1.0, but must be a positive number"),
+        (["--lr", "nan"], "--lr is nan"),
+        (["--dropout", "0", "1", "0"], "--dropout is"),
+        (["--val-fraction", "1"], "--val-fraction is 1.0"),
+        (["--name", "a:b"], "--name is 'a:b'"),
+        (["--name", "../x"], "--name is"),
+        (["--snapshot-epochs", "16", "--epochs", "15"], "--snapshot-epochs is"),
+        (["--limit-train", "0"], "--limit-train is 0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(arguments, message):
+    with pytest.raises(UserError, match="^" + message.replace("(", r"\(")):
+        train_settings(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--topk", "0"], ["--topk"], ["--checkpoint", "epoch-x"]])
+def test_evaluate_refuses_what_it_cannot_do(arguments):
+    with pytest.raises(UserError):
+        parse(EvaluateSettings, arguments, "evaluate.py")
+
+
+def test_an_unknown_flag_exits_with_2_and_a_suggestion(capsys):
+    with pytest.raises(SystemExit) as end:
+        train_settings("--skpi")
+    assert end.value.code == 2
+    captured = capsys.readouterr()
+    assert "--skip" in captured.out + captured.err
+
+
+def test_every_setting_is_documented_in_help(capsys):
+    with pytest.raises(SystemExit) as end:
+        train_settings("--help")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for group in to_dict(TrainSettings()).values():
+        for name in group if isinstance(group, dict) else ():
+            assert "--" + name.replace("_", "-") in text, name
+
+
+def test_settings_survive_json():
+    assert json.loads(json.dumps(to_dict(TrainSettings()))) == to_dict(TrainSettings())
+
+
+def test_the_command_line_is_read_without_importing_torch():
+    code = "import sys, train; train.parse(train.TrainSettings, [], 'train.py'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

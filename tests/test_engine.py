@@ -1,0 +1,107 @@
+"""Batches, training and prediction over rows."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from alexnet_skip import engine
+
+
+class Rows:
+    """A feature source of given values; both views are the same values, the mirrored one negated."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = torch.from_numpy(np.concatenate((values, -values))).float()
+        self.num_samples = len(values)
+
+    def fetch(self, rows):
+        return self.values[torch.from_numpy(rows)], None
+
+
+class Linear(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, 3)
+
+    def forward(self, main, tap=None):
+        return self.layer(main)
+
+
+def test_an_epoch_takes_every_sample_once():
+    positions = np.arange(5, 105)
+    batches = list(engine.epoch_batches(positions, 200, 32, 0, 1, mirrored=True))
+    assert [len(b) for b in batches] == [32, 32, 32, 4]
+    rows = np.concatenate(batches)
+    assert sorted(rows % 200) == list(positions)
+    assert 20 < (rows >= 200).sum() < 80
+
+
+def test_batches_depend_on_seed_and_epoch_alone():
+    def rows(seed, epoch):
+        return np.concatenate(list(engine.epoch_batches(np.arange(50), 50, 7, seed, epoch, mirrored=False)))
+
+    assert np.array_equal(rows(0, 1), rows(0, 1))
+    assert not np.array_equal(rows(0, 1), rows(0, 2))
+    assert not np.array_equal(rows(0, 1), rows(1, 1))
+
+
+def test_the_cosine_schedule_warms_up_and_ends_near_zero():
+    factors = [engine.cosine_with_warmup(step, 100) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == 1 == factors[9]
+    assert factors[-1] < 0.001
+    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+
+
+def train(source, labels, lr=0.1, epochs=1, batch_size=10):
+    torch.manual_seed(0)
+    accelerator = Accelerator(cpu=True)
+    model = Linear(4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    figures = {}
+    for epoch in range(epochs):
+        batches = engine.epoch_batches(np.arange(len(labels)), len(labels), batch_size, 0, epoch, mirrored=False)
+        figures = engine.train_one_epoch(
+            model, source, labels, batches, optimizer, scheduler, accelerator, label_smoothing=0.0, advance=lambda n: None
+        )
+    return model, figures, accelerator
+
+
+def test_training_learns_and_the_same_seed_gives_the_same_weights(rng):
+    values = rng.normal(size=(45, 4))
+    labels = torch.from_numpy(values[:, :3].argmax(1))
+    model, figures, _ = train(Rows(values), labels, epochs=60)
+    again, _, _ = train(Rows(values), labels, epochs=60)
+    assert figures["train_top1"] > 0.9
+    assert figures["grad_norm"] > 0
+    assert torch.equal(model.layer.weight, again.layer.weight)
+
+
+def test_a_loss_that_is_not_finite_stops_training(rng):
+    labels = torch.zeros(20, dtype=torch.long)
+    with pytest.raises(engine.NonFiniteLossError, match="learning rate"):
+        train(Rows(rng.normal(size=(20, 4)) * 1e30), labels, lr=1e30, epochs=3)
+
+
+@pytest.mark.parametrize("block", [1, 4, 100])
+def test_predict_keeps_order_and_length(rng, monkeypatch, block):
+    monkeypatch.setattr(engine, "PREDICT_ROWS", block)
+    source, model = Rows(rng.normal(size=(10, 4))), Linear(4)
+    positions = np.array([7, 1, 1, 9, 0])
+    logits = engine.predict(model, source, positions, Accelerator(cpu=True))
+    with torch.no_grad():
+        expected = model(source.values[positions]).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_tta_averages_both_views(rng):
+    source, model = Rows(rng.normal(size=(10, 4))), Linear(4)
+    logits = engine.predict(model, source, np.arange(10), Accelerator(cpu=True), tta=True)
+    # The mirrored view here is the negated one, so that only the bias is left.
+    np.testing.assert_allclose(logits, np.tile(model.layer.bias.detach().numpy(), (10, 1)), atol=1e-6)
+    assert math.isfinite(logits.sum())
