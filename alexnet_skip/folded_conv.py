@@ -18,10 +18,10 @@ PHASE_SPAN = 4  # pixels that one output depends on
 class FoldedResizeConv(nn.Module):
     """`conv(interpolate(x, 224, mode="bilinear"))` of 32×32 images, with AlexNet's first convolution.
 
-    Along each axis an output of the convolution sees 11 resized pixels, but these come from 4 real ones at most. Folding
-    the resize into the weights leaves 23 % of the multiplications and never makes the 224×224 image. The outputs of one
-    block of columns become channels; in channels_last memory they lie exactly where the columns belong. Outputs at
-    the border see the convolution's zero padding and have weights of their own.
+    Along each axis an output of the convolution sees 11 resized pixels, but these come from 4 real ones at most.
+    Folding the resize into the weights leaves a quarter of the multiplications and never makes the 224×224 image. The
+    outputs of one block of columns become channels: in channels_last memory they lie exactly where the columns belong.
+    Outputs at the border see the convolution's zero padding and have weights of their own.
 
     Args:
         weight: (C, 3, 11, 11) of the convolution (stride 4, padding 2).
@@ -55,7 +55,9 @@ class FoldedResizeConv(nn.Module):
             "right": torch.einsum("ochv,vt->ocht", weight, last),
         }
         # Not persistent: they follow from the weights, which a state_dict has already.
-        self.register_buffer("phase_weights", phases.float(), persistent=False)  # (7, 7·C, 3, 4, 7)
+        # (7, 7·C, 3, 4, 7), each of the 7 channels_last
+        phases = phases.float().movedim(2, -1).contiguous().movedim(-1, 2)
+        self.register_buffer("phase_weights", phases, persistent=False)
         self.register_buffer("phase_bias", bias.repeat(PHASES), persistent=False)
         self.register_buffer("bias", bias, persistent=False)
         for name, value in folded.items():
@@ -75,7 +77,7 @@ class FoldedResizeConv(nn.Module):
         num_images, channels = len(x), len(self.bias)
         out = x.new_empty(num_images, BLOCKS, PHASES, BLOCKS * PHASES, channels)
         for phase, (row, weight) in enumerate(zip(self.first_rows, self.phase_weights, strict=True)):
-            y = F.conv2d(padded[:, :, row : row + SIZE], _channels_last(weight), self.phase_bias, stride=BLOCK_STRIDE)
+            y = F.conv2d(padded[:, :, row : row + SIZE], weight, self.phase_bias, stride=BLOCK_STRIDE)
             out[:, :, phase] = y.permute(0, 2, 3, 1).reshape(num_images, BLOCKS, BLOCKS * PHASES, channels)
         out = out.flatten(1, 2).permute(0, 3, 1, 2)
         out[:, :, 0, :OUT_SIZE] = self._row(x[:, :, :2], self.top)
