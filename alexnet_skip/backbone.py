@@ -1,12 +1,17 @@
 """Frozen AlexNet: uint8 images in, the features of its last pooling layer and the skip's tap out."""
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Barrier
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from alexnet_skip.folded_conv import SIZE as FOLDED_SIZE
+from alexnet_skip.folded_conv import FoldedResizeConv
 
 # timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
 IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
@@ -33,6 +38,8 @@ CPU_BATCH = 32
 class FrozenAlexNet(nn.Module):
     """The convolutions of torchvision's AlexNet, frozen: never trained, always in eval mode.
 
+    Its weights are fixed when it is built: `folded_conv` is derived from them then, and loading others would not reach it.
+
     Args:
         state: ``{0,3,6,8,10}.{weight,bias}`` as in ``torchvision.models.alexnet().features.state_dict()``.
 
@@ -48,6 +55,7 @@ class FrozenAlexNet(nn.Module):
         self.features = nn.ModuleDict({str(i): nn.Conv2d(a, b, k, s, p) for i, (a, b, k, s, p) in CONVOLUTIONS.items()})
         check_state(state)
         self.features.load_state_dict(dict(state))
+        self.folded_conv = FoldedResizeConv(state["0.weight"], state["0.bias"])
         self.features.to(memory_format=torch.channels_last)  # twice as fast as contiguous on CPUs, faster on GPUs
         self.register_buffer("mean", torch.tensor(IMAGENET_DEFAULT_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(3, 1, 1) * 255, persistent=False)
@@ -62,17 +70,26 @@ class FrozenAlexNet(nn.Module):
         """The weights under torchvision's names, contiguous."""
         return {name: value.contiguous() for name, value in self.features.state_dict().items()}
 
-    def preprocess(self, images: Tensor) -> Tensor:
-        """Resize uint8 images (B, H, W, 3) to 224×224 (bilinear) and normalise them; returns (B, 3, 224, 224) fp32.
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn uint8 images (B, H, W, 3) into normalised fp32 (B, 3, H, W).
 
-        Normalised before the resize: both are affine and bilinear weights sum to one, so they commute, and a small
-        image costs 1/49. Antialiasing only acts when an image is made smaller.
+        Done before the resize: both are affine and bilinear weights sum to one, so they commute, and a small image
+        costs 1/49.
         """
-        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def first_convolution(self, pixels: Tensor) -> Tensor:
+        """Resize normalised images to 224×224 (bilinear) and convolve them; returns (B, 64, 55 or 56, 55 or 56).
+
+        Where there is a 56th row and column, they mean nothing, and the max-pooling that follows does not read them.
+        """
+        if pixels.shape[2:] == (FOLDED_SIZE, FOLDED_SIZE):
+            return self.folded_conv(pixels)
         if pixels.shape[2:] != (IMAGE_SIZE, IMAGE_SIZE):
+            # Antialiasing only acts when an image is made smaller.
             shrinks = max(pixels.shape[2:]) > IMAGE_SIZE
             pixels = F.interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=shrinks)
-        return pixels.contiguous(memory_format=torch.channels_last)
+        return self.features["0"](pixels.contiguous(memory_format=torch.channels_last))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the features of uint8 images (B, H, W, 3).
@@ -90,9 +107,9 @@ class FrozenAlexNet(nn.Module):
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.preprocess(images)
+        x = self.first_convolution(self.normalise(images))
         # ReLU after max-pooling: they commute exactly, and it then works on a quarter of the values.
-        x = F.max_pool2d(self.features["0"](x), 3, 2).relu_()
+        x = F.max_pool2d(x, 3, 2).relu_()
         x = F.max_pool2d(self.features["3"](x), 3, 2).relu_()
         x = self.features["6"](x).relu_()
         x = self.features["8"](x)
@@ -105,9 +122,26 @@ class FrozenAlexNet(nn.Module):
 
 @cache
 def _single_threads(num_threads: int) -> ThreadPoolExecutor:
-    """Threads that compute with one thread each: faster than sharing every convolution, and the same bits for any number."""
-    pool = ThreadPoolExecutor(num_threads, "backbone", initializer=torch.set_num_threads, initargs=(1,))
-    list(pool.map(lambda _: None, range(num_threads)))
+    """Threads that compute with one thread each.
+
+    Faster than sharing every convolution, and the same bits for any number of threads: how oneDNN splits a
+    convolution's sums depends on how many threads share it.
+    """
+
+    def compute_alone() -> None:
+        torch.set_num_threads(1)
+        # Looks idle, but fixes this thread's count; otherwise its first operation takes the default of new threads.
+        torch.get_num_threads()
+
+    everyone = threading.Barrier(num_threads)  # keeps the pool from giving two of these tasks to one thread
+
+    def limit(_: int) -> None:
+        torch.get_num_threads()  # a thread's first use of its count resets it: have that behind us
+        torch.set_num_threads(1)
+        everyone.wait()
+
+    pool = ThreadPoolExecutor(num_threads, "backbone")
+    list(pool.map(limit, range(num_threads)))
     # torch also takes a thread's count as the default of threads to come; put back what was there.
     torch.set_num_threads(num_threads)
     return pool

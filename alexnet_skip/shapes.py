@@ -30,7 +30,7 @@ def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     # The sextic heart curve (x² + y² − 1)³ < x² y³.
-    x, y = u * 1.2, v * 1.2 + 0.15
+    x, y = u * 1.2, 0.15 - v * 1.2
     return (x**2 + y**2 - 1) ** 3 < x**2 * y**3
 
 
@@ -77,24 +77,24 @@ def _draw(inside: Inside, count: int, rng: np.random.Generator) -> np.ndarray:
         cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
         return (dx * cos + dy * sin) / radius[:, None, None], (dy * cos - dx * sin) / radius[:, None, None]
 
-    mask = inside(*turned(uniform(-0.35, 0.35, 2), uniform(0, 2 * np.pi), uniform(0.4, 0.75)))
+    mask = inside(*turned(uniform(-0.25, 0.25, 2), uniform(-0.5, 0.5), uniform(0.55, 0.8)))
     # Background: a slope between two colours. Shape: a third colour, at least a little away from both, with stripes.
     first, second, colour = uniform(0.05, 0.95, 3), uniform(0.05, 0.95, 3), uniform(0, 1, 3)
     ground = (first + second) / 2
     distance = np.linalg.norm(colour - ground, axis=1, keepdims=True)
-    colour = np.clip(ground + (colour - ground) * np.maximum(1, 0.35 / np.maximum(distance, 1e-3)), 0, 1)
+    colour = np.clip(ground + (colour - ground) * np.maximum(1, 0.6 / np.maximum(distance, 1e-3)), 0, 1)
     slope, _ = turned(np.zeros((count, 2), np.float32), uniform(0, 2 * np.pi), np.full(count, 1.4, np.float32))
     slope = np.clip(slope / 2 + 0.5, 0, 1)[..., None]
     canvas = first[:, None, None] * (1 - slope) + second[:, None, None] * slope
-    # Clutter behind the shape: a bar and two blobs.
+    # Clutter behind the shape: a bar and a blob, both pale.
     u, _ = turned(uniform(-1, 1, 2), uniform(0, 2 * np.pi), uniform(0.05, 0.15))
-    canvas = np.where((np.abs(u) < 1)[..., None], uniform(0, 1, 3)[:, None, None], canvas)
-    for _ in range(2):
-        u, v = turned(uniform(-1, 1, 2), uniform(0, 2 * np.pi), uniform(0.1, 0.25))
-        canvas = np.where((u**2 + v**2 < 1)[..., None], uniform(0, 1, 3)[:, None, None], canvas)
+    clutter = np.abs(u) < 1
+    u, v = turned(uniform(-1, 1, 2), uniform(0, 2 * np.pi), uniform(0.1, 0.25))
+    clutter |= u**2 + v**2 < 1
+    canvas = np.where(clutter[..., None], 0.6 * canvas + 0.4 * uniform(0, 1, 3)[:, None, None], canvas)
     stripes, _ = turned(uniform(-1, 1, 2), uniform(0, 2 * np.pi), uniform(0.08, 0.3))
-    texture = (np.sin(stripes * np.pi) * uniform(0, 0.15)[:, None, None])[..., None]
+    texture = (np.sin(stripes * np.pi) * uniform(0, 0.12)[:, None, None])[..., None]
     canvas = np.where(mask[..., None], colour[:, None, None] + texture, canvas)
     small = canvas.reshape(count, SIZE, _SUPERSAMPLING, SIZE, _SUPERSAMPLING, 3).mean(axis=(2, 4))
-    noise = rng.standard_normal(small.shape, dtype=np.float32) * uniform(0.01, 0.1)[:, None, None, None]
+    noise = rng.standard_normal(small.shape, dtype=np.float32) * uniform(0.01, 0.06)[:, None, None, None]
     return (np.clip(small + noise, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -7,7 +7,14 @@ import sys
 import pytest
 
 from alexnet_skip.config import EvaluateSettings, TrainSettings, parse, to_dict
-from alexnet_skip.errors import UserError
+
+
+def refusal(body, capsys) -> str:
+    """What a refused command line says, without the frame and line breaks around it; it exits with 2."""
+    with pytest.raises(SystemExit) as end:
+        body()
+    assert end.value.code == 2
+    return " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def train_settings(*arguments: str) -> TrainSettings:
@@ -48,15 +55,14 @@ def test_without_skip_nothing_is_joined():
         (["--limit-train", "0"], "--limit-train is 0"),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_name(arguments, message):
-    with pytest.raises(UserError, match="^" + message.replace("(", r"\(")):
-        train_settings(*arguments)
+def test_a_value_out_of_range_is_refused_by_name(arguments, message, capsys):
+    assert message in refusal(lambda: train_settings(*arguments), capsys)
 
 
 @pytest.mark.parametrize("arguments", [["--topk", "0"], ["--topk"], ["--checkpoint", "epoch-x"]])
-def test_evaluate_refuses_what_it_cannot_do(arguments):
-    with pytest.raises(UserError):
-        parse(EvaluateSettings, arguments, "evaluate.py")
+def test_evaluate_refuses_what_it_cannot_do(arguments, capsys):
+    text = refusal(lambda: parse(EvaluateSettings, arguments, "evaluate.py"), capsys)
+    assert f"{arguments[0]} is" in text
 
 
 def test_an_unknown_flag_exits_with_2_and_a_suggestion(capsys):

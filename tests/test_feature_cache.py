@@ -1,0 +1,126 @@
+"""The feature cache: what is kept, what is rebuilt, and that its values are the live path's."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_skip import feature_cache
+from alexnet_skip.backbone import NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.errors import UserError
+from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, compute_features, extract
+from alexnet_skip.features import CachedFeatures, LiveFeatures
+from alexnet_skip.weights import load_weights
+
+N = 23
+
+
+@pytest.fixture(scope="module")
+def backbone() -> FrozenAlexNet:
+    return FrozenAlexNet(load_weights("random").state)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(feature_cache, "BLOCK_ROWS", 8)
+
+
+@pytest.fixture
+def images(rng) -> np.ndarray:
+    return rng.integers(0, 256, (N, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def cache(tmp_path) -> FeatureCache:
+    return FeatureCache(tmp_path / "entry", FeatureKey("data", "weights", N))
+
+
+def build(cache, images, backbone, names, blocks=range(3)):
+    cache.prepare(names, lambda line: None)
+    wanted = cache.missing(names, blocks)
+    extract(cache, images, backbone, wanted, 0, lambda n: None)
+    return wanted
+
+
+def test_cached_rows_are_the_live_rows_up_to_fp16(cache, images, backbone):
+    names = array_names(tap=True, mirrored=True)
+    build(cache, images, backbone, names)
+    cache.finish()
+    maps = {name: cache.open(name) for name in names}
+    views = [(maps["main"], maps["tap"]), (maps["main_mirrored"], maps["tap_mirrored"])]
+    rows = np.array([3, N + 3, 22, N + 22, 0, 0])
+    cached = CachedFeatures(views, torch.device("cpu")).fetch(rows)
+    live = LiveFeatures(images, backbone, torch.device("cpu")).fetch(rows)
+    for a, b in zip(cached, live, strict=True):
+        assert a.shape == (6, NUM_FEATURES)
+        assert a.dtype == torch.float32
+        # fp16 keeps 11 bits: half a unit in the last place is 2^-11 of the value.
+        torch.testing.assert_close(a, b, rtol=2**-11, atol=1e-4)
+    assert not torch.allclose(cached[0][0], cached[0][1])
+
+
+def test_a_second_pass_finds_nothing_to_do_and_skip_adds_only_the_tap(cache, images, backbone):
+    build(cache, images, backbone, ["main"])
+    cache.finish()
+    assert cache.missing(["main"], range(3)) == {}
+    before = (cache.folder / "main.npy").read_bytes()
+    assert build(cache, images, backbone, ["main", "tap"]) == {0: ["tap"], 1: ["tap"], 2: ["tap"]}
+    cache.finish()
+    assert (cache.folder / "main.npy").read_bytes() == before
+    assert cache.missing(["main", "tap"], range(3)) == {}
+
+
+def test_an_interrupted_pass_goes_on_where_it_stopped(cache, images, backbone):
+    build(cache, images, backbone, ["main"], blocks=[0, 1])
+    with (cache.folder / "progress-0000.jsonl").open("a") as progress:
+        progress.write('["main", 2, 12')  # cut off in the middle of a line
+    assert build(cache, images, backbone, ["main"]) == {2: ["main"]}
+    expected = compute_features(backbone, images[16:], ["main"])["main"]
+    np.testing.assert_array_equal(cache.open("main")[16:], expected)
+
+
+@pytest.mark.parametrize("offset", [200, 100_000, 300_000])
+def test_a_flipped_bit_costs_one_block(cache, images, backbone, offset):
+    build(cache, images, backbone, ["main"])
+    cache.finish()
+    whole = (cache.folder / "main.npy").read_bytes()
+    path = cache.folder / "main.npy"
+    path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
+    assert len(build(cache, images, backbone, ["main"])) == 1
+    cache.finish()
+    assert path.read_bytes() == whole
+
+
+def test_a_truncated_array_and_a_damaged_manifest_are_rebuilt(cache, images, backbone):
+    build(cache, images, backbone, ["main"])
+    cache.finish()
+    whole = (cache.folder / "main.npy").read_bytes()
+    (cache.folder / "main.npy").write_bytes(whole[:5000])
+    assert len(build(cache, images, backbone, ["main"])) == 3
+    cache.finish()
+    assert (cache.folder / "main.npy").read_bytes() == whole
+    for damage in ("", "{", "[]", "null", json.dumps({"key": {}, "crc32": {"main": [1, 2, 3]}})):
+        (cache.folder / "manifest.json").write_text(damage)
+        assert len(cache.missing(["main"], range(3))) == 3
+        build(cache, images, backbone, ["main"])
+        cache.finish()
+
+
+def test_every_part_of_the_key_changes_the_entry():
+    keys = [
+        FeatureKey("a", "b", 5),
+        FeatureKey("x", "b", 5),
+        FeatureKey("a", "x", 5),
+        FeatureKey("a", "b", 6),
+        FeatureKey("a", "b", 5, image_size=64),
+        FeatureKey("a", "b", 5, tap="elsewhere"),
+    ]
+    assert len({key.short for key in keys}) == len(keys)
+
+
+def test_a_full_disk_is_told_before_anything_is_written(cache, monkeypatch):
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(UserError, match="MiB free, but the features need"):
+        cache.prepare(["main"], lambda line: None)
+    assert not (cache.folder / "main.npy").exists()
