@@ -4,7 +4,6 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from threading import Barrier
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ CPU_BATCH = 32
 class FrozenAlexNet(nn.Module):
     """The convolutions of torchvision's AlexNet, frozen: never trained, always in eval mode.
 
-    Its weights are fixed when it is built: `folded_conv` is derived from them then, and loading others would not reach it.
+    Its weights are fixed when it is built: `folded_conv` is derived from them, and loading others would not reach it.
 
     Args:
         state: ``{0,3,6,8,10}.{weight,bias}`` as in ``torchvision.models.alexnet().features.state_dict()``.
@@ -127,12 +126,6 @@ def _single_threads(num_threads: int) -> ThreadPoolExecutor:
     Faster than sharing every convolution, and the same bits for any number of threads: how oneDNN splits a
     convolution's sums depends on how many threads share it.
     """
-
-    def compute_alone() -> None:
-        torch.set_num_threads(1)
-        # Looks idle, but fixes this thread's count; otherwise its first operation takes the default of new threads.
-        torch.get_num_threads()
-
     everyone = threading.Barrier(num_threads)  # keeps the pool from giving two of these tasks to one thread
 
     def limit(_: int) -> None:
