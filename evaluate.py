@@ -1,7 +1,7 @@
 """Evaluate a trained run: top-k accuracy with intervals, per-class figures and the confusion matrix.
 
-    python evaluate.py --topk 1 3                         the newest run, on its test split
-    python evaluate.py --run NAME --split val --tta
+python evaluate.py --topk 1 3                         the newest run, on its test split
+python evaluate.py --run NAME --split val --tta
 """
 
 import dataclasses
@@ -34,7 +34,9 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     model, form = checkpoint.load_published(checkpoint.published_folder(folder, settings.checkpoint))
     num_classes = len(model.class_names)
     if max(settings.topk) > num_classes:
-        raise UserError(f"--topk is {max(settings.topk)}, but {folder.name} has {num_classes} classes; give 1 to {num_classes}")
+        raise UserError(
+            f"--topk is {max(settings.topk)}, but {folder.name} has {num_classes} classes; give 1 to {num_classes}"
+        )
 
     # The images it is evaluated on
     data = DataSettings(**with_paths(config["settings"]["data"]))

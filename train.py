@@ -1,8 +1,8 @@
 """Train a head on a frozen AlexNet, without or with a skip connection.
 
-    accelerate launch train.py --skip                     one GPU, or a CPU
-    accelerate launch --multi_gpu train.py --skip         several GPUs
-    python train.py --recipe report                       the source report's training
+accelerate launch train.py --skip                     one GPU, or a CPU
+accelerate launch --multi_gpu train.py --skip         several GPUs
+python train.py --recipe report                       the source report's training
 """
 
 import copy
@@ -47,7 +47,9 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         train_split = dataset.splits["train"]
         val_fraction = 0.0 if "val" in dataset.splits else options.val_fraction
         positions, val_positions = train_val_positions(train_split.labels, val_fraction)
-        console.line(f"{dataset.name}: {len(positions):,} images to train on, {len(val_positions):,} held out; {weights.source}")
+        console.line(
+            f"{dataset.name}: {len(positions):,} images to train on, {len(val_positions):,} held out; {weights.source}"
+        )
         backbone = FrozenAlexNet(weights.state).to(accelerator.device)
 
     # Run folder; the name is the main process's, on every process
@@ -71,8 +73,12 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     config = {
         "created": datetime.now(timezone.utc).isoformat(),
         "settings": to_dict(settings),
-        "dataset": {"name": dataset.name, "source": dataset.source, "class_names": dataset.class_names,
-                    "digest": train_split.digest},  # fmt: skip
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "class_names": dataset.class_names,
+            "digest": train_split.digest,
+        },
         "skipped_files": dataset.skipped,
         "num_train": len(positions),
         "num_val": len(val_positions),
@@ -94,7 +100,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
 
     # Epochs: train, validate, keep the best
     best: tuple[float, float] | None = None
-    best_epoch, best_state, best_figures, figures, state = 0, {}, {}, {}, {}  # type: ignore[var-annotated]
+    best_epoch, best_state, best_figures, figures, state = 0, {}, {}, {}, {}
     with RunLog(accelerator, folder, console, options.epochs, len(positions)) as log:
         for epoch in range(1, options.epochs + 1):
             batches = engine.epoch_batches(
@@ -133,6 +139,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     if accelerator.is_main_process:
         write_json(folder / "summary.json", summary)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     console.line(f"Model of epoch {best_epoch} in {folder / 'model'}. Next:")
     console.line(f"  python evaluate.py --topk 1 3 --run {folder}\n  tensorboard --logdir {settings.run.runs_dir}")
     return summary | {"run": str(folder), "model": str(folder / "model")}, accelerator.is_main_process

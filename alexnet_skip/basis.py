@@ -8,10 +8,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -134,8 +136,8 @@ def open_basis(
     sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
     if mirrored:
         sample = sample + source.num_samples * (np.arange(len(sample)) % 2)
-    key = {"mode": mode, "components": num_components, "mirrored": mirrored, "version": 1}
-    key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8")).hexdigest()
+    key: dict[str, Any] = {"mode": mode, "components": num_components, "mirrored": mirrored, "version": 1}
+    key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8").data).hexdigest()
     skip = SkipConnection("identity" if mode == "conv" else mode)
 
     def fit() -> Basis:
@@ -147,7 +149,7 @@ def open_basis(
         basis = fit()
         for tensor in (basis.mean, basis.projection):
             # One process's axes for all: the last bits of a fit may depend on the number of threads.
-            tensor.copy_(accelerator_broadcast(tensor, accelerator))
+            tensor.copy_(_from_main_process(tensor, accelerator))
         return basis, CoordinateSource(source, mode, basis)
 
     stem = "basis-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
@@ -164,10 +166,8 @@ def open_basis(
     return Basis(loaded["mean"], loaded["projection"]), CachedFeatures(views, source.device)
 
 
-def accelerator_broadcast(tensor: Tensor, accelerator: Accelerator) -> Tensor:
+def _from_main_process(tensor: Tensor, accelerator: Accelerator) -> Tensor:
     """The main process's tensor, on every process."""
-    from accelerate.utils import broadcast
-
     return broadcast(tensor.to(accelerator.device)).to(tensor.device)
 
 
@@ -186,7 +186,7 @@ def _write_coordinates(
     basis, total = source.basis, source.num_samples * num_views
     save_file({"mean": basis.mean.cpu(), "projection": basis.projection.cpu()}, str(paths["safetensors"]))
     shape = (total, basis.projection.shape[1])
-    array = np.lib.format.open_memmap(paths["npy"], mode="w+", dtype=np.float16, shape=shape)  # type: ignore[no-untyped-call]
+    array = np.lib.format.open_memmap(paths["npy"], mode="w+", dtype=np.float16, shape=shape)
     with console.progress("Project onto the basis", total) as progress:
         for start in range(0, total, PROJECT_ROWS):
             rows = np.arange(start, min(start + PROJECT_ROWS, total))

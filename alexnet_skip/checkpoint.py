@@ -40,7 +40,9 @@ def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"--runs-dir {runs_dir} can't be written ({error.strerror}); choose another folder") from None
+            raise UserError(
+                f"--runs-dir {runs_dir} can't be written ({error.strerror}); choose another folder"
+            ) from None
         return runs_dir / candidate
     raise UserError(f"--name {name}: {runs_dir / str(name)} exists already; choose another name or remove that folder")
 
@@ -72,7 +74,9 @@ def find_run(runs_dir: Path, run: str | None) -> Path:
         raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
     finished = [p.parent for p in runs_dir.glob("*/config.json") if (p.parent / "model" / "config.json").is_file()]
     if not finished:
-        raise UserError(f"--runs-dir {runs_dir} holds no finished run; train one first: accelerate launch train.py --skip")
+        raise UserError(
+            f"--runs-dir {runs_dir} holds no finished run; train one first: accelerate launch train.py --skip"
+        )
     return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
 
 
@@ -166,7 +170,9 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
         backbone = FrozenAlexNet({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path} can't be loaded ({reason}); copy the model folder again or train the run again") from None
+        raise UserError(
+            f"{path} can't be loaded ({reason}); copy the model folder again or train the run again"
+        ) from None
     bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if bad:
         raise UserError(f"{path} holds values that are not finite in {bad[0]}; train the run again with a lower --lr")

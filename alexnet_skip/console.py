@@ -70,7 +70,9 @@ class Console:
             yield ProgressHandle(lambda amount, figures: None)
         elif self._rich.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[figures]}"), console=self._rich) as bar:
+            with Progress(
+                *columns, TimeRemainingColumn(), TextColumn("{task.fields[figures]}"), console=self._rich
+            ) as bar:
                 task = bar.add_task(title, total=total, figures="")
                 yield ProgressHandle(lambda amount, figures: bar.update(task, advance=amount, figures=figures))
         else:
@@ -102,7 +104,9 @@ def evaluation_rows(summary: Mapping[str, Any], topk: Sequence[int]) -> list[lis
     return rows
 
 
-def show_evaluation(console: Console, title: str, summary: Mapping[str, Any], confused: Sequence[tuple[str, str, int]]) -> None:
+def show_evaluation(
+    console: Console, title: str, summary: Mapping[str, Any], confused: Sequence[tuple[str, str, int]]
+) -> None:
     """Print top-k accuracies, per-class figures and the strongest confusions.
 
     Args:

@@ -75,8 +75,8 @@ def load_dataset(
     """Load a dataset.
 
     Args:
-        name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in ``data_dir``,
-            in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
+        name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in
+            ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
 
     Raises:
         UserError: if it can't be had; lists the ways out.
@@ -116,8 +116,8 @@ def train_val_positions(labels: np.ndarray, val_fraction: float) -> tuple[np.nda
         count = round(len(members) * val_fraction)
         if not 0 < count < len(members):
             raise UserError(
-                f"--val-fraction {val_fraction} leaves class {label} with {count} of {len(members)} images in val; each "
-                "class needs at least one on both sides: choose another fraction, 0, or more images"
+                f"--val-fraction {val_fraction} leaves class {label} with {count} of {len(members)} images in val; "
+                "each class needs at least one on both sides: choose another fraction, 0, or more images"
             )
         held_out.append(members[:count])
     val = np.sort(np.concatenate(held_out))
@@ -139,8 +139,8 @@ def limit_positions(labels: np.ndarray, limit: int) -> np.ndarray:
 def _split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
     digest = hashlib.sha256("\n".join(class_names).encode())
     digest.update(str(images.shape).encode())
-    digest.update(np.ascontiguousarray(images))
-    digest.update(np.ascontiguousarray(labels, dtype="<i8"))
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
     return Split(images, labels.astype(np.int64), np.arange(len(labels)), digest.hexdigest())
 
 
@@ -192,8 +192,8 @@ def _unpack(archive: Path, data_dir: Path, md5: str, file_name: str) -> None:
             found.update(piece)
     if found.hexdigest() != md5:
         raise UserError(
-            f"--data-archive {archive} has MD5 {found.hexdigest()}, but {file_name} has {md5}; it is damaged or another "
-            f"file: get it again from {CIFAR_URL}{file_name}"
+            f"--data-archive {archive} has MD5 {found.hexdigest()}, but {file_name} has {md5}; it is damaged or "
+            f"another file: get it again from {CIFAR_URL}{file_name}"
         )
     extract_safely(archive, data_dir)
 
@@ -211,10 +211,14 @@ def extract_safely(archive: Path, target: Path) -> None:
                 path = PurePosixPath(member.name.replace("\\", "/"))
                 inside = not path.is_absolute() and ".." not in path.parts and ":" not in member.name
                 if not inside or not (member.isfile() or member.isdir()):
-                    raise UserError(f"--data-archive {archive} holds {member.name}, which must not be unpacked; don't use it")
+                    raise UserError(
+                        f"--data-archive {archive} holds {member.name}, which must not be unpacked; don't use it"
+                    )
             target.mkdir(parents=True, exist_ok=True)
             for member in members:
-                tar.extract(member, target, filter="data") if hasattr(tarfile, "data_filter") else tar.extract(member, target)
+                tar.extract(member, target, filter="data") if hasattr(tarfile, "data_filter") else tar.extract(
+                    member, target
+                )
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"--data-archive {archive} can't be unpacked ({error}); get it again") from None
 
@@ -233,10 +237,14 @@ def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
     for split, listing in listings.items():
         if tuple(listing) != names:
             different = ", ".join(sorted(set(listing) ^ set(names)))
-            raise UserError(f"{folder / split} and {folder / 'train'} differ in the classes {different}; make them equal")
+            raise UserError(
+                f"{folder / split} and {folder / 'train'} differ in the classes {different}; make them equal"
+            )
         empty = [name for name, files in listing.items() if not files]
         if empty:
-            raise UserError(f"{folder / split / empty[0]} holds no image; add some or remove the class from every split")
+            raise UserError(
+                f"{folder / split / empty[0]} holds no image; add some or remove the class from every split"
+            )
     size = image_folder.common_size([f for listing in listings.values() for files in listing.values() for f in files])
     skipped: list[str] = []
     splits = {s: _read_split(folder, listing, size, names, skip_unreadable, skipped) for s, listing in listings.items()}

@@ -75,8 +75,8 @@ def train_one_epoch(
         advance: called with the number of images after each step.
 
     Returns:
-        ``train_loss`` and ``train_top1`` (means over all samples, as trained, so under dropout), ``lr`` of the last step,
-        ``grad_norm`` of the last step, ``images_per_second``.
+        ``train_loss`` and ``train_top1`` (means over all samples as trained, so under dropout),
+        ``lr`` and ``grad_norm`` of the last step, ``images_per_second``.
 
     Raises:
         NonFiniteLossError: if the epoch's loss is not finite.
@@ -96,13 +96,15 @@ def train_one_epoch(
         accelerator.backward(loss * (accelerator.num_processes / len(rows)))
         if pending is None:
             grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        lr = scheduler.get_last_lr()[0]
+        lr = float(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         # Summed on the device: reading a loss in every step would make the host wait for it.
         with torch.no_grad():
-            totals += torch.stack((loss.double(), (logits.argmax(1) == target).sum().double(), loss.new_tensor(len(mine)).double()))
+            totals += torch.stack(
+                (loss.double(), (logits.argmax(1) == target).sum().double(), loss.new_tensor(len(mine)).double())
+            )
         advance(len(rows))
     loss_sum, correct, count = accelerator.reduce(totals, "sum").tolist()
     if not math.isfinite(loss_sum):

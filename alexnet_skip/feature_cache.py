@@ -16,8 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_skip.backbone import IMAGE_SIZE, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, NUM_FEATURES, TAP_LAYER
-from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.backbone import (
+    IMAGE_SIZE,
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    NUM_FEATURES,
+    TAP_LAYER,
+    FrozenAlexNet,
+)
 from alexnet_skip.errors import UserError
 from alexnet_skip.files import write_json
 
@@ -77,7 +83,7 @@ class FeatureCache:
 
     def open(self, name: str, mode: str = "r") -> np.ndarray:
         """Memory-map one array (N, 9216), fp16."""
-        return np.lib.format.open_memmap(self._path(name), mode=mode)  # type: ignore[no-untyped-call]
+        return np.lib.format.open_memmap(self._path(name), mode=mode)
 
     def block_length(self, block: int) -> int:
         """Rows in a block: the last one may be shorter."""
@@ -112,7 +118,7 @@ class FeatureCache:
             )
         for name in absent:
             temporary = self._path(name).with_suffix(".tmp")
-            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.shape)  # type: ignore[no-untyped-call]
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.shape)
             del array  # close the map: Windows refuses to replace an open file
             temporary.replace(self._path(name))
 
@@ -142,7 +148,7 @@ class FeatureCache:
         wanted: dict[int, list[str]] = {}
         for block in blocks:
             rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-            lacking = [n for n in names if known[n].get(block) != zlib.crc32(np.ascontiguousarray(maps[n][rows]))]
+            lacking = [n for n in names if known[n].get(block) != zlib.crc32(np.ascontiguousarray(maps[n][rows]).data)]
             if lacking:
                 wanted[block] = lacking
         return wanted
@@ -150,7 +156,7 @@ class FeatureCache:
     def write(self, name: str, block: int, values: np.ndarray, array: np.ndarray) -> str:
         """Store one block; returns the line that records it, to be appended to the pass's progress file."""
         array[block * BLOCK_ROWS : block * BLOCK_ROWS + len(values)] = values
-        return json.dumps([name, block, zlib.crc32(np.ascontiguousarray(values))]) + "\n"
+        return json.dumps([name, block, zlib.crc32(np.ascontiguousarray(values).data)]) + "\n"
 
     def finish(self) -> None:
         """Write the manifest, which makes the entry complete, and drop the progress files; one process only."""

@@ -141,5 +141,5 @@ def array_checksum(array: np.ndarray, rows: int = 4096) -> int:
     """CRC-32 of an array, read in pieces so that a memory map is not copied whole."""
     crc = 0
     for start in range(0, len(array), rows):
-        crc = zlib.crc32(np.ascontiguousarray(array[start : start + rows]), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).data, crc)
     return crc

@@ -11,8 +11,7 @@ from torch import nn
 
 from alexnet_skip import metrics
 from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.basis import Basis, SkipHeadInBasis, open_basis
-from alexnet_skip.basis import CoordinateSource
+from alexnet_skip.basis import Basis, CoordinateSource, SkipHeadInBasis, open_basis
 from alexnet_skip.config import DataSettings, TrainSettings
 from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset, limit_positions, load_dataset

@@ -27,7 +27,7 @@ def start(
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
     precision = choose_precision(mixed_precision, describe(device))
-    project = ProjectConfiguration(project_dir=str(logging_dir), logging_dir=str(logging_dir)) if logging_dir else None
+    project = ProjectConfiguration(str(logging_dir), str(logging_dir)) if logging_dir else None
     # cpu=True: without it, torchrun on a machine without a GPU gives independent copies (accelerate#2741).
     accelerator = Accelerator(
         cpu=not cuda,
@@ -38,8 +38,8 @@ def start(
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched != accelerator.num_processes:
         raise UserError(
-            f"WORLD_SIZE is {launched}, but this process sees {accelerator.num_processes} process(es): the copies would "
-            "overwrite each other; launch with `accelerate launch --multi_gpu`, or on CPUs with "
+            f"WORLD_SIZE is {launched}, but this process sees {accelerator.num_processes} process(es): the copies "
+            "would overwrite each other; launch with `accelerate launch --multi_gpu`, or on CPUs with "
             "`ACCELERATE_USE_CPU=1 torchrun --standalone --nproc_per_node 2 train.py`"
         )
     if accelerator.device.type == "cpu":

@@ -85,7 +85,9 @@ def most_confused_pairs(confusion: np.ndarray, n: int) -> list[tuple[int, int, i
     return [pair for pair in pairs if pair[2] > 0]
 
 
-def summarize(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], topk: Sequence[int]) -> dict[str, Any]:
+def summarize(
+    logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], topk: Sequence[int]
+) -> dict[str, Any]:
     """Every figure of an evaluation, ready for JSON: fractions, not per cent.
 
     Args:

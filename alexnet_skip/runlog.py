@@ -58,9 +58,13 @@ class RunLog:
         self._progress = self._stack.enter_context(self.console.progress("Train", self.num_epochs * self.images))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
-        self.accelerator.end_training()
+        # Not end_training(): that also takes down the process group, which publishing still needs.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def advance(self, images: int) -> None:
         """Report trained images."""

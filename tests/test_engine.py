@@ -1,6 +1,7 @@
 """Batches, training and prediction over rows."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_the_cosine_schedule_warms_up_and_ends_near_zero():
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == 1 == factors[9]
     assert factors[-1] < 0.001
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[10:]))
 
 
 def train(source, labels, lr=0.1, epochs=1, batch_size=10):
@@ -67,7 +68,15 @@ def train(source, labels, lr=0.1, epochs=1, batch_size=10):
     for epoch in range(epochs):
         batches = engine.epoch_batches(np.arange(len(labels)), len(labels), batch_size, 0, epoch, mirrored=False)
         figures = engine.train_one_epoch(
-            model, source, labels, batches, optimizer, scheduler, accelerator, label_smoothing=0.0, advance=lambda n: None
+            model,
+            source,
+            labels,
+            batches,
+            optimizer,
+            scheduler,
+            accelerator,
+            label_smoothing=0.0,
+            advance=lambda n: None,
         )
     return model, figures, accelerator
 

@@ -100,7 +100,9 @@ def test_folding_survives_a_mean_much_larger_than_the_coordinates():
     basis = fit_basis(values, 30, seed=0)
     layer = torch.nn.Linear(30, 7)
     with torch.no_grad():
-        exact = (values.double() - basis.mean.double()) @ basis.projection.double() @ layer.weight.double().T + layer.bias
+        exact = (
+            values.double() - basis.mean.double()
+        ) @ basis.projection.double() @ layer.weight.double().T + layer.bias
         torch.testing.assert_close(basis.fold(layer)(values).double(), exact, rtol=1e-2, atol=1e-2)
 
 

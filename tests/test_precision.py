@@ -12,7 +12,9 @@ H100 = Device("cuda", "NVIDIA H100 80GB HBM3", True)
 
 
 @pytest.mark.parametrize(
-    ("device", "expected"), [(CPU, "no"), (GTX, "no"), (RTX20, "no"), (H100, "bf16")], ids=lambda v: getattr(v, "name", v)
+    ("device", "expected"),
+    [(CPU, "no"), (GTX, "no"), (RTX20, "no"), (H100, "bf16")],
+    ids=lambda v: getattr(v, "name", v),
 )
 def test_auto_takes_what_is_safe(device, expected):
     precision = choose_precision("auto", device)

@@ -1,0 +1,1 @@
+"""One script for each claim of speed; run them as `python -m benchmarks.NAME`."""

