@@ -106,7 +106,11 @@ class FrozenAlexNet(nn.Module):
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.first_convolution(self.normalise(images))
+        # Never in mixed precision, whoever calls: fp16 convolutions give NaN on GTX 16xx cards.
+        with torch.autocast(images.device.type, enabled=False):
+            return self._convolutions(self.first_convolution(self.normalise(images)))
+
+    def _convolutions(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # ReLU after max-pooling: they commute exactly, and it then works on a quarter of the values.
         x = F.max_pool2d(x, 3, 2).relu_()
         x = F.max_pool2d(self.features["3"](x), 3, 2).relu_()

@@ -132,7 +132,8 @@ def predict(
     Raises:
         RuntimeError: if a sample's logits are missing after gathering, or there twice.
     """
-    model.eval()
+    # Without the distributed wrapper: its forward passes must be equally many on every process, ours need not be.
+    model = accelerator.unwrap_model(model).eval()
     shares: list[tuple[int, np.ndarray]] = []
     starts = range(0, len(positions), PREDICT_ROWS)
     for start in starts[accelerator.process_index :: accelerator.num_processes]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from alexnet_skip.errors import UserError
 from alexnet_skip.precision import Precision, choose_precision, describe
@@ -34,6 +34,8 @@ def start(
         mixed_precision=precision.mixed_precision,
         log_with="tensorboard" if logging_dir else None,
         project_config=project,
+        # The only buffer is the PCA projection, which never changes.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched != accelerator.num_processes:

@@ -136,7 +136,7 @@ def test_two_processes_build_the_same_cache_and_predict_the_same(tmp_path):
 
     predictions = []
     for processes in (1, 2):
-        figures = launch(tmp_path / "1", processes, "evaluate.py", "--run", "run")
+        figures = launch(tmp_path / "1", processes, "evaluate.py")
         with np.load(tmp_path / "1" / figures["evaluation"] / "predictions.npz") as arrays:
             predictions.append({name: arrays[name] for name in arrays.files})
     for name in ("labels", "index"):
