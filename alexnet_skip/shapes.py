@@ -77,7 +77,7 @@ def _draw(inside: Inside, count: int, rng: np.random.Generator) -> np.ndarray:
         cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
         return (dx * cos + dy * sin) / radius[:, None, None], (dy * cos - dx * sin) / radius[:, None, None]
 
-    mask = inside(*turned(uniform(-0.25, 0.25, 2), uniform(-0.5, 0.5), uniform(0.55, 0.8)))
+    mask = inside(*turned(uniform(-0.25, 0.25, 2), uniform(-0.8, 0.8), uniform(0.5, 0.8)))
     # Background: a slope between two colours. Shape: a third colour, at least a little away from both, with stripes.
     first, second, colour = uniform(0.05, 0.95, 3), uniform(0.05, 0.95, 3), uniform(0, 1, 3)
     ground = (first + second) / 2
@@ -96,5 +96,5 @@ def _draw(inside: Inside, count: int, rng: np.random.Generator) -> np.ndarray:
     texture = (np.sin(stripes * np.pi) * uniform(0, 0.12)[:, None, None])[..., None]
     canvas = np.where(mask[..., None], colour[:, None, None] + texture, canvas)
     small = canvas.reshape(count, SIZE, _SUPERSAMPLING, SIZE, _SUPERSAMPLING, 3).mean(axis=(2, 4))
-    noise = rng.standard_normal(small.shape, dtype=np.float32) * uniform(0.01, 0.06)[:, None, None, None]
+    noise = rng.standard_normal(small.shape, dtype=np.float32) * uniform(0.01, 0.08)[:, None, None, None]
     return (np.clip(small + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
