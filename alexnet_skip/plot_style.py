@@ -13,6 +13,7 @@ from matplotlib import font_manager
 from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, SOFT_INK, GRID = "#222222", "#666666", "#e4e4e4"
 # Blue and vermilion of Okabe and Ito's palette (2008), told apart with any kind of colour vision.
@@ -79,7 +80,7 @@ class QuietFigure(Figure):
 
 def titled_figure(width: float, height: float, title: str) -> Figure:
     """A figure of the given inches with its title at the top left, wrapped to the width."""
-    figure = QuietFigure(figsize=(width, height), layout="constrained")
+    figure = QuietFigure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
     # A bold letter is 0.7 of its size wide on average.
     letters = max(20, int((width - 0.3) * 72 / (0.7 * TITLE_SIZE)))
     wrapped = "\n".join(textwrap.wrap(title, letters, break_on_hyphens=False))
