@@ -87,14 +87,15 @@ def test_train_then_evaluate_leaves_all_that_is_promised(tmp_path, capsys, mode)
 
 def test_the_cache_and_the_live_path_train_alike(tmp_path, capsys):
     """Loss curves agree within the error of fp16 storage."""
-    options = [*SMALL, "--recipe", "report", "--val-fraction", "0.2", "--epochs", "2", "--skip"]
+    # At the report's rate of 1e-3 a random network's loss jumps to 20 and any rounding is amplified: curves of the same
+    # values in another precision part too. At 1e-5 they are smooth, and can be held to parts in a thousand.
+    options = [*SMALL, "--recipe", "report", "--val-fraction", "0.2", "--epochs", "2", "--skip", "--lr", "1e-5"]
     losses = []
     for name, path in (("cached", "--cache"), ("live", "--no-cache")):
         assert run(train, tmp_path, *options, "--name", name, path) == 0
         lines = (tmp_path / "runs" / name / "metrics.jsonl").read_text().splitlines()
         losses.append([json.loads(line)["val_loss"] for line in lines])
-    # Adam turns rounding into steps of the size of the learning rate, so curves agree to parts in a hundred.
-    np.testing.assert_allclose(*losses, rtol=0.02)
+    np.testing.assert_allclose(*losses, rtol=1e-3)
     assert losses[0] != losses[1], "the live path must not read the cache"
 
 
