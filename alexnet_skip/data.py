@@ -1,23 +1,16 @@
 """Where images come from: CIFAR-10/100, folders of images, and the built-in shapes."""
 
 import hashlib
-import socket
-import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from alexnet_skip import image_folder, shapes
+from alexnet_skip import cifar, image_folder, shapes
 from alexnet_skip.errors import UserError
 
-# The archives' names, folders and MD5 as torchvision's datasets/cifar.py has them.
-CIFAR = {
-    "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py", "c58f30108f718f92721af3b95e74349a"),
-    "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python", "eb9058c3a382ffc7106e4002c42a8d85"),
-}
-CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
-NETWORK_TIMEOUT_SECONDS = 15
+# The folders of an image folder; train must be there.
+SPLITS = ("train", "test", "val")
 SHAPES_TRAIN, SHAPES_TEST = 5000, 1000
 # The validation split does not depend on --seed, so that runs with different seeds are compared on the same images.
 SPLIT_SEED = 0
@@ -28,7 +21,7 @@ class Split:
     """Images of one split.
 
     Attributes:
-        images: uint8 (N, H, W, 3).
+        images: uint8 (N, H, W, 3), contiguous; above 1 GiB a map of a temporary file.
         labels: int64 (N,).
         index: stable sample ids (N,): positions in the whole split as stored.
         digest: SHA-256 of what defines the content; equal content has an equal digest.
@@ -83,7 +76,7 @@ def load_dataset(
     """
     if name == "shapes":
         return _shapes()
-    if name in CIFAR:
+    if name in cifar.SOURCES:
         return _cifar(name, data_dir, data_archive, download)
     if name == "auto":
         try:
@@ -92,10 +85,10 @@ def load_dataset(
             if data_archive is not None:
                 raise  # what the user named is never replaced by something else
             return _shapes(fallback_reason=str(error).splitlines()[0])
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(
-            f"--dataset is {name}, which is neither auto, {', '.join(CIFAR)}, shapes nor an existing folder; "
+            f"--dataset is {name}, which is neither auto, {', '.join(cifar.SOURCES)}, shapes nor an existing folder; "
             "a folder holds train/<class>/* and, where they exist, test/ or val/"
         )
     return _folder(folder, skip_unreadable)
@@ -136,98 +129,59 @@ def limit_positions(labels: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(order[np.argsort(rank[order], kind="stable")][:limit])
 
 
-def _split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
-    digest = hashlib.sha256("\n".join(class_names).encode())
-    digest.update(str(images.shape).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
+    """A whole split: ids count from 0, the digest covers pixels, labels and class names."""
+    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype="<i8")
+    digest = hashlib.sha256(repr((class_names, images.shape)).encode())
+    digest.update(images.data)
+    digest.update(labels.data)
     return Split(images, labels.astype(np.int64), np.arange(len(labels)), digest.hexdigest())
 
 
 def _shapes(fallback_reason: str | None = None) -> Dataset:
     names = shapes.CLASS_NAMES
     splits = {
-        "train": _split(*shapes.render(SHAPES_TRAIN, seed=1), names),
-        "test": _split(*shapes.render(SHAPES_TEST, seed=2), names),
+        "train": make_split(*shapes.render(SHAPES_TRAIN, seed=1), names),
+        "test": make_split(*shapes.render(SHAPES_TEST, seed=2), names),
     }
     return Dataset("shapes", "shapes", names, splits, fallback_reason=fallback_reason)
 
 
 def _cifar(name: str, data_dir: Path, archive: Path | None, download: bool) -> Dataset:
-    file_name, folder, md5 = CIFAR[name]
-    failure = f"{data_dir / folder} is not there"
-    if archive is not None:
-        _unpack(archive, data_dir, md5, file_name)
-    # Nothing is imported, and no network asked, where the files are not there and must not be fetched.
-    if (data_dir / folder).is_dir() or download:
-        from torchvision import datasets
-
-        kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-        before = socket.getdefaulttimeout()
-        # Without a time limit a silent server would hang the run.
-        socket.setdefaulttimeout(NETWORK_TIMEOUT_SECONDS)
-        try:
-            fetch = not (data_dir / folder).is_dir()
-            parts = {split: kind(str(data_dir), train=split == "train", download=fetch) for split in ("train", "test")}
-            names = tuple(parts["train"].classes)
-            splits = {key: _split(part.data, np.array(part.targets), names) for key, part in parts.items()}
-            return Dataset(name, name, names, splits)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            failure = f"{data_dir / folder} can't be read or downloaded ({error})"
-        finally:
-            socket.setdefaulttimeout(before)
-    raise UserError(
-        f"--dataset {name}: {failure}\nDo one of these: --data-dir FOLDER that holds {folder}; --data-archive "
-        f"{file_name} from {CIFAR_URL}{file_name} (MD5 {md5}); --dataset FOLDER with FOLDER/train/<class>/*; "
-        "--dataset shapes, the built-in sample"
-    )
-
-
-def _unpack(archive: Path, data_dir: Path, md5: str, file_name: str) -> None:
-    if not archive.is_file():
-        raise UserError(f"--data-archive is {archive}, but there is no such file; give the path of {file_name}")
-    with archive.open("rb") as file:
-        found = hashlib.md5(usedforsecurity=False)
-        while piece := file.read(1 << 20):
-            found.update(piece)
-    if found.hexdigest() != md5:
-        raise UserError(
-            f"--data-archive {archive} has MD5 {found.hexdigest()}, but {file_name} has {md5}; it is damaged or "
-            f"another file: get it again from {CIFAR_URL}{file_name}"
-        )
-    extract_safely(archive, data_dir)
-
-
-def extract_safely(archive: Path, target: Path) -> None:
-    """Unpack regular files and folders of a tar archive.
-
-    Raises:
-        UserError: before anything is written, if a member would leave the target folder or is a link or device.
-    """
-    try:
-        with tarfile.open(archive) as tar:
-            members = tar.getmembers()
-            for member in members:
-                path = PurePosixPath(member.name.replace("\\", "/"))
-                inside = not path.is_absolute() and ".." not in path.parts and ":" not in member.name
-                if not inside or not (member.isfile() or member.isdir()):
-                    raise UserError(
-                        f"--data-archive {archive} holds {member.name}, which must not be unpacked; don't use it"
-                    )
-            target.mkdir(parents=True, exist_ok=True)
-            for member in members:
-                tar.extract(member, target, filter="data") if hasattr(tarfile, "data_filter") else tar.extract(
-                    member, target
-                )
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"--data-archive {archive} can't be unpacked ({error}); get it again") from None
+    arrays, names = cifar.load(name, data_dir, archive, download)
+    return Dataset(name, name, names, {split: make_split(*content, names) for split, content in arrays.items()})
 
 
 def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
-    listings = {}
-    for split in ("train", "test", "val"):
-        if (folder / split).is_dir():
-            listings[split] = image_folder.list_images(folder / split)
+    try:
+        listings = {s: image_folder.list_images(folder / s) for s in SPLITS if (folder / s).is_dir()}
+    except OSError as error:
+        raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
+    names = _common_classes(folder, listings)
+    paths = [path for listing in listings.values() for files in listing.values() for path in files]
+    try:
+        images, failures = image_folder.read_all(paths, skip_unreadable=skip_unreadable)
+    except ValueError as error:
+        raise UserError(f"{error}; mend or remove it, or give --skip-unreadable to leave such files out") from None
+    except OSError as error:
+        raise UserError(f"--dataset {folder}: there is no room for the decoded images: {error}") from None
+    readable = np.ones(len(paths), dtype=bool)
+    readable[list(failures)] = False
+    splits, start = {}, 0
+    for split, listing in listings.items():
+        labels = np.repeat(np.arange(len(names)), [len(files) for files in listing.values()])
+        rows, kept = slice(start, start + len(labels)), readable[start : start + len(labels)]
+        for label in set(range(len(names))) - set(labels[kept]):
+            raise UserError(
+                f"{folder / split / names[label]} holds no readable image; mend the files or remove the class"
+            )
+        splits[split] = make_split(images[rows] if kept.all() else images[rows][kept], labels[kept], names)
+        start = rows.stop
+    skipped = tuple(paths[position].relative_to(folder).as_posix() for position in failures)
+    return Dataset(folder.resolve().name, str(folder.resolve()), names, splits, skipped)
+
+
+def _common_classes(folder: Path, listings: dict[str, dict[str, list[Path]]]) -> tuple[str, ...]:
     if "train" not in listings:
         raise UserError(f"--dataset {folder} has no folder train; it must hold train/<class>/* with the images")
     names = tuple(listings["train"])
@@ -243,38 +197,7 @@ def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
         empty = [name for name, files in listing.items() if not files]
         if empty:
             raise UserError(
-                f"{folder / split / empty[0]} holds no image; add some or remove the class from every split"
+                f"{folder / split / empty[0]} holds no image ({', '.join(sorted(image_folder.EXTENSIONS))}); "
+                "add some or remove the class from every split"
             )
-    size = image_folder.common_size([f for listing in listings.values() for files in listing.values() for f in files])
-    skipped: list[str] = []
-    splits = {s: _read_split(folder, listing, size, names, skip_unreadable, skipped) for s, listing in listings.items()}
-    return Dataset(folder.resolve().name, str(folder.resolve()), names, splits, tuple(skipped))
-
-
-def _read_split(
-    folder: Path,
-    listing: dict[str, list[Path]],
-    size: int | None,
-    names: tuple[str, ...],
-    skip_unreadable: bool,
-    skipped: list[str],
-) -> Split:
-    paths = [path for files in listing.values() for path in files]
-    labels = np.repeat(np.arange(len(names)), [len(files) for files in listing.values()])
-    images: np.ndarray | None = None
-    readable = np.ones(len(paths), dtype=bool)
-    for position, (path, result) in enumerate(zip(paths, image_folder.read_all(paths, size), strict=True)):
-        if isinstance(result, str):
-            if not skip_unreadable:
-                raise UserError(f"{result}; mend or remove it, or give --skip-unreadable to leave such files out")
-            readable[position] = False
-            skipped.append(path.relative_to(folder).as_posix())
-            continue
-        if images is None:
-            images = np.empty((len(paths), *result.shape), np.uint8)
-        images[position] = result
-    if images is None or len(np.unique(labels[readable])) < len(names):
-        raise UserError(f"--dataset {folder}: a class has no readable image; mend the files or remove the class")
-    if not readable.all():
-        images, labels = images[readable], labels[readable]
-    return _split(images, labels, names)
+    return names

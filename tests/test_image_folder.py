@@ -1,12 +1,20 @@
 """Folders of images: what is read, how, and what is refused by name."""
 
+import io
+import shutil
+from collections import namedtuple
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_skip import image_folder
+from alexnet_skip import image_file, image_folder
 from alexnet_skip.data import load_dataset
 from alexnet_skip.errors import UserError
+
+ADVICE = "; mend or remove it, or give --skip-unreadable to leave such files out"
 
 
 def save(path, size=(32, 32), mode="RGB", **options):
@@ -32,75 +40,245 @@ def test_small_square_images_stay_as_they_are_in_sorted_order(folder):
     assert (dataset.name, dataset.class_names) == ("pets", ("a", "b"))
     assert train.images.shape == (6, 32, 32, 3)
     assert list(train.labels) == [0, 0, 0, 1, 1, 1]
+    assert list(train.index) == list(range(6))
     np.testing.assert_array_equal(train.images[0], values)
     assert load_dataset(str(folder)).splits["train"].digest == train.digest
 
 
+def test_order_goes_by_name_whatever_the_case_and_hidden_and_other_files_are_left_alone(tmp_path):
+    for name in ("b/2.PNG", "b/10.png", "b/inner/0.Jpg", "B/x.tiff", ".hidden/x.png", "b/._x.png", "b/.git/x.png"):
+        save(tmp_path / name)
+    (tmp_path / "b" / "notes.txt").write_text("not an image")
+    listing = image_folder.list_images(tmp_path)
+    assert list(listing) == ["B", "b"]
+    assert [path.relative_to(tmp_path).as_posix() for path in listing["b"]] == ["b/10.png", "b/2.PNG", "b/inner/0.Jpg"]
+
+
 def test_images_of_several_sizes_become_224(folder):
-    save(folder / "train" / "a" / "wide.jpg", (300, 200))
+    values = save(folder / "train" / "a" / "wide.png", (300, 200))
     save(folder / "train" / "b" / "dot.png", (1, 1))
-    assert load_dataset(str(folder)).splits["test"].images.shape[1:] == (224, 224, 3)
+    splits = load_dataset(str(folder)).splits
+    assert splits["test"].images.shape[1:] == (224, 224, 3)
+    expected = Image.fromarray(values).resize((224, 224), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(splits["train"].images[3], np.asarray(expected))
+    dot = splits["train"].images[7]
+    assert (dot == dot[0, 0]).all()
+
+
+def test_one_image_of_another_size_is_noticed_wherever_it_is(folder):
+    save(folder / "test" / "b" / "1.png", (31, 32))
+    for i in range(3, 60):
+        shutil.copy(folder / "train" / "a" / "0.png", folder / "train" / "a" / f"{i}.png")
+    assert load_dataset(str(folder)).splits["train"].images.shape == (63, 224, 224, 3)
+
+
+def test_a_val_folder_is_a_split_of_its_own(folder):
+    shutil.copytree(folder / "test", folder / "val")
+    splits = load_dataset(str(folder)).splits
+    assert set(splits) == {"train", "test", "val"}
+    assert splits["val"].digest == splits["test"].digest
 
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("x.png", "L"), ("x.png", "RGBA"), ("x.png", "P"), ("x.jpg", "CMYK"), ("x.png", "1"), ("x.png", "LA")],
-)
-def test_every_mode_becomes_rgb(tmp_path, name, mode):
-    save(tmp_path / name, mode=mode)
-    assert image_folder.read_image(tmp_path / name, None).shape == (32, 32, 3)
+    [("x.png", "L"), ("x.png", "RGBA"), ("x.png", "P"), ("x.jpg", "CMYK"), ("x.png", "1"), ("x.png", "LA"),
+     ("x.jpg", "YCbCr"), ("x.tif", "F"), ("x.bmp", "RGB"), ("x.webp", "RGB"), ("x.ppm", "RGB")],
+)  # fmt: skip
+def test_every_mode_and_format_becomes_rgb(tmp_path, name, mode):
+    values = save(tmp_path / name, mode=mode)
+    found = image_file.read_image(tmp_path / name, None)
+    assert (found.shape, found.dtype) == ((32, 32, 3), np.uint8)
+    # The picture is still there: its grey values go with those that were saved.
+    if mode not in ("1", "P"):
+        assert np.corrcoef(found.mean(axis=2).ravel(), values.mean(axis=2).ravel())[0, 1] > 0.8
 
 
-def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
-    ramp = np.linspace(0, 65535, 32 * 32).astype(np.uint16).reshape(32, 32)
-    Image.fromarray(ramp).save(tmp_path / "deep.png")
-    values = image_folder.read_image(tmp_path / "deep.png", None)
+@pytest.mark.parametrize("top", [200, 65535])
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_16_bit_grey_is_scaled_not_clipped_however_dark(tmp_path, name, top):
+    ramp = np.linspace(0, top, 32 * 32).astype(np.uint16).reshape(32, 32)
+    Image.fromarray(ramp).save(tmp_path / name)
+    values = image_file.read_image(tmp_path / name, None)
     np.testing.assert_allclose(values[..., 0], ramp / 257, atol=1)
+
+
+def test_32_bit_integers_are_scaled_too(tmp_path):
+    ramp = np.linspace(0, 2**31 - 1, 32 * 32).astype(np.int32).reshape(32, 32)
+    Image.fromarray(ramp).save(tmp_path / "x.tif")
+    np.testing.assert_allclose(
+        image_file.read_image(tmp_path / "x.tif", None)[..., 0], ramp / (2**31 - 1) * 255, atol=1
+    )
+
+
+@pytest.mark.parametrize(("scale", "top"), [(1, 1.0), (255, 255.0), (300, 255.0)])
+def test_floating_point_is_taken_as_0_to_1_or_0_to_255(tmp_path, scale, top):
+    ramp = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
+    Image.fromarray(ramp * np.float32(scale)).save(tmp_path / "x.tif")
+    expected = (ramp * scale).clip(0, top) / top * 255
+    np.testing.assert_allclose(image_file.read_image(tmp_path / "x.tif", None)[..., 0], expected, atol=1)
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    Image.new("P", (4, 4), 0).save(tmp_path / "palette.gif", transparency=0)
+    for name in ("clear.png", "palette.gif"):
+        assert (image_file.read_image(tmp_path / name, None) == 255).all()
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    assert image_folder.read_image(tmp_path / "x.gif", None)[0, 0].tolist() == [255, 0, 0]
+    assert image_file.read_image(tmp_path / "x.gif", None)[0, 0].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n\x00\x00"])
-def test_an_unreadable_file_is_named_or_left_out_on_request(folder, content):
-    (folder / "train" / "a" / "bad.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"bad\.png can't be read as an image .*--skip-unreadable"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"not an image", "its content is none of JPEG, PNG, BMP, GIF, WEBP, TIFF, PPM"),
+        # PIL would run Ghostscript on it.
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "its content is none of JPEG, PNG, BMP, GIF, WEBP, "),
+    ],
+)
+def test_an_unreadable_file_is_named_or_left_out_on_request(folder, content, reason):
+    bad = folder / "train" / "a" / "bad.png"
+    bad.write_bytes(content)
+    with pytest.raises(UserError) as caught:
         load_dataset(str(folder))
+    assert str(caught.value).startswith(f"{bad} can't be read as an image: {reason}")
+    assert str(caught.value).endswith(ADVICE)
     dataset = load_dataset(str(folder), skip_unreadable=True)
     assert dataset.skipped == ("train/a/bad.png",)
-    assert len(dataset.splits["train"].labels) == 6
+    assert list(dataset.splits["train"].labels) == [0, 0, 0, 1, 1, 1]
+    bad.unlink()
+    assert load_dataset(str(folder)).splits["train"].digest == dataset.splits["train"].digest
 
 
 def test_a_truncated_image_is_named(folder):
     path = folder / "train" / "a" / "cut.jpg"
     save(path)
-    path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(UserError, match=r"cut\.jpg"):
+    path.write_bytes(path.read_bytes()[:800])
+    with pytest.raises(UserError, match=r"cut\.jpg can't be read as an image: image file is truncated"):
         load_dataset(str(folder))
+
+
+@pytest.mark.parametrize(("limit", "said"), [(700, 700), (300, 600)])
+def test_a_huge_image_is_refused_by_its_header(folder, monkeypatch, limit, said):
+    # 1024 pixels are above the limit of PIL's warning, or above twice that: its error.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(
+        UserError, match=rf"0\.png can't be read as an image: Image size \(1024 pixels\) exceeds limit of {said}"
+    ):
+        load_dataset(str(folder))
+
+
+def image_bytes(format: str) -> bytes:
+    buffer = io.BytesIO()
+    values = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(values).save(buffer, format)
+    return buffer.getvalue()
+
+
+WHOLE = {format: image_bytes(format) for format in image_file.FORMATS}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(image_file.FORMATS), st.data())
+def test_a_damaged_file_is_read_or_refused_by_name_and_nothing_else(tmp_path, format, data):
+    content = bytearray(WHOLE[format])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.img"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    images, failures = image_folder.read_chunk([path], 8, exact=False)
+    assert (images.shape, images.dtype) == ((1, 8, 8, 3), np.uint8)
+    assert all(reason.startswith(f"{path} can't be read as an image: ") for reason in failures.values())
+
+
+def refusal(folder) -> str:
+    with pytest.raises(UserError) as caught:
+        load_dataset(str(folder), skip_unreadable=True)
+    return str(caught.value)
 
 
 def test_folders_that_cannot_be_a_dataset_are_refused_by_name(folder, tmp_path):
-    with pytest.raises(UserError, match="no folder train"):
-        load_dataset(str(tmp_path))
-    (tmp_path / "empty" / "train").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds no class folder"):
-        load_dataset(str(tmp_path / "empty"))
-    save(tmp_path / "one" / "train" / "only" / "0.png")
-    with pytest.raises(UserError, match=r"one class \(only\)"):
-        load_dataset(str(tmp_path / "one"))
+    none = tmp_path / "none"
+    none.mkdir()
+    assert refusal(none) == f"--dataset {none} has no folder train; it must hold train/<class>/* with the images"
+    (none / "train").mkdir()
+    needed = "at least two folders, one a class, are needed"
+    assert refusal(none) == f"{none / 'train'} holds no class folder; {needed}"
+    save(none / "train" / "only" / "0.png")
+    assert refusal(none) == f"{none / 'train'} holds one class (only); {needed}"
+
+
+def test_classes_must_be_the_same_in_every_split(folder):
     (folder / "test" / "c").mkdir()
-    with pytest.raises(UserError, match="differ in the classes c"):
-        load_dataset(str(folder))
+    different = f"{folder / 'test'} and {folder / 'train'} differ in the classes c; make them equal"
+    assert refusal(folder) == different
     (folder / "train" / "c").mkdir()
-    with pytest.raises(UserError, match="c holds no image"):
+    assert refusal(folder).startswith(f"{folder / 'train' / 'c'} holds no image (.bmp, .gif, .jpeg, .jpg, ")
+    save(folder / "train" / "c" / "0.png")
+    assert refusal(folder).startswith(f"{folder / 'test' / 'c'} holds no image (")
+    (folder / "test" / "c" / "0.png").write_bytes(b"")
+    assert refusal(folder) == f"{folder / 'test' / 'c'} holds no readable image; mend the files or remove the class"
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
+    def refuse(place):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr(image_folder.os, "scandir", refuse)
+    assert refusal(folder) == f"--dataset {folder}: {folder / 'train'} can't be listed (Permission denied)"
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 30)])
+def test_worker_processes_read_the_same_as_one(folder, monkeypatch, size):
+    save(folder / "train" / "b" / "9.png", size)
+    (folder / "train" / "a" / "bad.png").write_bytes(b"")
+    alone = load_dataset(str(folder), skip_unreadable=True)
+    monkeypatch.setattr(image_folder, "PARALLEL_FILES", (2, 2))
+    monkeypatch.setattr(image_folder, "CHUNK", (2, 2))
+    monkeypatch.setattr(image_folder, "available_cpus", lambda: 2)
+    together = load_dataset(str(folder), skip_unreadable=True)
+    assert [together.splits[s].digest for s in ("train", "test")] == [alone.splits[s].digest for s in ("train", "test")]
+    assert together.skipped == alone.skipped == ("train/a/bad.png",)
+    with pytest.raises(UserError, match="the file is empty"):
         load_dataset(str(folder))
 
 
-def test_worker_processes_read_the_same_as_one(folder, monkeypatch):
-    alone = load_dataset(str(folder)).splits["train"].images
-    monkeypatch.setattr(image_folder, "PARALLEL_FILES", 2)
-    monkeypatch.setattr(image_folder, "_CHUNK", 4)
-    np.testing.assert_array_equal(load_dataset(str(folder)).splits["train"].images, alone)
+def test_reading_goes_on_without_workers_that_cannot_start(folder, monkeypatch):
+    alone = load_dataset(str(folder)).splits["train"].digest
+    monkeypatch.setattr(image_folder, "PARALLEL_FILES", (2, 2))
+    monkeypatch.setattr(image_folder, "CHUNK", (2, 2))
+    monkeypatch.setattr(image_folder, "available_cpus", lambda: 2)
+    monkeypatch.setattr(image_folder, "_start_worker", image_folder.os.abort)
+    assert load_dataset(str(folder)).splits["train"].digest == alone
+
+
+def test_an_array_too_large_for_memory_lies_in_a_temporary_file(folder, tmp_path, monkeypatch):
+    inside = load_dataset(str(folder)).splits["train"]
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(image_folder.tempfile, "tempdir", str(place))
+    outside = load_dataset(str(folder)).splits["train"]
+    base = outside.images
+    while not isinstance(base, np.memmap):
+        base = base.base
+    assert outside.images.flags.writeable
+    assert outside.digest == inside.digest
+    assert not list(place.iterdir())
+
+
+def test_a_disk_without_room_is_refused_before_reading(folder, monkeypatch):
+    monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", 1000)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(image_folder.shutil, "disk_usage", lambda place: usage(20_000))
+    message = refusal(folder)
+    assert message.startswith(
+        f"--dataset {folder}: there is no room for the decoded images: 12 images need 36,864 bytes"
+    )
+    assert message.endswith(
+        "which has 20,000 free; make room, or set the environment variable TMPDIR to a folder with more"
+    )
