@@ -40,7 +40,9 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # The images it is evaluated on
     data = DataSettings(**with_paths(config["settings"]["data"]))
-    data = dataclasses.replace(data, dataset=settings.dataset or config["dataset"]["source"])
+    data = dataclasses.replace(data, dataset=config["dataset"]["source"])
+    if settings.dataset is not None:
+        data = DataSettings(dataset=settings.dataset)
     with accelerator.main_process_first():
         dataset = load_images(data, console)
     if dataset.class_names != model.class_names:

@@ -29,6 +29,12 @@ CONVOLUTIONS = {
     8: (384, 256, 3, 1, 1),
     10: (256, 256, 3, 1, 1),
 }
+# The keys and shapes of `features.state_dict()`, in its order.
+STATE_SHAPES: dict[str, tuple[int, ...]] = {
+    f"{index}.{name}": (outputs, inputs, kernel, kernel) if name == "weight" else (outputs,)
+    for index, (inputs, outputs, kernel, _, _) in CONVOLUTIONS.items()
+    for name in ("weight", "bias")
+}
 # Images in one forward pass on a CPU, where each pass has one thread and several run side by side. Fixed, so that an
 # image's features depend neither on how callers batch nor on the number of threads; 32 keeps activations in the caches.
 CPU_BATCH = 32
@@ -150,15 +156,13 @@ def check_state(state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: naming the first tensor that is missing, unknown, of another shape, or not finite.
     """
-    expected = {f"{i}.weight": (b, a, k, k) for i, (a, b, k, _, _) in CONVOLUTIONS.items()}
-    expected |= {f"{i}.bias": (b,) for i, (_, b, _, _, _) in CONVOLUTIONS.items()}  # type: ignore[misc]
-    for name, shape in expected.items():
+    for name, shape in STATE_SHAPES.items():
         if name not in state:
             raise ValueError(f"features.{name} is missing; found {', '.join(sorted(state)[:12]) or 'nothing'}")
         if tuple(state[name].shape) != shape:
             raise ValueError(f"features.{name} has shape {tuple(state[name].shape)}, expected {shape}")
         if not torch.isfinite(state[name]).all():
             raise ValueError(f"features.{name} holds values that are not finite")
-    unknown = sorted(set(state) - set(expected))
+    unknown = sorted(set(state) - set(STATE_SHAPES))
     if unknown:
         raise ValueError(f"features.{unknown[0]} is not a layer of AlexNet's features")

@@ -6,6 +6,7 @@ the features themselves: the same predictions, a fraction of the work, better co
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from alexnet_skip.console import Console
-from alexnet_skip.features import CachedFeatures, LiveFeatures, array_checksum
+from alexnet_skip.features import CachedFeatures, LiveFeatures
 from alexnet_skip.files import write_json
 from alexnet_skip.model import Joined, LinearRegressor, SkipConnection, SkipHead
 
@@ -100,7 +100,7 @@ def fit_basis(features: Tensor, num_components: int, seed: int) -> Basis:
 
 
 class CoordinateSource:
-    """Principal coordinates of live features, projected at every fetch (``--no-cache``)."""
+    """Principal coordinates of features, projected at every fetch."""
 
     def __init__(self, source: LiveFeatures | CachedFeatures, mode: Joined, basis: Basis) -> None:
         self.source = source
@@ -124,14 +124,13 @@ def open_basis(
     accelerator: Accelerator,
     console: Console,
     *,
-    cache_folder: Path | None,
     mirrored: bool,
 ) -> tuple[Basis, CachedFeatures | CoordinateSource]:
-    """The basis of a training set and the coordinates of all its rows; both are kept beside the cached features.
+    """The basis of a training set and the coordinates of all its rows; both are kept beside features from the cache.
 
     Args:
-        positions: the training samples; the basis is fitted on up to 10,000 of them (both views alternating).
-        cache_folder: where to keep them, or None to project live.
+        positions: the training samples; the basis is fitted on up to 10,000 of them.
+        mirrored: whether to fit on both views, alternating.
     """
     sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
     if mirrored:
@@ -145,7 +144,7 @@ def open_basis(
         parts = [source.fetch(part) for part in np.array_split(sample, -(-len(sample) // PROJECT_ROWS))]
         return fit_basis(torch.cat([skip(main, tap).cpu() for main, tap in parts]), num_components, seed=0)
 
-    if cache_folder is None or not isinstance(source, CachedFeatures):
+    if not isinstance(source, CachedFeatures) or source.folder is None:
         basis = fit()
         for tensor in (basis.mean, basis.projection):
             # One process's axes for all: the last bits of a fit may depend on the number of threads.
@@ -153,12 +152,14 @@ def open_basis(
         return basis, CoordinateSource(source, mode, basis)
 
     stem = "basis-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-    paths = {kind: cache_folder / f"{stem}.{kind}" for kind in ("safetensors", "npy", "json")}
+    paths = {kind: source.folder / f"{stem}.{kind}" for kind in ("safetensors", "npy", "json")}
     with accelerator.main_process_first():
         if accelerator.is_main_process and not _basis_is_intact(paths, key):
             basis = fit()
+            paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
             _write_coordinates(paths, key, CoordinateSource(source, mode, basis), len(source.views), console)
-    loaded = load_file(str(paths["safetensors"]))
+    # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
+    loaded = load(paths["safetensors"].read_bytes())
     coordinates = np.load(paths["npy"], mmap_mode="r")
     taps = [view[1] if mode == "conv" else None for view in source.views]
     n = source.num_samples
@@ -174,9 +175,8 @@ def _from_main_process(tensor: Tensor, accelerator: Accelerator) -> Tensor:
 def _basis_is_intact(paths: dict[str, Path], key: dict) -> bool:
     try:
         record = json.loads(paths["json"].read_text(encoding="utf-8"))
-        load_file(str(paths["safetensors"]))
-        return record["key"] == key and record["crc32"] == array_checksum(np.load(paths["npy"], mmap_mode="r"))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return record == {"key": key, "crc32": [_checksum(paths["safetensors"]), _checksum(paths["npy"])]}
+    except (OSError, ValueError):
         return False
 
 
@@ -184,13 +184,27 @@ def _write_coordinates(
     paths: dict[str, Path], key: dict, source: CoordinateSource, num_views: int, console: Console
 ) -> None:
     basis, total = source.basis, source.num_samples * num_views
-    save_file({"mean": basis.mean.cpu(), "projection": basis.projection.cpu()}, str(paths["safetensors"]))
+    # Beside their places, since another run may be reading what stands there.
+    temporary = {kind: path.with_name(path.name + ".tmp") for kind, path in paths.items()}
+    save_file({"mean": basis.mean.cpu(), "projection": basis.projection.cpu()}, str(temporary["safetensors"]))
     shape = (total, basis.projection.shape[1])
-    array = np.lib.format.open_memmap(paths["npy"], mode="w+", dtype=np.float16, shape=shape)
+    array = np.lib.format.open_memmap(temporary["npy"], mode="w+", dtype=np.float16, shape=shape)
     with console.progress("Project onto the basis", total) as progress:
         for start in range(0, total, PROJECT_ROWS):
             rows = np.arange(start, min(start + PROJECT_ROWS, total))
             array[rows[0] : rows[-1] + 1] = source.fetch(rows)[0].half().cpu().numpy()
             progress.advance(len(rows))
     array.flush()
-    write_json(paths["json"], {"key": key, "crc32": array_checksum(array)})
+    del array  # close the map: Windows refuses to move an open file
+    for kind in ("safetensors", "npy"):
+        temporary[kind].replace(paths[kind])
+    checksums = [_checksum(paths["safetensors"]), _checksum(paths["npy"])]
+    write_json(paths["json"], {"key": key, "crc32": checksums})
+
+
+def _checksum(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 24):
+            crc = zlib.crc32(piece, crc)
+    return crc

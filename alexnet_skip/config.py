@@ -65,7 +65,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Where the frozen features are kept: they are computed once and shared by all three scripts."""
+    """Where the frozen features are kept: they are computed once and shared by training and evaluation."""
 
     cache_dir: Path = Path("cache")
     """Folder of the feature cache; about 18 KB an image, view and tensor."""
@@ -173,8 +173,8 @@ class EvaluateSettings:
     python evaluate.py --topk 1 3
     """
 
-    topk: tuple[int, ...] = (1, 3)
-    """The k's of the top-k accuracies."""
+    topk: tuple[int, ...] = (1,)
+    """The k's of the top-k accuracies; 1 is always among them, and 3 where there are as many classes."""
     run: str | None = None
     """Name or path of the run; the newest if left out."""
     split: Literal["test", "val", "train"] = "test"

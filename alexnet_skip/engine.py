@@ -11,6 +11,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from alexnet_skip.errors import UserError
+
 # Rows predicted at once; fixed, so that the number of processes never changes a result.
 PREDICT_ROWS = 1024
 
@@ -25,8 +27,8 @@ class FeatureSource(Protocol):
         ...
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; says in which epoch, at which learning rate and precision."""
+class NonFiniteLossError(UserError):
+    """The loss became NaN or infinite; says at which learning rate and precision, and what to try."""
 
 
 def epoch_batches(
@@ -83,8 +85,8 @@ def train_one_epoch(
     """
     model.train()
     loss_function = nn.CrossEntropyLoss(label_smoothing=label_smoothing, reduction="sum")
-    totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
-    began, lr, grad_norm = time.perf_counter(), 0.0, torch.zeros(())
+    totals = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+    began, count, lr, grad_norm = time.perf_counter(), 0, 0.0, torch.zeros(())
     pending = next(batches, None)
     while pending is not None:
         rows, pending = pending, next(batches, None)
@@ -95,18 +97,18 @@ def train_one_epoch(
         # The mean over the global batch: gradients are averaged over processes, whose shares may differ by one.
         accelerator.backward(loss * (accelerator.num_processes / len(rows)))
         if pending is None:
-            grad_norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+            # Without a bound it clips nothing: it only measures, after undoing the scaling of fp16.
+            grad_norm = accelerator.clip_grad_norm_(model.parameters(), math.inf)
         lr = float(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         # Summed on the device: reading a loss in every step would make the host wait for it.
         with torch.no_grad():
-            totals += torch.stack(
-                (loss.double(), (logits.argmax(1) == target).sum().double(), loss.new_tensor(len(mine)).double())
-            )
+            totals += torch.stack((loss.double(), (logits.argmax(1) == target).sum().double()))
+        count += len(rows)
         advance(len(rows))
-    loss_sum, correct, count = accelerator.reduce(totals, "sum").tolist()
+    loss_sum, correct = accelerator.reduce(totals, "sum").tolist()
     if not math.isfinite(loss_sum):
         raise NonFiniteLossError(
             f"the training loss is {loss_sum} at learning rate {lr:.3g} and precision {accelerator.mixed_precision}; "

@@ -1,6 +1,5 @@
 """Frozen features of one split, served by row: from the cache on disk, or live from the images."""
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,14 +23,17 @@ class CachedFeatures:
     Args:
         views: (main, tap or None) of each view: fp16 arrays (N, width), memory-mapped or not.
         device: where batches go. On a GPU with room for them the arrays themselves are moved there, once.
-        digest: what identifies the features' values.
+        folder: the cache entry that the arrays lie in, if they do.
     """
 
     def __init__(
-        self, views: Sequence[tuple[np.ndarray, np.ndarray | None]], device: torch.device, digest: str = ""
+        self,
+        views: Sequence[tuple[np.ndarray, np.ndarray | None]],
+        device: torch.device,
+        folder: Path | None = None,
     ) -> None:
         self.device = device
-        self.digest = digest
+        self.folder = folder
         self.num_samples = len(views[0][0])
         self.views = views
         self._resident: dict[int, Tensor] = {}
@@ -134,12 +136,4 @@ def open_features(
     views = [(maps["main"], maps.get("tap"))]
     if mirrored:
         views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
-    return CachedFeatures(views, accelerator.device, digest=f"{cache.folder.name}")
-
-
-def array_checksum(array: np.ndarray, rows: int = 4096) -> int:
-    """CRC-32 of an array, read in pieces so that a memory map is not copied whole."""
-    crc = 0
-    for start in range(0, len(array), rows):
-        crc = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).data, crc)
-    return crc
+    return CachedFeatures(views, accelerator.device, cache.folder)

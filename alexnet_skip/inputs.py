@@ -1,7 +1,6 @@
 """From settings to what the head trains on: dataset, features or principal coordinates, model, optimizer."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from alexnet_skip.config import DataSettings, TrainSettings
 from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset, limit_positions, load_dataset
 from alexnet_skip.engine import FeatureSource, cosine_with_warmup, predict
-from alexnet_skip.features import CachedFeatures, open_features
+from alexnet_skip.features import open_features
 from alexnet_skip.model import Joined, SkipHead
 from alexnet_skip.runlog import Stopwatch
 
@@ -140,13 +139,9 @@ def open_inputs(
     basis = None
     if options.pca_basis:
         with watch.phase("basis"):
-            folder = None
-            if isinstance(train_features, CachedFeatures) and cache_dir is not None:
-                folder = Path(cache_dir) / train_features.digest
             basis, source = open_basis(
-                train_features, positions, mode, options.pca_basis, accelerator, console,
-                cache_folder=folder, mirrored=options.hflip,
-            )  # fmt: skip
+                train_features, positions, mode, options.pca_basis, accelerator, console, mirrored=options.hflip
+            )
             if val_features is not None:
                 val_source = CoordinateSource(val_features, mode, basis)
     if val_source is not None:

@@ -1,6 +1,5 @@
 """The model: skip connection, head, and the two on top of the frozen backbone."""
 
-from collections import OrderedDict
 from typing import Literal
 
 import torch
@@ -25,9 +24,8 @@ class SkipConnection(nn.Module):
         if mode == "conv":
             channels = FEATURE_SHAPE[0]
             self.projection = nn.Conv2d(channels, channels, kernel_size=1)
-            with torch.no_grad():
-                nn.init.dirac_(self.projection.weight)
-                nn.init.zeros_(self.projection.bias)  # type: ignore[arg-type]
+            nn.init.dirac_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)  # type: ignore[arg-type]
 
     @property
     def num_features(self) -> int:
@@ -66,14 +64,14 @@ class LinearRegressor(nn.Module):
         self.fc2 = nn.Linear(4096, 1024)
         self.fc3 = nn.Linear(1024, num_classes)
 
-    def forward_layers(self, x: Tensor) -> OrderedDict[str, Tensor]:
+    def forward_layers(self, x: Tensor) -> dict[str, Tensor]:
         """All layers' outputs by name: ``hidden1`` (B, 4096), ``hidden2`` (B, 1024), ``logits`` (B, num_classes)."""
         drop = nn.functional.dropout
         first, second, third = self.dropout
         hidden1 = self.fc1(drop(x, first, self.training)).relu_()
         hidden2 = self.fc2(drop(hidden1, second, self.training)).relu_()
         logits = self.fc3(drop(hidden2, third, self.training))
-        return OrderedDict(hidden1=hidden1, hidden2=hidden2, logits=logits)
+        return {"hidden1": hidden1, "hidden2": hidden2, "logits": logits}
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of features (B, in_features)."""

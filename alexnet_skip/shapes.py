@@ -31,7 +31,8 @@ def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     # The sextic heart curve (x² + y² − 1)³ < x² y³.
     x, y = u * 1.2, 0.15 - v * 1.2
-    return (x**2 + y**2 - 1) ** 3 < x**2 * y**3
+    disc = x * x + y * y - 1
+    return disc * disc * disc < x * x * y * y * y
 
 
 # In the order of CLASS_NAMES; (u, v) are coordinates in which the shape has radius 1.
@@ -85,16 +86,18 @@ def _draw(inside: Inside, count: int, rng: np.random.Generator) -> np.ndarray:
     colour = np.clip(ground + (colour - ground) * np.maximum(1, 0.6 / np.maximum(distance, 1e-3)), 0, 1)
     slope, _ = turned(np.zeros((count, 2), np.float32), uniform(0, 2 * np.pi), np.full(count, 1.4, np.float32))
     slope = np.clip(slope / 2 + 0.5, 0, 1)[..., None]
-    canvas = first[:, None, None] * (1 - slope) + second[:, None, None] * slope
+    canvas = first[:, None, None] + (second - first)[:, None, None] * slope
     # Clutter behind the shape: a bar and a blob, both pale.
     u, _ = turned(uniform(-1, 1, 2), uniform(0, 2 * np.pi), uniform(0.05, 0.15))
     clutter = np.abs(u) < 1
     u, v = turned(uniform(-1, 1, 2), uniform(0, 2 * np.pi), uniform(0.1, 0.25))
     clutter |= u**2 + v**2 < 1
-    canvas = np.where(clutter[..., None], 0.6 * canvas + 0.4 * uniform(0, 1, 3)[:, None, None], canvas)
+    canvas += np.float32(0.4) * clutter[..., None] * (uniform(0, 1, 3)[:, None, None] - canvas)
     stripes, _ = turned(uniform(-1, 1, 2), uniform(0, 2 * np.pi), uniform(0.08, 0.3))
     texture = (np.sin(stripes * np.pi) * uniform(0, 0.12)[:, None, None])[..., None]
-    canvas = np.where(mask[..., None], colour[:, None, None] + texture, canvas)
-    small = canvas.reshape(count, SIZE, _SUPERSAMPLING, SIZE, _SUPERSAMPLING, 3).mean(axis=(2, 4))
+    np.copyto(canvas, colour[:, None, None] + texture, where=mask[..., None])
+    # Averaged by slices: three times as fast as a mean over two axes.
+    offsets = [(i, j) for i in range(_SUPERSAMPLING) for j in range(_SUPERSAMPLING)]
+    small = sum(canvas[:, i::_SUPERSAMPLING, j::_SUPERSAMPLING] for i, j in offsets) / _SUPERSAMPLING**2
     noise = rng.standard_normal(small.shape, dtype=np.float32) * uniform(0.01, 0.08)[:, None, None, None]
     return (np.clip(small + noise, 0, 1) * 255 + 0.5).astype(np.uint8)

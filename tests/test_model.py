@@ -1,12 +1,10 @@
-"""Skip connection, head, and the fold of the PCA basis."""
+"""Skip connection and head."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from alexnet_skip.backbone import NUM_FEATURES
-from alexnet_skip.basis import Basis, SkipHeadInBasis, fit_basis
 from alexnet_skip.model import LinearRegressor, SkipConnection, SkipHead
 
 MODES = ("none", "identity", "conv", "concat")
@@ -58,53 +56,3 @@ def test_the_tap_matters(mode, features):
 def test_without_skip_the_tap_is_ignored(features):
     model = SkipHead("none", 10).eval()
     assert torch.equal(model(features[0]), model(*features))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, features):
-    """Issue: same form as plain training, same logits to 1e-4."""
-    main, tap = features
-    fixed = SkipConnection("identity" if mode == "conv" else mode)
-    basis = fit_basis(fixed(main, tap), 20, seed=0)
-    model = SkipHeadInBasis(mode, 10, basis).eval()
-    if mode == "conv":
-        torch.nn.init.normal_(model.skip.projection.weight, std=0.05)
-        torch.nn.init.normal_(model.skip.projection.bias)
-    coordinates = basis.transform(main if mode == "conv" else fixed(main, tap))
-    folded = model.fold(basis)
-    plain = SkipHead(mode, 10)
-    assert {k: v.shape for k, v in folded.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
-    with torch.no_grad():
-        torch.testing.assert_close(folded(main, tap), model(coordinates, tap), rtol=1e-4, atol=1e-4)
-
-
-def test_the_basis_is_orthonormal_deterministic_and_captures_what_pca_captures(rng):
-    low_rank = rng.normal(size=(300, 12)) @ rng.normal(size=(12, 80)) + 0.01 * rng.normal(size=(300, 80)) + 5
-    values = torch.from_numpy(low_rank).float()
-    basis = fit_basis(values, 12, seed=3)
-    again = fit_basis(values, 12, seed=3)
-    assert torch.equal(basis.projection, again.projection)
-    torch.testing.assert_close(basis.projection.T @ basis.projection, torch.eye(12), rtol=1e-4, atol=1e-4)
-    kept = basis.transform(values).var(0).sum().item()
-    exact = np.linalg.eigvalsh(np.cov(low_rank, rowvar=False))[::-1][:12].sum()
-    assert kept == pytest.approx(exact, rel=1e-3)
-
-
-def test_a_basis_never_has_more_axes_than_the_samples_allow():
-    assert fit_basis(torch.randn(10, 50), 40, seed=0).projection.shape == (50, 9)
-
-
-def test_folding_survives_a_mean_much_larger_than_the_coordinates():
-    torch.manual_seed(0)
-    values = torch.randn(200, 500) + 1000
-    basis = fit_basis(values, 30, seed=0)
-    layer = torch.nn.Linear(30, 7)
-    with torch.no_grad():
-        exact = (
-            values.double() - basis.mean.double()
-        ) @ basis.projection.double() @ layer.weight.double().T + layer.bias
-        torch.testing.assert_close(basis.fold(layer)(values).double(), exact, rtol=1e-2, atol=1e-2)
-
-
-def test_basis_type_is_what_inputs_expect():
-    assert isinstance(fit_basis(torch.randn(5, 4), 2, seed=0), Basis)

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
-from torchvision.models import alexnet
+from torchvision.models import AlexNet_Weights, alexnet
 
 from alexnet_skip import weights
 from alexnet_skip.errors import UserError
@@ -35,6 +35,10 @@ def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_state_shapes_are_those_of_torchvision() -> None:
     features = alexnet().features.state_dict()
     assert {key: tuple(value.shape) for key, value in features.items()} == STATE_SHAPES
+
+
+def test_the_download_is_torchvisions():
+    assert AlexNet_Weights.IMAGENET1K_V1.url == weights.HUB_URL
 
 
 def test_random_weights_follow_their_seed_and_leave_the_global_generator_alone() -> None:

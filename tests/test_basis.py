@@ -1,0 +1,95 @@
+"""The PCA basis: what it captures, that it folds back exactly, and that a damaged one is never used."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from alexnet_skip.backbone import NUM_FEATURES
+from alexnet_skip.basis import SkipHeadInBasis, fit_basis, open_basis
+from alexnet_skip.console import Console
+from alexnet_skip.features import CachedFeatures
+from alexnet_skip.model import SkipConnection, SkipHead
+
+MODES = ("none", "identity", "conv", "concat")
+
+
+@pytest.fixture
+def features() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    main, tap = torch.randn(2, 40, NUM_FEATURES, generator=generator)
+    return main.relu() * 3, tap
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, features):
+    """Issue: same form as plain training, same logits to 1e-4."""
+    main, tap = features
+    fixed = SkipConnection("identity" if mode == "conv" else mode)
+    basis = fit_basis(fixed(main, tap), 20, seed=0)
+    model = SkipHeadInBasis(mode, 10, basis).eval()
+    if mode == "conv":
+        torch.nn.init.normal_(model.skip.projection.weight, std=0.05)
+        torch.nn.init.normal_(model.skip.projection.bias)
+    coordinates = basis.transform(main if mode == "conv" else fixed(main, tap))
+    folded = model.fold(basis)
+    plain = SkipHead(mode, 10)
+    assert {k: v.shape for k, v in folded.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
+    with torch.no_grad():
+        torch.testing.assert_close(folded(main, tap), model(coordinates, tap), rtol=1e-4, atol=1e-4)
+
+
+def test_the_basis_is_orthonormal_deterministic_and_captures_what_pca_captures(rng):
+    low_rank = rng.normal(size=(300, 12)) @ rng.normal(size=(12, 80)) + 0.01 * rng.normal(size=(300, 80)) + 5
+    values = torch.from_numpy(low_rank).float()
+    basis = fit_basis(values, 12, seed=3)
+    again = fit_basis(values, 12, seed=3)
+    assert torch.equal(basis.projection, again.projection)
+    torch.testing.assert_close(basis.projection.T @ basis.projection, torch.eye(12), rtol=1e-4, atol=1e-4)
+    kept = basis.transform(values).var(0).sum().item()
+    exact = np.linalg.eigvalsh(np.cov(low_rank, rowvar=False))[::-1][:12].sum()
+    assert kept == pytest.approx(exact, rel=1e-3)
+
+
+def test_a_basis_never_has_more_axes_than_the_samples_allow():
+    assert fit_basis(torch.randn(10, 50), 40, seed=0).projection.shape == (50, 9)
+
+
+def test_folding_survives_a_mean_much_larger_than_the_coordinates():
+    torch.manual_seed(0)
+    values = torch.randn(200, 500) + 1000
+    basis = fit_basis(values, 30, seed=0)
+    layer = torch.nn.Linear(30, 7)
+    with torch.no_grad():
+        exact = (
+            values.double() - basis.mean.double()
+        ) @ basis.projection.double() @ layer.weight.double().T + layer.bias
+        torch.testing.assert_close(basis.fold(layer)(values).double(), exact, rtol=1e-2, atol=1e-2)
+
+
+def open_small(folder: Path, values: np.ndarray):
+    source = CachedFeatures([(values, None)], torch.device("cpu"), folder)
+    arguments = (np.arange(30), "none", 8, Accelerator(cpu=True), Console(quiet=True))
+    basis, coordinates = open_basis(source, *arguments, mirrored=False)
+    return basis, coordinates.fetch(np.arange(40))[0]
+
+
+def test_the_kept_coordinates_are_those_of_the_basis(tmp_path, rng):
+    values = rng.normal(size=(40, 50)).astype(np.float16)
+    basis, coordinates = open_small(tmp_path, values)
+    torch.testing.assert_close(coordinates, basis.transform(torch.from_numpy(values).float()), rtol=2**-10, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npy", "json"])
+def test_a_damaged_basis_or_its_coordinates_are_made_again(tmp_path, rng, kind):
+    values = rng.normal(size=(40, 50)).astype(np.float16)
+    basis, _ = open_small(tmp_path, values)
+    path = next(tmp_path.glob(f"basis-*.{kind}"))
+    whole = path.read_bytes()
+    for damage in (whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:], whole[:20], b""):
+        path.write_bytes(damage)
+        again, _ = open_small(tmp_path, values)
+        assert torch.equal(again.projection, basis.projection)
+        assert path.read_bytes() == whole
