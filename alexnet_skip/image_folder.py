@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_skip.image_file import FORMATS, read_image
+from alexnet_skip.processors import available_cpus
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"))
 # Square images of one size up to this stay as they are (they are resized on the device); others become 224×224 here.
@@ -163,12 +164,6 @@ def _read_chunks(paths: Sequence[Path], side: int, exact: bool) -> Iterator[tupl
             pool.shutdown(cancel_futures=True)
     for chunk in chunks[done:]:
         yield read_chunk(chunk, side, exact)
-
-
-def available_cpus() -> int:
-    """Processors that this process may use, divided among the processes of a launch on this machine."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _start_worker() -> None:
