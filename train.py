@@ -35,7 +35,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     accelerator, precision = launch.start(options.mixed_precision, settings.run.runs_dir)
     console = Console(settings.run.quiet, accelerator.is_main_process)
     console.line(
-        f"Device {accelerator.device}, {accelerator.num_processes} process(es), {torch.get_num_threads()} thread(s) each, "
+        f"Device {accelerator.device}, {accelerator.num_processes} process(es) of {torch.get_num_threads()} thread(s), "
         f"precision {precision.mixed_precision} ({precision.reason})"
     )
 

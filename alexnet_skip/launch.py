@@ -46,7 +46,7 @@ def start(
             "`ACCELERATE_USE_CPU=1 torchrun --standalone --nproc_per_node 2 train.py`"
         )
     if accelerator.device.type == "cpu":
-        # `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told otherwise, which would leave the other cores idle.
+        # `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told otherwise: the other cores would stay idle.
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":
             torch.set_num_threads(available_cpus())
         # oneDNN's matrix products: fp32 arithmetic, and over twice as fast as MKL's on AMD processors (measured). On
