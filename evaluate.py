@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_skip.config import DataSettings, EvaluateSettings, parse, with_paths
+from alexnet_skip.config import DataSettings, with_paths
 from alexnet_skip.console import Console, run_script, show_evaluation
+from alexnet_skip.evaluate_config import EvaluateSettings, parse_evaluate
 
 
 def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -88,7 +89,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and evaluate; returns the exit code."""
-    return run_script(lambda: evaluate(parse(EvaluateSettings, argv, "evaluate.py")))
+    return run_script(lambda: evaluate(parse_evaluate(argv)))
 
 
 if __name__ == "__main__":

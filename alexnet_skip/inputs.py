@@ -11,13 +11,14 @@ from torch import nn
 from alexnet_skip import metrics
 from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.basis import Basis, CoordinateSource, SkipHeadInBasis, open_basis
-from alexnet_skip.config import DataSettings, TrainSettings
+from alexnet_skip.config import DataSettings
 from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset, limit_positions, load_dataset
 from alexnet_skip.engine import FeatureSource, cosine_with_warmup, predict
 from alexnet_skip.features import open_features
 from alexnet_skip.model import Joined, SkipHead
 from alexnet_skip.runlog import Stopwatch
+from alexnet_skip.train_config import TrainSettings
 
 BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE "shapes"
 (6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from alexnet_skip.config import EvaluateSettings, TrainSettings, parse, to_dict
+from alexnet_skip.command_line import to_dict
+from alexnet_skip.evaluate_config import parse_evaluate
+from alexnet_skip.train_config import TrainSettings, parse_train
 
 
 def refusal(body, capsys) -> str:
@@ -18,7 +20,7 @@ def refusal(body, capsys) -> str:
 
 
 def train_settings(*arguments: str) -> TrainSettings:
-    return parse(TrainSettings, arguments, "train.py")
+    return parse_train(arguments)
 
 
 def test_the_report_recipe_is_the_reports_training_to_the_letter():
@@ -61,7 +63,7 @@ def test_a_value_out_of_range_is_refused_by_name(arguments, message, capsys):
 
 @pytest.mark.parametrize("arguments", [["--topk", "0"], ["--topk"], ["--checkpoint", "epoch-x"]])
 def test_evaluate_refuses_what_it_cannot_do(arguments, capsys):
-    text = refusal(lambda: parse(EvaluateSettings, arguments, "evaluate.py"), capsys)
+    text = refusal(lambda: parse_evaluate(arguments), capsys)
     assert f"{arguments[0]} is" in text
 
 
@@ -88,5 +90,5 @@ def test_settings_survive_json():
 
 
 def test_the_command_line_is_read_without_importing_torch():
-    code = "import sys, train; train.parse(train.TrainSettings, [], 'train.py'); sys.exit('torch' in sys.modules)"
+    code = "import sys, train; train.parse_train([]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,169 @@
+"""Train one run, from what a command has opened to the published model."""
+
+import copy
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from alexnet_skip import checkpoint, engine, launch
+from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.command_line import to_dict
+from alexnet_skip.console import Console
+from alexnet_skip.data import Dataset, train_val_positions
+from alexnet_skip.files import write_json
+from alexnet_skip.inputs import load_images, make_optimizer, open_inputs
+from alexnet_skip.precision import Precision
+from alexnet_skip.runlog import RunLog, Stopwatch
+from alexnet_skip.train_config import TrainSettings
+from alexnet_skip.weights import AlexNetWeights, load_weights
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every run of one command shares.
+
+    Attributes:
+        positions: samples of the train split to train on (N,).
+        val_positions: those held out (M,); none where the dataset has a val split of its own.
+    """
+
+    accelerator: Accelerator
+    precision: Precision
+    console: Console
+    dataset: Dataset
+    weights: AlexNetWeights
+    backbone: FrozenAlexNet
+    positions: np.ndarray
+    val_positions: np.ndarray
+
+
+def open_session(settings: TrainSettings) -> Session:
+    """Start Accelerate and load images and weights; one process may download, the others find what it got."""
+    accelerator, precision = launch.start(settings.training.mixed_precision, settings.run.runs_dir)
+    console = Console(settings.run.quiet, accelerator.is_main_process)
+    console.line(
+        f"Device {accelerator.device}, {accelerator.num_processes} process(es) of {torch.get_num_threads()} thread(s), "
+        f"precision {precision.mixed_precision} ({precision.reason})"
+    )
+    with accelerator.main_process_first():
+        weights = load_weights(settings.weights)
+        dataset = load_images(settings.data, console)
+    val_fraction = 0.0 if "val" in dataset.splits else settings.training.val_fraction
+    positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction)
+    console.line(
+        f"{dataset.name}: {len(positions):,} images to train on, {len(val_positions):,} held out; {weights.source}"
+    )
+    backbone = FrozenAlexNet(weights.state).to(accelerator.device)
+    return Session(accelerator, precision, console, dataset, weights, backbone, positions, val_positions)
+
+
+def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> dict[str, Any]:
+    """Train one run in a new folder; returns the figures and paths a program needs."""
+    accelerator, console, dataset = session.accelerator, session.console, session.dataset
+    options, num_classes = settings.training, len(dataset.class_names)
+
+    # Run folder; the name is the main process's, on every process
+    stem = f"{dataset.name}-{'skip' if settings.skip else 'noskip'}"
+    folder = checkpoint.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, accelerator)
+
+    # Frozen features, once per image; then what the model's first layer sees of them
+    inputs = open_inputs(
+        settings, dataset, session.positions, session.val_positions, session.backbone, session.weights.sha256,
+        accelerator, console, watch,
+    )  # fmt: skip
+    labels = torch.from_numpy(dataset.splits["train"].labels).to(accelerator.device)
+
+    # Head, optimizer, schedule
+    set_seed(options.seed)
+    model = inputs.make_model(num_classes, options.dropout)
+    num_steps = options.epochs * -(-len(session.positions) // options.batch_size)
+    optimizer, scheduler = make_optimizer(settings, model, num_steps)
+    model, optimizer = accelerator.prepare(model, optimizer)
+
+    # What the run is, before it begins
+    config = describe_run(settings, session)
+    published = {key: config[key] for key in ("created", "dataset", "weights")} | {"class_names": dataset.class_names}
+    if accelerator.is_main_process:
+        write_json(folder / "config.json", config)
+
+    def publish(where: str, epoch: int, state: dict[str, Any], figures: dict[str, Any]) -> None:
+        """Write the model of one epoch in the published form."""
+        if accelerator.is_main_process:
+            trained = inputs.published_form(state, num_classes)
+            about = published | {"epoch": epoch, "metrics": figures}
+            checkpoint.publish(folder / where, trained, session.backbone, about)
+
+    # Epochs: train, validate, keep the best
+    best: tuple[float, float] | None = None
+    best_epoch, best_state, best_figures, figures, state = 0, {}, {}, {}, {}
+    with RunLog(accelerator, folder, console, options.epochs, len(session.positions)) as log:
+        for epoch in range(1, options.epochs + 1):
+            batches = engine.epoch_batches(
+                session.positions, inputs.source.num_samples, options.batch_size, options.seed, epoch,
+                mirrored=options.hflip,
+            )  # fmt: skip
+            with watch.phase("train"):
+                figures = engine.train_one_epoch(
+                    model, inputs.source, labels, batches, optimizer, scheduler, accelerator,
+                    label_smoothing=options.label_smoothing, advance=log.advance,
+                )  # fmt: skip
+            with watch.phase("validate"):
+                figures |= inputs.validate(model, accelerator)
+            log.epoch(epoch, figures)
+            state = accelerator.unwrap_model(model).state_dict()
+            # Without a validation split there is nothing to choose by: the last epoch is published.
+            score = (figures["val_top1"], -figures["val_loss"]) if "val_top1" in figures else (float(epoch), 0.0)
+            if best is None or score > best:
+                best, best_epoch, best_state, best_figures = score, epoch, copy.deepcopy(state), figures
+            if epoch in settings.run.snapshot_epochs:
+                publish(f"snapshots/epoch-{epoch:04d}", epoch, state, figures)
+
+    # Publish the best epoch and the last
+    with watch.phase("publish"):
+        publish("model", best_epoch, best_state, best_figures)
+        publish("last", options.epochs, state, figures)
+    summary = {
+        "dataset": dataset.name,
+        "skip_mode": settings.joined,
+        "epochs": options.epochs,
+        "best_epoch": best_epoch,
+        "best": best_figures,
+        "last": figures,
+        "seconds": watch.seconds,
+        "peak_memory_mib": launch.peak_memory_mib(),
+    }
+    if accelerator.is_main_process:
+        write_json(folder / "summary.json", summary)
+    accelerator.wait_for_everyone()
+    return summary | {"run": str(folder), "model": str(folder / "model")}
+
+
+def describe_run(settings: TrainSettings, session: Session) -> dict[str, Any]:
+    """What config.json says of a run."""
+    dataset = session.dataset
+    return {
+        "created": datetime.now(timezone.utc).isoformat(),
+        "settings": to_dict(settings),
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "class_names": dataset.class_names,
+            "digest": dataset.splits["train"].digest,
+        },
+        "skipped_files": dataset.skipped,
+        "num_train": len(session.positions),
+        "num_val": len(session.val_positions),
+        "weights": {"source": session.weights.source, "sha256": session.weights.sha256},
+        "device": str(session.accelerator.device),
+        "num_processes": session.accelerator.num_processes,
+        "precision": {
+            "mixed_precision": session.precision.mixed_precision,
+            "reason": session.precision.reason,
+        },
+        "environment": checkpoint.environment(),
+    }
