@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,23 @@ class FeatureSource(Protocol):
 
 class NonFiniteLossError(UserError):
     """The loss became NaN or infinite; says at which learning rate and precision, and what to try."""
+
+
+@dataclass
+class EpochProgress:
+    """How far an epoch has come: what an interrupted one goes on from.
+
+    Attributes:
+        steps: steps done.
+        images: images of all processes that these steps took.
+        totals: summed loss and correct predictions (2,) of this process's images, float64 on the device.
+        seconds: time spent.
+    """
+
+    steps: int = 0
+    images: int = 0
+    totals: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+    seconds: float = 0.0
 
 
 def epoch_batches(
@@ -68,13 +86,15 @@ def train_one_epoch(
     *,
     label_smoothing: float,
     advance: Callable[[int], None],
+    progress: EpochProgress | None = None,
 ) -> dict[str, float]:
     """Train on every batch once; each process takes its share of every batch.
 
     Args:
         labels: class of every sample (num_samples,), on the device.
-        batches: rows of each global batch, the same on every process.
+        batches: rows of each global batch that is left to do, the same on every process.
         advance: called with the number of images after each step.
+        progress: where an interrupted epoch stopped; kept up to date, also while ``advance`` is called.
 
     Returns:
         ``train_loss`` and ``train_top1`` (means over all samples as trained, so under dropout),
@@ -85,8 +105,9 @@ def train_one_epoch(
     """
     model.train()
     loss_function = nn.CrossEntropyLoss(label_smoothing=label_smoothing, reduction="sum")
-    totals = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    began, count, lr, grad_norm = time.perf_counter(), 0, 0.0, torch.zeros(())
+    progress = progress or EpochProgress()
+    progress.totals = progress.totals.to(accelerator.device)
+    began, lr, grad_norm = time.perf_counter() - progress.seconds, 0.0, torch.zeros(())
     pending = next(batches, None)
     while pending is not None:
         rows, pending = pending, next(batches, None)
@@ -105,21 +126,23 @@ def train_one_epoch(
         optimizer.zero_grad(set_to_none=True)
         # Summed on the device: reading a loss in every step would make the host wait for it.
         with torch.no_grad():
-            totals += torch.stack((loss.double(), (logits.argmax(1) == target).sum().double()))
-        count += len(rows)
+            progress.totals += torch.stack((loss.double(), (logits.argmax(1) == target).sum().double()))
+        progress.steps += 1
+        progress.images += len(rows)
+        progress.seconds = time.perf_counter() - began
         advance(len(rows))
-    loss_sum, correct = accelerator.reduce(totals, "sum").tolist()
+    loss_sum, correct = accelerator.reduce(progress.totals, "sum").tolist()
     if not math.isfinite(loss_sum):
         raise NonFiniteLossError(
             f"the training loss is {loss_sum} at learning rate {lr:.3g} and precision {accelerator.mixed_precision}; "
             "try a lower --lr or --mixed-precision no"
         )
     return {
-        "train_loss": loss_sum / count,
-        "train_top1": correct / count,
+        "train_loss": loss_sum / progress.images,
+        "train_top1": correct / progress.images,
         "lr": lr,
         "grad_norm": float(grad_norm),
-        "images_per_second": count / (time.perf_counter() - began),
+        "images_per_second": progress.images / (time.perf_counter() - began),
     }
 
 

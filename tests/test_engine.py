@@ -1,7 +1,7 @@
 """Batches, training and prediction over rows."""
 
 import math
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -89,6 +89,28 @@ def test_training_learns_and_the_same_seed_gives_the_same_weights(rng):
     assert figures["train_top1"] > 0.9
     assert figures["grad_norm"] > 0
     assert torch.equal(model.layer.weight, again.layer.weight)
+
+
+def test_an_epoch_taken_up_in_the_middle_ends_like_a_whole_one(rng):
+    """The steps before come from another call; figures cover the whole epoch, weights are the same to the bit."""
+    values = rng.normal(size=(45, 4))
+    source, labels, accelerator = Rows(values), torch.from_numpy(values[:, :3].argmax(1)), Accelerator(cpu=True)
+    ends = []
+    for parts in ([5], [2, 3]):
+        torch.manual_seed(0)
+        model, progress, figures = Linear(4), engine.EpochProgress(), {}
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        for steps in parts:
+            batches = engine.epoch_batches(np.arange(45), 45, 10, 0, 1, mirrored=False)
+            share = islice(batches, progress.steps, progress.steps + steps)
+            figures = engine.train_one_epoch(
+                model, source, labels, share, optimizer, scheduler, accelerator, label_smoothing=0.1,
+                advance=lambda n: None, progress=progress,
+            )  # fmt: skip
+        assert (progress.steps, progress.images) == (5, 45)
+        ends.append((model.layer.weight.tolist(), figures["train_loss"], figures["train_top1"]))
+    assert ends[0] == ends[1]
 
 
 def test_a_loss_that_is_not_finite_stops_training(rng):
