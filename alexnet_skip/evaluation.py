@@ -1,4 +1,4 @@
-"""Which samples an evaluation takes, and what it leaves in the run folder."""
+"""What an evaluation leaves in the run folder."""
 
 import csv
 import io
@@ -10,37 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_skip.console import Console
-from alexnet_skip.data import Dataset, train_val_positions
-from alexnet_skip.errors import UserError
 from alexnet_skip.files import write_json, write_text
 from alexnet_skip.plots import save_figure
-
-
-def choose_split(wanted: str, dataset: Dataset, val_fraction: float, console: Console) -> tuple[str, str, np.ndarray]:
-    """Choose what to evaluate on.
-
-    Returns:
-        The split's name, the stored split that holds it, and the positions (N,) in that one.
-
-    Raises:
-        UserError: if the run held nothing out and the dataset has no such split.
-    """
-    if wanted == "test" and "test" not in dataset.splits:
-        console.line(f"{dataset.name} has no test split: evaluating on val, which chose the best epoch")
-        wanted = "val"
-    if wanted in dataset.splits and wanted != "train":
-        return wanted, wanted, np.arange(len(dataset.splits[wanted].labels))
-    fraction = 0.0 if "val" in dataset.splits else val_fraction
-    positions, held_out = train_val_positions(dataset.splits["train"].labels, fraction)
-    if wanted == "train":
-        return "train", "train", positions
-    if not len(held_out):
-        raise UserError(
-            f"--split is {wanted}, but {dataset.name} has no such split and the run held nothing out "
-            "(--val-fraction 0); use --split train, or --dataset FOLDER with FOLDER/test"
-        )
-    return "val", "train", held_out
 
 
 def write_evaluation(
