@@ -89,13 +89,14 @@ class SkipHeadInBasis(nn.Module):
 def fit_basis(features: Tensor, num_components: int, seed: int) -> Basis:
     """Fit the leading principal axes of features (N, D) by randomised subspace iteration (Halko et al. 2011).
 
-    Deterministic by seed. No more axes are returned than N − 1 or D.
+    Deterministic by seed. No more axes are returned than N − 1 or D. The features are centred in place.
     """
     num_components = min(num_components, len(features) - 1, features.shape[1])
     mean = features.mean(0)
+    features -= mean
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _, _, axes = torch.svd_lowrank(features - mean, q=num_components, niter=1)
+        _, _, axes = torch.svd_lowrank(features, q=num_components, niter=1)
     return Basis(mean, axes.contiguous())
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from alexnet_skip.dropout import MaskBytes, use_masks
 from alexnet_skip.errors import UserError
 
 # Rows predicted at once; fixed, so that the number of processes never changes a result.
@@ -64,7 +65,8 @@ def epoch_batches(
     if mirrored:
         rows = rows + num_samples * rng.integers(0, 2, len(rows))
     for start in range(0, len(rows), batch_size):
-        yield rows[start : start + batch_size]
+        # Sorted, so that the rows of a batch are read in the order in which they lie on disk.
+        yield np.sort(rows[start : start + batch_size])
 
 
 def cosine_with_warmup(step: int, num_steps: int, warmup_fraction: float = 0.1) -> float:
@@ -84,6 +86,7 @@ def train_one_epoch(
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     accelerator: Accelerator,
     *,
+    seed: Sequence[int],
     label_smoothing: float,
     advance: Callable[[int], None],
     progress: EpochProgress | None = None,
@@ -93,6 +96,7 @@ def train_one_epoch(
     Args:
         labels: class of every sample (num_samples,), on the device.
         batches: rows of each global batch that is left to do, the same on every process.
+        seed: of this epoch's dropout masks, such as (seed, epoch).
         advance: called with the number of images after each step.
         progress: where an interrupted epoch stopped; kept up to date, also while ``advance`` is called.
 
@@ -108,10 +112,12 @@ def train_one_epoch(
     progress = progress or EpochProgress()
     progress.totals = progress.totals.to(accelerator.device)
     began, lr, grad_norm = time.perf_counter() - progress.seconds, 0.0, torch.zeros(())
+    layers, share = list(model.modules()), slice(accelerator.process_index, None, accelerator.num_processes)
     pending = next(batches, None)
     while pending is not None:
         rows, pending = pending, next(batches, None)
-        mine = rows[accelerator.process_index :: accelerator.num_processes]
+        mine = rows[share]
+        use_masks(layers, MaskBytes((*seed, progress.steps), len(rows), share))
         target = labels[torch.from_numpy(mine % source.num_samples).to(labels.device)]
         logits = model(*source.fetch(mine))
         loss = loss_function(logits, target)

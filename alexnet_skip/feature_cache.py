@@ -25,7 +25,7 @@ from alexnet_skip.backbone import (
     FrozenAlexNet,
 )
 from alexnet_skip.errors import UserError
-from alexnet_skip.files import write_json
+from alexnet_skip.files import release_pages, write_json
 
 ARRAYS = ("main", "tap", "main_mirrored", "tap_mirrored")
 # One block is extracted, checksummed and lost at a time; fixed, so that the number of processes never changes a result.
@@ -151,6 +151,8 @@ class FeatureCache:
             lacking = [n for n in names if known[n].get(block) != zlib.crc32(np.ascontiguousarray(maps[n][rows]).data)]
             if lacking:
                 wanted[block] = lacking
+            for array in maps.values():
+                release_pages(array)
         return wanted
 
     def write(self, name: str, block: int, values: np.ndarray, array: np.ndarray) -> str:
@@ -189,6 +191,7 @@ def extract(
             rows = images[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
             for name, values in compute_features(backbone, rows, names).items():
                 progress.write(cache.write(name, block, values, arrays[name]))
+                release_pages(arrays[name])
             progress.flush()
             advance(len(rows))
     for array in arrays.values():

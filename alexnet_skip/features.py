@@ -12,9 +12,12 @@ from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.console import Console
 from alexnet_skip.data import Split
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, extract
+from alexnet_skip.files import release_pages
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
+# Bytes of rows read from memory maps before their pages are given back.
+RELEASE_BYTES = 512 * 2**20
 
 
 class CachedFeatures:
@@ -37,6 +40,7 @@ class CachedFeatures:
         self.num_samples = len(views[0][0])
         self.views = views
         self._resident: dict[int, Tensor] = {}
+        self._bytes_read = 0
         arrays = [array for view in views for array in view if array is not None]
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
@@ -61,6 +65,11 @@ class CachedFeatures:
         values = np.empty((len(rows), arrays[0].shape[1]), dtype=arrays[0].dtype)
         for v in np.unique(view):
             values[view == v] = arrays[v][sample[view == v]]
+        self._bytes_read += values.nbytes
+        if self._bytes_read > RELEASE_BYTES:
+            self._bytes_read = 0
+            for array in arrays:
+                release_pages(array)
         return torch.from_numpy(values).to(self.device).float()
 
 

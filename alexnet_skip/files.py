@@ -1,9 +1,12 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all, and read large ones without keeping their pages."""
 
 import json
+import mmap
 import os
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,3 +22,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically; not-a-number is refused, since JSON has no word for it."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def release_pages(array: np.ndarray) -> None:
+    """Give back the memory that reading and writing a memory-mapped array has filled; its values stay on disk.
+
+    The system would take it back when it needs it, but until then it counts as this process's. Does nothing for other
+    arrays, and where the system has no such call (Windows).
+    """
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.dropout import Dropout
 
 Joined = Literal["none", "conv", "identity", "concat"]
 
@@ -59,18 +60,16 @@ class LinearRegressor(nn.Module):
 
     def __init__(self, in_features: int, num_classes: int, dropout: tuple[float, float, float] = (0, 0, 0)) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.drop1, self.drop2, self.drop3 = (Dropout(p) for p in dropout)
         self.fc1 = nn.Linear(in_features, 4096)
         self.fc2 = nn.Linear(4096, 1024)
         self.fc3 = nn.Linear(1024, num_classes)
 
     def forward_layers(self, x: Tensor) -> dict[str, Tensor]:
         """All layers' outputs by name: ``hidden1`` (B, 4096), ``hidden2`` (B, 1024), ``logits`` (B, num_classes)."""
-        drop = nn.functional.dropout
-        first, second, third = self.dropout
-        hidden1 = self.fc1(drop(x, first, self.training)).relu_()
-        hidden2 = self.fc2(drop(hidden1, second, self.training)).relu_()
-        logits = self.fc3(drop(hidden2, third, self.training))
+        hidden1 = self.fc1(self.drop1(x)).relu_()
+        hidden2 = self.fc2(self.drop2(hidden1)).relu_()
+        logits = self.fc3(self.drop3(hidden2))
         return {"hidden1": hidden1, "hidden2": hidden2, "logits": logits}
 
     def forward(self, x: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
             with watch.phase("train"):
                 figures = engine.train_one_epoch(
                     model, inputs.source, labels, batches, optimizer, scheduler, accelerator,
-                    label_smoothing=options.label_smoothing, advance=log.advance,
+                    seed=(options.seed, epoch), label_smoothing=options.label_smoothing, advance=log.advance,
                 )  # fmt: skip
             with watch.phase("validate"):
                 figures |= inputs.validate(model, accelerator)

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from alexnet_skip import engine
+from alexnet_skip.dropout import Dropout
 
 
 class Rows:
@@ -24,12 +25,13 @@ class Rows:
 
 
 class Linear(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, p: float = 0.0) -> None:
         super().__init__()
+        self.drop = Dropout(p)
         self.layer = nn.Linear(width, 3)
 
     def forward(self, main, tap=None):
-        return self.layer(main)
+        return self.layer(self.drop(main))
 
 
 def test_an_epoch_takes_every_sample_once():
@@ -75,6 +77,7 @@ def train(source, labels, lr=0.1, epochs=1, batch_size=10):
             optimizer,
             scheduler,
             accelerator,
+            seed=(0, epoch),
             label_smoothing=0.0,
             advance=lambda n: None,
         )
@@ -98,14 +101,14 @@ def test_an_epoch_taken_up_in_the_middle_ends_like_a_whole_one(rng):
     ends = []
     for parts in ([5], [2, 3]):
         torch.manual_seed(0)
-        model, progress, figures = Linear(4), engine.EpochProgress(), {}
+        model, progress, figures = Linear(4, p=0.3), engine.EpochProgress(), {}
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
         for steps in parts:
             batches = engine.epoch_batches(np.arange(45), 45, 10, 0, 1, mirrored=False)
             share = islice(batches, progress.steps, progress.steps + steps)
             figures = engine.train_one_epoch(
-                model, source, labels, share, optimizer, scheduler, accelerator, label_smoothing=0.1,
+                model, source, labels, share, optimizer, scheduler, accelerator, seed=(0, 1), label_smoothing=0.1,
                 advance=lambda n: None, progress=progress,
             )  # fmt: skip
         assert (progress.steps, progress.images) == (5, 45)
