@@ -28,7 +28,7 @@ def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, feature
     """Issue: same form as plain training, same logits to 1e-4."""
     main, tap = features
     fixed = SkipConnection("identity" if mode == "conv" else mode)
-    basis = fit_basis(fixed(main, tap), 20, seed=0)
+    basis = fit_basis(fixed(main, tap).clone(), 20, seed=0)
     model = SkipHeadInBasis(mode, 10, basis).eval()
     if mode == "conv":
         torch.nn.init.normal_(model.skip.projection.weight, std=0.05)
@@ -41,16 +41,31 @@ def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, feature
         torch.testing.assert_close(folded(main, tap), model(coordinates, tap), rtol=1e-4, atol=1e-4)
 
 
-def test_the_basis_is_orthonormal_deterministic_and_captures_what_pca_captures(rng):
+def test_the_basis_is_orthogonal_deterministic_and_captures_what_pca_captures(rng):
     low_rank = rng.normal(size=(300, 12)) @ rng.normal(size=(12, 80)) + 0.01 * rng.normal(size=(300, 80)) + 5
     values = torch.from_numpy(low_rank).float()
-    basis = fit_basis(values, 12, seed=3)
-    again = fit_basis(values, 12, seed=3)
+    basis = fit_basis(values.clone(), 12, seed=3)
+    again = fit_basis(values.clone(), 12, seed=3)
     assert torch.equal(basis.projection, again.projection)
-    torch.testing.assert_close(basis.projection.T @ basis.projection, torch.eye(12), rtol=1e-4, atol=1e-4)
-    kept = basis.transform(values).var(0).sum().item()
+    axes = basis.projection / basis.projection.norm(dim=0)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(12), rtol=1e-4, atol=1e-4)
+    kept = ((values - basis.mean) @ axes).var(0).sum().item()
     exact = np.linalg.eigvalsh(np.cov(low_rank, rowvar=False))[::-1][:12].sum()
     assert kept == pytest.approx(exact, rel=1e-3)
+
+
+def test_coordinates_have_mean_square_one_and_stay_ordered_by_variance(rng):
+    values = torch.from_numpy(rng.normal(size=(500, 30)) * np.linspace(1, 9, 30) + 3).float()
+    coordinates = fit_basis(values.clone(), 30, seed=0).transform(values)
+    assert coordinates.square().mean().item() == pytest.approx(1, rel=1e-2)
+    torch.testing.assert_close(coordinates.mean(0), torch.zeros(30), rtol=0, atol=1e-4)
+    deviation = coordinates.std(0)
+    assert (deviation.diff() <= 1e-3).all()
+
+
+def test_axes_without_variance_do_not_break_the_basis():
+    values = torch.randn(40, 3) @ torch.randn(3, 50)
+    assert torch.isfinite(fit_basis(values, 20, seed=0).projection).all()
 
 
 def test_a_basis_never_has_more_axes_than_the_samples_allow():
@@ -60,7 +75,7 @@ def test_a_basis_never_has_more_axes_than_the_samples_allow():
 def test_folding_survives_a_mean_much_larger_than_the_coordinates():
     torch.manual_seed(0)
     values = torch.randn(200, 500) + 1000
-    basis = fit_basis(values, 30, seed=0)
+    basis = fit_basis(values.clone(), 30, seed=0)
     layer = torch.nn.Linear(30, 7)
     with torch.no_grad():
         exact = (
