@@ -2,6 +2,8 @@
 
 python evaluate.py --topk 1 3                         the newest run, on its test split
 python evaluate.py --run NAME --split val --tta
+python evaluate.py --images photo.jpg my_photos       classify images of one's own
+python evaluate.py --export onnx                      the whole network in one file
 """
 
 import sys
@@ -18,9 +20,10 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     import numpy as np
 
     from alexnet_skip import launch, metrics, plots
+    from alexnet_skip.checkpoint import published_folder
     from alexnet_skip.engine import predict
     from alexnet_skip.errors import UserError
-    from alexnet_skip.evaluation import log_evaluation, write_evaluation
+    from alexnet_skip.evaluation import add_to_card, log_evaluation, write_evaluation
     from alexnet_skip.opened_run import open_run
 
     # The run and its published model
@@ -28,7 +31,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet, accelerator.is_main_process)
     run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     names, folder, form = run.model.class_names, run.folder, run.form
-    if max(settings.topk) > len(names):
+    if max(settings.topk, default=1) > len(names):
         raise UserError(
             f"--topk is {max(settings.topk)}, but {folder.name} has {len(names)} classes; give 1 to {len(names)}"
         )
@@ -53,6 +56,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         figure = plots.confusion_matrix_figure(confusion, names, title)
         write_evaluation(where, summary, logits, labels, samples.index, samples.split.digest, figure)
         log_evaluation(folder, where.name, summary, figure)
+        add_to_card(folder, published_folder(folder, settings.checkpoint))
     confused = metrics.most_confused_pairs(confusion, 5)
     show_evaluation(console, title, summary, [(names[t], names[p], count) for t, p, count in confused])
     console.line(f"Written to {where}")
@@ -62,9 +66,22 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     return figures | {"run": str(folder), "evaluation": str(where)}, accelerator.is_main_process
 
 
+def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
+    """Classify own images, export the network, or evaluate."""
+    if settings.images:
+        from alexnet_skip.classify import classify
+
+        return classify(settings)
+    if settings.export != "none":
+        from alexnet_skip.export import export
+
+        return export(settings)
+    return evaluate(settings)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and evaluate; returns the exit code."""
-    return run_script(lambda: evaluate(parse_evaluate(argv)))
+    return run_script(lambda: do_what_is_asked(parse_evaluate(argv)))
 
 
 if __name__ == "__main__":

@@ -114,9 +114,10 @@ class FrozenAlexNet(nn.Module):
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         # Never in mixed precision, whoever calls: fp16 convolutions give NaN on GTX 16xx cards.
         with torch.autocast(images.device.type, enabled=False):
-            return self._convolutions(self.first_convolution(self.normalise(images)))
+            return self.convolutions(self.first_convolution(self.normalise(images)))
 
-    def _convolutions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def convolutions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Everything behind the first convolution (B, 64, 55, 55); returns what :meth:`forward` does."""
         # ReLU after max-pooling: they commute exactly, and it then works on a quarter of the values.
         x = F.max_pool2d(x, 3, 2).relu_()
         x = F.max_pool2d(self.features["3"](x), 3, 2).relu_()

@@ -1,26 +1,18 @@
 """Run folders and published models: what a run leaves, and how the other scripts find and load it."""
 
-import json
-import os
 import platform
 import subprocess
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.errors import UserError
-from alexnet_skip.files import write_json
-from alexnet_skip.model import AlexNetWithSkip, SkipHead
-
-FORMAT_VERSION = 1
+from alexnet_skip.files import read_json
+from alexnet_skip.network import load_published as load_published
+from alexnet_skip.network import publish as publish
 
 
 def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
@@ -103,23 +95,6 @@ def published_folder(run: Path, which: str) -> Path:
     return folders[wanted]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one of our JSON files.
-
-    Raises:
-        UserError: if it is missing or is no JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}); the run is incomplete: train it again") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it or train the run again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds {type(value).__name__}, not a JSON object; restore it or train the run again")
-    return value
-
-
 def environment() -> dict[str, str | None]:
     """Versions and the git commit that a run's config records."""
     packages = ("torch", "torchvision", "accelerate", "numpy", "tensorboard", "safetensors")
@@ -136,44 +111,3 @@ def environment() -> dict[str, str | None]:
     except (OSError, subprocess.CalledProcessError):
         found["git_commit"] = None
     return found
-
-
-def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: dict[str, Any]) -> None:
-    """Write a model that loads without the run, its weights file or any flag.
-
-    Args:
-        config: what else the model should say of itself (class names, dataset, weights source, figures).
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {f"trained.{name}": value for name, value in trained.state_dict().items()}
-    state |= {f"backbone.{name}": value for name, value in backbone.torchvision_state().items()}
-    tensors = {name: value.detach().float().cpu().contiguous() for name, value in state.items()}
-    temporary = folder / "model.safetensors.tmp"
-    save_file(tensors, str(temporary), metadata={"format": "pt"})
-    os.replace(temporary, folder / "model.safetensors")
-    form = {"format_version": FORMAT_VERSION, "skip_mode": trained.skip.mode, "architecture": "AlexNetWithSkip"}
-    write_json(folder / "config.json", form | config)
-
-
-def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
-    """Load a published model, in eval mode on the CPU, and its config.
-
-    Raises:
-        UserError: if a file is missing, damaged or does not fit the config.
-    """
-    config = read_json(folder / "config.json")
-    path = folder / "model.safetensors"
-    try:
-        state = load_file(str(path))
-        trained = SkipHead(config["skip_mode"], len(config["class_names"]))
-        trained.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("trained.")})
-        backbone = FrozenAlexNet({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} can't be loaded ({reason}); copy the model folder again or train the run again"
-        ) from None
-    bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise UserError(f"{path} holds values that are not finite in {bad[0]}; train the run again with a lower --lr")
-    return AlexNetWithSkip(backbone, trained, tuple(config["class_names"])).eval(), config

@@ -13,10 +13,15 @@ class EvaluateSettings:
     """Evaluate a trained run: top-k accuracy with intervals, per-class figures and the confusion matrix.
 
     python evaluate.py --topk 1 3
+    python evaluate.py --images photo.jpg my_photos
+    python evaluate.py --export onnx
     """
 
-    topk: tuple[int, ...] = (1,)
-    """The k's of the top-k accuracies; 1 is always among them, and 3 where there are as many classes."""
+    topk: tuple[int, ...] = ()
+    """The k's of the top-k accuracies; 1 is always among them, and 3 where there are as many classes. With --images,
+    how many classes to show of each image (3 if left out)."""
+    images: tuple[Path, ...] = ()
+    """Classify these image files, and those in these folders, instead of evaluating; any size and mode."""
     run: str | None = None
     """Name or path of the run; the newest if left out."""
     split: Literal["test", "val", "train"] = "test"
@@ -27,16 +32,21 @@ class EvaluateSettings:
     """Average the logits of each image and its mirror image."""
     dataset: str | None = None
     """Evaluate on another FOLDER with the same classes instead of the run's own dataset."""
+    export: Literal["none", "onnx", "torch"] = "none"
+    """Write the whole network into one file that takes uint8 images, instead of evaluating: onnx (needs the extra
+    packages of pip install ".[export]") or torch (a .pt2 file of torch.export)."""
     runs_dir: Path = Path("runs")
     """Folder of all runs."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
 
     def __post_init__(self) -> None:
-        require(bool(self.topk) and all(k >= 1 for k in self.topk), "--topk", self.topk, "1 or more")
+        require(all(k >= 1 for k in self.topk), "--topk", self.topk, "1 or more")
         kind, _, number = self.checkpoint.partition("-")
         valid = self.checkpoint in ("best", "last") or (kind == "epoch" and number.isdigit())
         require(valid, "--checkpoint", self.checkpoint, "best, last or epoch-N")
+        both = bool(self.images) and self.export != "none"
+        require(not both, "--export", self.export, "left out where --images is given")
 
 
 def parse_evaluate(argv: Sequence[str] | None = None) -> EvaluateSettings:

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_skip.files import write_json, write_text
+from alexnet_skip.files import read_json, write_json, write_text
+from alexnet_skip.model_card import model_card
 from alexnet_skip.plots import save_figure
 
 
@@ -45,6 +46,14 @@ def write_evaluation(
     write_text(where / "confusion_matrix.csv", table.getvalue())
     save_figure(figure, where / "confusion_matrix.png")
     write_json(where / "metrics.json", summary)
+
+
+def add_to_card(run_folder: Path, published: Path) -> None:
+    """Write every evaluation of a published model into its card."""
+    config = read_json(published / "config.json")
+    summaries = [read_json(path) for path in sorted(run_folder.glob("evaluation/*/metrics.json"))]
+    mine = [summary for summary in summaries if summary["epoch"] == config["epoch"]]
+    write_text(published / "README.md", model_card(config, mine))
 
 
 def log_evaluation(run_folder: Path, tag: str, summary: dict[str, Any], figure: Figure) -> None:

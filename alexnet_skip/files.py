@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_skip.errors import UserError
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically: a crash leaves the old one or the new one, never half of one."""
@@ -33,3 +35,20 @@ def release_pages(array: np.ndarray) -> None:
     mapping = getattr(array, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of our JSON files.
+
+    Raises:
+        UserError: if it is missing or is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); the run is incomplete: train it again") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or train the run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds {type(value).__name__}, not a JSON object; restore it or train the run again")
+    return value

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # PIL goes by content, whatever the extension, and for some formats (EPS) it starts other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -14,7 +14,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """An 8-bit RGB image of the first frame.
 
     16-bit grey is scaled, not clipped; transparency is laid on white; floating point is taken as 0 to 1 if it stays
-    there, else as 0 to 255. EXIF orientation is not applied: torchvision's loaders don't apply it either.
+    there, else as 0 to 255.
     """
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64)
@@ -33,8 +33,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read_image(path: Path, size: int | None) -> np.ndarray:
+def read_image(path: Path, size: int | None, *, upright: bool = False) -> np.ndarray:
     """One image as uint8 (H, W, 3), resized to ``size`` × ``size`` (bilinear, antialiased) unless that is None.
+
+    Args:
+        upright: turn it as its EXIF orientation says. Datasets are read as stored, as torchvision's loaders do.
 
     Raises:
         ValueError: naming the file and the reason, if it can't be read.
@@ -45,7 +48,7 @@ def read_image(path: Path, size: int | None) -> np.ndarray:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                rgb = to_rgb(image)
+                rgb = to_rgb(ImageOps.exif_transpose(image) if upright else image)
                 if size is not None and rgb.size != (size, size):
                     rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
                 return np.asarray(rgb)

@@ -1,11 +1,11 @@
-"""The model: skip connection, head, and the two on top of the frozen backbone."""
+"""What is trained: the skip connection, and the head on top of it."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES
 from alexnet_skip.dropout import Dropout
 
 Joined = Literal["none", "conv", "identity", "concat"]
@@ -88,22 +88,3 @@ class SkipHead(nn.Module):
     def forward(self, main: Tensor, tap: Tensor | None = None) -> Tensor:
         """Logits of flat features (B, 9216) and, unless the mode is ``none``, flat tap (B, 9216)."""
         return self.head(self.skip(main, tap))
-
-
-class AlexNetWithSkip(nn.Module):
-    """Frozen AlexNet, skip connection and head: uint8 images in, logits out.
-
-    Attributes:
-        class_names: names of the classes, in the order of the logits.
-    """
-
-    def __init__(self, backbone: FrozenAlexNet, trained: SkipHead, class_names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.trained = trained
-        self.class_names = class_names
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, num_classes) of uint8 images (B, H, W, 3) of any size."""
-        main, tap = self.backbone(images)
-        return self.trained(main.flatten(1), tap.flatten(1))

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
-from alexnet_skip import checkpoint
+from alexnet_skip import checkpoint, files, network
 from alexnet_skip.config import DataSettings, with_paths
 from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset, Split, train_val_positions
 from alexnet_skip.errors import UserError
 from alexnet_skip.features import CachedFeatures, LiveFeatures, open_features
 from alexnet_skip.inputs import load_images
-from alexnet_skip.model import AlexNetWithSkip
+from alexnet_skip.network import AlexNetWithSkip
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,6 @@ def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
         UserError: if there is no such run or model, or a file of it is damaged.
     """
     folder = checkpoint.find_run(runs_dir, run)
-    config = checkpoint.read_json(folder / "config.json")
-    model, form = checkpoint.load_published(checkpoint.published_folder(folder, which))
+    config = files.read_json(folder / "config.json")
+    model, form = network.load_published(checkpoint.published_folder(folder, which))
     return OpenedRun(folder, config, model, form)

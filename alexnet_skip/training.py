@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from alexnet_skip import checkpoint, engine, launch
+from alexnet_skip import checkpoint, engine, launch, network
 from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.command_line import to_dict
 from alexnet_skip.console import Console
@@ -87,7 +87,8 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 
     # What the run is, before it begins
     config = describe_run(settings, session)
-    published = {key: config[key] for key in ("created", "dataset", "weights")} | {"class_names": dataset.class_names}
+    told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment", "image_size")
+    published = {key: config[key] for key in told} | {"class_names": dataset.class_names}
     if accelerator.is_main_process:
         write_json(folder / "config.json", config)
 
@@ -96,7 +97,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         if accelerator.is_main_process:
             trained = inputs.published_form(state, num_classes)
             about = published | {"epoch": epoch, "metrics": figures}
-            checkpoint.publish(folder / where, trained, session.backbone, about)
+            network.publish(folder / where, trained, session.backbone, about)
 
     # Epochs: train, validate, keep the best
     best: tuple[float, float] | None = None
@@ -156,8 +157,9 @@ def describe_run(settings: TrainSettings, session: Session) -> dict[str, Any]:
             "digest": dataset.splits["train"].digest,
         },
         "skipped_files": dataset.skipped,
+        "image_size": dataset.splits["train"].images.shape[1:3],
         "num_train": len(session.positions),
-        "num_val": len(session.val_positions),
+        "num_val": len(dataset.splits["val"].labels) if "val" in dataset.splits else len(session.val_positions),
         "weights": {"source": session.weights.source, "sha256": session.weights.sha256},
         "device": str(session.accelerator.device),
         "num_processes": session.accelerator.num_processes,

@@ -3,68 +3,9 @@
 import json
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from alexnet_skip import checkpoint
-from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.errors import UserError
-from alexnet_skip.model import SkipHead
-from alexnet_skip.weights import load_weights
-
-CONFIG = {"class_names": ["cat", "dog"], "epoch": 3}
-
-
-@pytest.fixture(scope="module")
-def backbone() -> FrozenAlexNet:
-    return FrozenAlexNet(load_weights("random").state)
-
-
-@pytest.fixture
-def published(tmp_path, backbone):
-    torch.manual_seed(1)
-    trained = SkipHead("conv", 2)
-    checkpoint.publish(tmp_path / "model", trained, backbone, CONFIG)
-    return tmp_path / "model", trained
-
-
-def test_a_published_model_loads_alone_and_predicts_the_same(published, backbone):
-    folder, trained = published
-    model, config = checkpoint.load_published(folder)
-    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
-    main, tap = backbone(images)
-    with torch.no_grad():
-        torch.testing.assert_close(model(images), trained.eval()(main.flatten(1), tap.flatten(1)))
-    assert model.class_names == ("cat", "dog")
-    assert config["epoch"] == 3
-
-
-def test_a_damaged_model_is_refused_with_its_path(published):
-    folder, _ = published
-    whole = (folder / "model.safetensors").read_bytes()
-    for damage in (whole[:-10], whole[:100], b"", b"\xff" * 64 + whole[64:]):
-        (folder / "model.safetensors").write_bytes(damage)
-        with pytest.raises(UserError, match=r"model\.safetensors can't be loaded"):
-            checkpoint.load_published(folder)
-
-
-def test_weights_that_are_not_finite_or_of_another_shape_are_refused(published):
-    folder, _ = published
-    state = load_file(str(folder / "model.safetensors"))
-    save_file(state | {"trained.head.fc3.bias": torch.tensor([1.0, float("nan")])}, str(folder / "model.safetensors"))
-    with pytest.raises(UserError, match="not finite"):
-        checkpoint.load_published(folder)
-    save_file(state | {"trained.head.fc3.bias": torch.zeros(3)}, str(folder / "model.safetensors"))
-    with pytest.raises(UserError, match="can't be loaded"):
-        checkpoint.load_published(folder)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
-def test_a_damaged_config_is_refused_with_its_path(published, text):
-    folder, _ = published
-    (folder / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config\.json"):
-        checkpoint.load_published(folder)
 
 
 def test_a_run_folder_is_never_used_twice(tmp_path):

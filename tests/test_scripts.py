@@ -71,6 +71,7 @@ def test_train_then_evaluate_leaves_all_that_is_promised(tmp_path, capsys, mode)
     metrics = json.loads((where / "metrics.json").read_text())
     confusion = np.array(metrics["confusion_matrix"])
     assert np.trace(confusion) / 57 == metrics["top1"] == figures["topk"]["1"]
+    assert f"| shapes test | 57 | {100 * metrics['top1']:.2f} %" in (folder / "model" / "README.md").read_text()
     assert metrics["top1"] <= metrics["top3"] <= metrics["topk"]["5"]
     predictions = np.load(where / "predictions.npz")
     assert (predictions["logits"].argmax(1) == predictions["labels"]).mean() == metrics["top1"]

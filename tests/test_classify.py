@@ -1,0 +1,116 @@
+"""evaluate.py on images of one's own: table, JSON, contact sheet."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import evaluate
+from alexnet_skip import classify, network
+from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.files import write_json
+from alexnet_skip.model import SkipHead
+from alexnet_skip.prediction_plots import contact_sheet_figure
+from alexnet_skip.weights import load_weights
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("runs")
+    config = {"created": "2026-01-01", "class_names": ["cat", "dog", "ship", "[frog]"], "image_size": [32, 32]}
+    network.publish(folder / "mine" / "model", SkipHead("none", 4), FrozenAlexNet(load_weights("random").state), config)
+    write_json(folder / "mine" / "config.json", config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name, shape in (("tall.png", (90, 40, 3)), ("grey.png", (32, 32)), ("deep/wide.jpg", (30, 200, 3))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+def run(capsys, *arguments):
+    try:
+        code = evaluate.main(list(map(str, arguments)))
+    except SystemExit as leave:  # a mistake that the command line itself shows
+        code = leave.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_folder_is_classified_and_what_cannot_be_read_is_listed(runs, photos, capsys):
+    code, out, err = run(capsys, "--images", photos, "--runs-dir", runs)
+    assert code == 0
+    result = json.loads(out.splitlines()[-1])
+    assert [entry["path"] for entry in result["images"]] == [
+        str(photos / name) for name in ("deep/wide.jpg", "grey.png", "tall.png")
+    ]
+    for entry in result["images"]:
+        shares = [place["probability"] for place in entry["top"]]
+        assert len(shares) == 3
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < sum(shares) <= 1
+    assert list(result["unreadable"]) == [str(photos / "broken.jpg")]
+    assert "Left out: " in err
+    assert "wide.jpg" in err
+    assert "█" in err
+    with Image.open(result["contact_sheet"]) as sheet:
+        assert sheet.width > 500
+    (file,) = (runs / "mine" / "predictions").glob("*/predictions.json")
+    written = json.loads(file.read_text(encoding="utf-8"))
+    assert written["images"] == result["images"]
+
+
+def test_a_copied_model_folder_serves_as_the_run_and_topk_says_how_many(runs, photos, capsys, tmp_path):
+    (tmp_path / "copy").mkdir()
+    for path in (runs / "mine" / "model").iterdir():
+        if path.is_file():
+            (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
+    code, out, err = run(capsys, "--images", photos / "tall.png", "--run", tmp_path / "copy", "--topk", "4", "--quiet")
+    assert (code, err) == (0, "")
+    (entry,) = json.loads(out)["images"]
+    assert {place["class"] for place in entry["top"]} == {"cat", "dog", "ship", "[frog]"}
+    assert sum(place["probability"] for place in entry["top"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "broken.jpg"], "broken.jpg can't be read as an image"),
+        (["--images", "nothing.jpg"], "does not exist"),
+        (["--images", "tall.png", "--topk", "5"], "--topk is 5"),
+        (["--images", "tall.png", "--run", "nowhere"], "--run nowhere: no run there"),
+        (["--images", "tall.png", "--export", "torch"], "--export is torch"),
+    ],
+)
+def test_mistakes_end_with_2_and_write_nothing(runs, photos, capsys, monkeypatch, arguments, message):
+    before = sorted(runs.rglob("*"))
+    monkeypatch.chdir(photos)
+    code, out, err = run(capsys, *arguments, "--runs-dir", runs)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert sorted(runs.rglob("*")) == before
+
+
+def test_a_bar_is_as_long_as_the_probability():
+    lengths = [len(classify.bar(share)) for share in (0, 0.25, 0.5, 1)]
+    assert lengths == [0, 6, 12, classify.BAR_LETTERS]
+    assert classify.bar(0.01) == "▎"
+
+
+def test_a_contact_sheet_shows_names_classes_and_probabilities_of_the_first_images():
+    images = [np.zeros((20, 30, 3), np.uint8), np.zeros((208, 50, 3), np.uint8)]
+    names = ["a.jpg", "a very long name of a photograph.jpg", "not shown.jpg"]
+    figure = contact_sheet_figure(images, names, [[("cat", 0.75), ("dog", 0.25)]] * 3, "mine")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts[:5] == ["a.jpg", "cat", "75.0\u00a0%", "dog", "25.0\u00a0%"]
+    assert "not shown.jpg" not in texts
+    assert figure.get_suptitle() == "mine: the first 2"
+    assert max(map(len, texts)) <= 24

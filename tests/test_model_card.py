@@ -1,0 +1,53 @@
+"""The card of a published model says what is known, and nothing else."""
+
+from alexnet_skip.metrics import wilson_interval
+from alexnet_skip.model_card import model_card
+
+CONFIG = {
+    "class_names": ["cat", "dog", "ship"],
+    "skip_mode": "conv",
+    "epoch": 7,
+    "created": "2026-01-02T03:04:05+00:00",
+    "dataset": {"name": "pets", "digest": "ab" * 32},
+    "image_size": [224, 224],
+    "num_train": 4500,
+    "num_val": 500,
+    "weights": {"source": "torch hub cache", "sha256": "cd" * 32},
+    "metrics": {"val_top1": 0.9, "val_top3": 1.0},
+    "settings": {"recipe": "fast", "training": {"epochs": 15, "lr": 0.001}},
+    "environment": {"torch": "2.14.1", "torchvision": None},
+}
+
+
+def test_the_card_gives_data_settings_figures_with_intervals_and_limits():
+    card = model_card(CONFIG)
+    low, high = wilson_interval(450, 500)
+    for text in (
+        "pets", "cat, dog, ship", "4,500 images to train on and 500 held out", "torch hub cache", "* epochs: 15",
+        "torch 2.14.1", f"90.00 % ({100 * low:.2f} to {100 * high:.2f})", "## Limits", "Not evaluated on a test split",
+    ):  # fmt: skip
+        assert text in card, text
+    assert "None" not in card
+    assert "small images" not in card
+
+
+def test_evaluations_are_added_with_their_own_number_of_images():
+    evaluation = {"dataset": "pets", "split": "test", "num_samples": 1000, "top1": 0.8, "top3": 0.95, "tta": True}
+    card = model_card(CONFIG, [evaluation])
+    low, high = wilson_interval(800, 1000)
+    assert f"| pets test, mirrored too | 1,000 | 80.00 % ({100 * low:.2f} to {100 * high:.2f})" in card
+    assert "Not evaluated" not in card
+
+
+def test_a_toy_is_called_one():
+    toy = CONFIG | {"dataset": {"name": "shapes"}, "weights": {"source": "random (seed 0)", "sha256": ""}}
+    card = model_card(toy | {"image_size": [32, 32]})
+    assert "knows nothing of photographs" in card
+    assert "convolutions are random" in card
+    assert "only seen small images" in card
+
+
+def test_a_model_that_says_little_of_itself_still_gets_a_card():
+    card = model_card({"class_names": ["a", "b"], "skip_mode": "none"})
+    assert "Nothing was measured" in card
+    assert "no skip connection" in card

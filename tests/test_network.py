@@ -1,0 +1,128 @@
+"""The whole network: published, loaded, used for prediction."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import alexnet_skip
+from alexnet_skip import network
+from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.errors import UserError
+from alexnet_skip.model import SkipHead
+from alexnet_skip.network import PREDICT_IMAGES, AlexNetWithSkip
+from alexnet_skip.weights import load_weights
+
+CONFIG = {"class_names": ["cat", "dog"], "epoch": 3}
+
+
+@pytest.fixture(scope="module")
+def backbone() -> FrozenAlexNet:
+    return FrozenAlexNet(load_weights("random").state)
+
+
+@pytest.fixture
+def published(tmp_path, backbone):
+    torch.manual_seed(1)
+    trained = SkipHead("conv", 2)
+    network.publish(tmp_path / "model", trained, backbone, CONFIG)
+    return tmp_path / "model", trained
+
+
+def test_a_published_model_loads_alone_and_predicts_the_same(published, backbone):
+    folder, trained = published
+    model, config = network.load_published(folder)
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    main, tap = backbone(images)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), trained.eval()(main.flatten(1), tap.flatten(1)))
+    assert model.class_names == ("cat", "dog")
+    assert config["epoch"] == 3
+
+
+def test_a_damaged_model_is_refused_with_its_path(published):
+    folder, _ = published
+    whole = (folder / "model.safetensors").read_bytes()
+    for damage in (whole[:-10], whole[:100], b"", b"\xff" * 64 + whole[64:]):
+        (folder / "model.safetensors").write_bytes(damage)
+        with pytest.raises(UserError, match=r"model\.safetensors can't be loaded"):
+            network.load_published(folder)
+
+
+def test_weights_that_are_not_finite_or_of_another_shape_are_refused(published):
+    folder, _ = published
+    state = load_file(str(folder / "model.safetensors"))
+    save_file(state | {"trained.head.fc3.bias": torch.tensor([1.0, float("nan")])}, str(folder / "model.safetensors"))
+    with pytest.raises(UserError, match="not finite"):
+        network.load_published(folder)
+    save_file(state | {"trained.head.fc3.bias": torch.zeros(3)}, str(folder / "model.safetensors"))
+    with pytest.raises(UserError, match="can't be loaded"):
+        network.load_published(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_a_damaged_config_is_refused_with_its_path(published, text):
+    folder, _ = published
+    (folder / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json"):
+        network.load_published(folder)
+
+
+def test_a_model_folder_holds_all_it_needs_wherever_it_is_moved(published, tmp_path):
+    folder, _ = published
+    moved = tmp_path / "elsewhere" / "with a space"
+    moved.parent.mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    before = AlexNetWithSkip.from_pretrained(folder.parent).predict(image)[0]
+    folder.rename(moved)
+    after = AlexNetWithSkip.from_pretrained(str(moved)).predict(image)[0]
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+    assert (moved / "README.md").is_file()
+
+
+def test_what_is_no_model_is_refused_with_what_would_be_one(tmp_path):
+    with pytest.raises(UserError, match=r"neither a run .* nor a published model"):
+        AlexNetWithSkip.from_pretrained(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def small(backbone) -> AlexNetWithSkip:
+    torch.manual_seed(2)
+    return AlexNetWithSkip(backbone, SkipHead("none", 4), ("a", "b", "c", "d"), (32, 32)).eval()
+
+
+def test_predictions_are_probabilities_of_the_logits_in_the_order_of_the_images(small):
+    images = np.random.default_rng(1).integers(0, 256, (PREDICT_IMAGES + 3, 32, 32, 3), dtype=np.uint8)
+    predictions = small.predict(images)
+    with torch.no_grad():
+        expected = small(torch.from_numpy(images)).softmax(1).numpy()
+    np.testing.assert_allclose(np.stack([p.probabilities for p in predictions]), expected, atol=1e-6)
+    first = predictions[0]
+    assert first.label == small.class_names[expected[0].argmax()] == first.top(2)[0][0]
+    assert first.probability == first.probabilities.max() >= first.top(2)[1][1]
+    assert len(first.top(9)) == 4
+    assert sum(p for _, p in first.top(4)) == pytest.approx(1)
+    assert str(first).startswith(f"{first.label} {100 * first.probability:.1f} %, ")
+
+
+def test_a_file_a_pil_image_and_an_array_of_one_image_are_predicted_alike(small, tmp_path):
+    array = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    forms = (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), array)
+    alone = [small.predict(form)[0].probabilities for form in forms]
+    together = [prediction.probabilities for prediction in small.predict(list(forms))]
+    for probabilities in (*alone, *together):
+        np.testing.assert_allclose(probabilities, alone[0], atol=1e-6)
+
+
+def test_images_are_squeezed_to_the_size_of_the_training_images_first(small):
+    sharp = np.random.default_rng(3).integers(0, 256, (320, 256, 3), dtype=np.uint8)
+    blurred = np.asarray(Image.fromarray(sharp).resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(small.predict(sharp)[0].probabilities, small.predict(blurred)[0].probabilities)
+
+
+def test_the_class_is_offered_by_the_package_itself():
+    assert alexnet_skip.AlexNetWithSkip is AlexNetWithSkip
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        alexnet_skip.Nothing  # noqa: B018
