@@ -19,18 +19,16 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Imported once the command line is understood: torch takes seconds, --help should not.
     import numpy as np
 
-    from alexnet_skip import launch, metrics, plots
-    from alexnet_skip.checkpoint import published_folder
-    from alexnet_skip.engine import predict
+    from alexnet_skip import launch, metrics
     from alexnet_skip.errors import UserError
-    from alexnet_skip.evaluation import add_to_card, log_evaluation, write_evaluation
+    from alexnet_skip.evaluation import evaluate_model
     from alexnet_skip.opened_run import open_run
 
     # The run and its published model
     accelerator, _ = launch.start("no")
     console = Console(settings.quiet, accelerator.is_main_process)
     run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
-    names, folder, form = run.model.class_names, run.folder, run.form
+    names, folder = run.model.class_names, run.folder
     if max(settings.topk, default=1) > len(names):
         raise UserError(
             f"--topk is {max(settings.topk)}, but {folder.name} has {len(names)} classes; give 1 to {len(names)}"
@@ -40,30 +38,19 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     dataset = run.load_images(settings.dataset, accelerator, console)
     samples = run.select(settings.split, dataset, console, own=settings.dataset is None)
 
-    # One exact pass: every sample once, whatever the number of processes
+    # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
     features = run.open_features(dataset, samples.stored, accelerator, console, mirrored=settings.tta)
-    trained = run.model.trained.to(accelerator.device)
-    logits = predict(trained, features, samples.positions, accelerator, tta=settings.tta)
-
-    # Every figure from that one array of predictions
-    labels = samples.labels
-    title = f"{dataset.name} {samples.name}, {folder.name}, {settings.checkpoint} (epoch {form['epoch']})"
-    summary = {"dataset": dataset.name, "split": samples.name, "tta": settings.tta, "epoch": form["epoch"]}
-    summary |= metrics.summarize(logits, labels, names, settings.topk)
-    confusion = np.array(summary["confusion_matrix"])
-    where = folder / "evaluation" / f"{samples.name}-{settings.checkpoint}{'-tta' if settings.tta else ''}"
-    if accelerator.is_main_process:
-        figure = plots.confusion_matrix_figure(confusion, names, title)
-        write_evaluation(where, summary, logits, labels, samples.index, samples.split.digest, figure)
-        log_evaluation(folder, where.name, summary, figure)
-        add_to_card(folder, published_folder(folder, settings.checkpoint))
-    confused = metrics.most_confused_pairs(confusion, 5)
-    show_evaluation(console, title, summary, [(names[t], names[p], count) for t, p, count in confused])
-    console.line(f"Written to {where}")
-    accelerator.wait_for_everyone()
+    evaluation = evaluate_model(
+        run.model, run.form["epoch"], folder, settings.checkpoint, dataset.name, samples, features, accelerator,
+        topk=settings.topk, tta=settings.tta,
+    )  # fmt: skip
+    summary = evaluation.summary
+    confused = metrics.most_confused_pairs(np.array(summary["confusion_matrix"]), 5)
+    show_evaluation(console, evaluation.title, summary, [(names[t], names[p], count) for t, p, count in confused])
+    console.line(f"Written to {evaluation.folder}")
     accelerator.end_training()
     figures = {key: summary[key] for key in ("dataset", "split", "num_samples", "topk", "top1_ci95", "nll", "ece")}
-    return figures | {"run": str(folder), "evaluation": str(where)}, accelerator.is_main_process
+    return figures | {"run": str(folder), "evaluation": str(evaluation.folder)}, accelerator.is_main_process
 
 
 def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:

@@ -3,6 +3,7 @@
 accelerate launch train.py --skip                     one GPU, or a CPU
 accelerate launch --multi_gpu train.py --skip         several GPUs
 python train.py --recipe report                       the source report's training
+accelerate launch train.py --study                    does the skip help? every form of it, three seeds
 """
 
 import sys
@@ -14,9 +15,10 @@ from alexnet_skip.train_config import TrainSettings, parse_train
 
 
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
-    """Train one run; returns the figures and paths a program needs, and whether this process prints them."""
+    """Train one run, or a study; returns the figures and paths a program needs, and whether this process prints."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
     from alexnet_skip.runlog import Stopwatch
+    from alexnet_skip.study import run_study
     from alexnet_skip.training import open_session, train_run
 
     # Device, processes, precision; images and weights
@@ -25,12 +27,15 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         session = open_session(settings)
 
     # Features from the cache, head, epochs, published model
-    summary = train_run(settings, session, watch)
+    summary = run_study(settings, session, watch) if settings.study.study else train_run(settings, session, watch)
 
     # What to do next
     session.accelerator.end_training()
-    session.console.line(f"Model of epoch {summary['best_epoch']} in {summary['model']}. Next:")
-    session.console.line(f"  python evaluate.py --topk 1 3 --run {summary['run']}")
+    if settings.study.study:
+        session.console.line(f"Runs in {summary['study']}. Next:")
+    else:
+        session.console.line(f"Model of epoch {summary['best_epoch']} in {summary['model']}. Next:")
+        session.console.line(f"  python evaluate.py --topk 1 3 --run {summary['run']}")
     session.console.line(f"  tensorboard --logdir {settings.run.runs_dir}")
     return summary, session.accelerator.is_main_process
 

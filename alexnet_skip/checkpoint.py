@@ -54,17 +54,21 @@ def create_shared_run_folder(runs_dir: Path, name: str | None, stem: str, accele
 
 
 def find_run(runs_dir: Path, run: str | None) -> Path:
-    """The named run's folder, or the newest one that has a published model.
+    """The named run's folder, or the newest one that has a published model; a study's run is ``<study>/<run>``.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or the name is that of a study.
     """
     if run is not None:
         for folder in (Path(run), runs_dir / run):
             if (folder / "config.json").is_file():
                 return folder
+        for folder in (Path(run), runs_dir / run):
+            if cells := runs_in(folder):
+                names = ", ".join(cell.name for cell in cells)
+                raise UserError(f"--run {run} is a study of several runs; add one of them to the path: {names}")
         raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
-    finished = [p.parent for p in runs_dir.glob("*/config.json") if (p.parent / "model" / "config.json").is_file()]
+    finished = [folder for folder in runs_in(runs_dir) if (folder / "model" / "config.json").is_file()]
     if not finished:
         raise UserError(
             f"--runs-dir {runs_dir} holds no finished run; train one first: accelerate launch train.py --skip"
@@ -72,8 +76,25 @@ def find_run(runs_dir: Path, run: str | None) -> Path:
     return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """Folders of the runs in a folder of runs, and of those in the studies in it."""
+    runs: list[Path] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (path / "config.json").is_file():
+            runs.append(path)
+        else:
+            runs += sorted(config.parent for config in path.glob("*/config.json"))
+    return runs
+
+
 def _names(runs_dir: Path) -> str:
-    return ", ".join(sorted(p.parent.name for p in runs_dir.glob("*/config.json"))) or "none"
+    return ", ".join(folder.relative_to(runs_dir).as_posix() for folder in runs_in(runs_dir)) or "none"
+
+
+def published_name(which: str) -> str:
+    """One name for each published model: ``epoch-10`` for ``epoch-0010`` as well."""
+    kind, _, number = which.partition("-")
+    return f"epoch-{int(number)}" if kind == "epoch" else which
 
 
 def published_folder(run: Path, which: str) -> Path:
@@ -84,8 +105,7 @@ def published_folder(run: Path, which: str) -> Path:
     """
     folders = {"best": run / "model", "last": run / "last"}
     folders |= {f"epoch-{int(p.name[6:])}": p for p in sorted(run.glob("snapshots/epoch-*")) if p.name[6:].isdigit()}
-    kind, _, number = which.partition("-")
-    wanted = f"epoch-{int(number)}" if kind == "epoch" else which
+    wanted = published_name(which)
     available = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
     if wanted not in available:
         raise UserError(

@@ -54,7 +54,8 @@ class RunLog:
         self._progress: ProgressHandle
 
     def __enter__(self) -> "RunLog":
-        self.accelerator.init_trackers(self.folder.name)
+        # Relative to the folder of all runs: the runs of a study lie one level deeper.
+        self.accelerator.init_trackers(self.folder.relative_to(str(self.accelerator.logging_dir)).as_posix())
         self._progress = self._stack.enter_context(self.console.progress("Train", self.num_epochs * self.images))
         return self
 
@@ -65,6 +66,8 @@ class RunLog:
         # Not end_training(): that also takes down the process group, which publishing still needs.
         for tracker in self.accelerator.trackers:
             tracker.finish()
+        # init_trackers adds to those that are there: the next run of a study would be logged into this one as well.
+        self.accelerator.trackers.clear()
 
     def advance(self, images: int) -> None:
         """Report trained images."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from alexnet_skip.command_line import arguments_or_own, last_value, read_command_line, require
 from alexnet_skip.config import CacheSettings, DataSettings
+from alexnet_skip.study_config import StudySettings
 
 SkipMode = Literal["conv", "identity", "concat"]
 
@@ -110,10 +111,21 @@ class TrainSettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    study: StudySettings = field(default_factory=StudySettings)
 
     def __post_init__(self) -> None:
         late = [e for e in self.run.snapshot_epochs if e > self.training.epochs]
         require(not late, "--snapshot-epochs", late, f"at most --epochs ({self.training.epochs})")
+        if self.study.study:
+            self._check_study()
+
+    def _check_study(self) -> None:
+        require(not self.skip, "--skip", "given", "left out with --study, which trains its --study-variants")
+        require(self.training.seed == 0, "--seed", self.training.seed, "left out with --study, which takes --seeds")
+        require(self.training.epochs >= 2, "--epochs", self.training.epochs, "at least 2 with --study")
+        epochs = self.run.snapshot_epochs
+        two = len(epochs) == 2 and epochs[0] < epochs[1]
+        require(not epochs or two, "--snapshot-epochs", epochs, "two epochs with --study, the lower first")
 
     @property
     def joined(self) -> Literal["none", "conv", "identity", "concat"]:

@@ -1,0 +1,235 @@
+"""A study: every form of the skip connection with every seed, trained alike, as ordinary runs in one folder.
+
+All runs share one cache of features, one split and, for equal seeds, the order of batches. They are judged at two
+fixed epochs, never at an epoch that was chosen on the samples they are judged on.
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from alexnet_skip import checkpoint
+from alexnet_skip.command_line import to_dict
+from alexnet_skip.console import Console, per_cent
+from alexnet_skip.errors import UserError
+from alexnet_skip.evaluation import evaluate_model, evaluation_folder
+from alexnet_skip.features import open_features
+from alexnet_skip.opened_run import Selection, choose_split
+from alexnet_skip.predictions import read_predictions
+from alexnet_skip.runlog import Stopwatch
+from alexnet_skip.study_config import Variant
+from alexnet_skip.train_config import TrainSettings
+from alexnet_skip.training import Session, train_run
+
+
+class Cell(NamedTuple):
+    """One run of a study."""
+
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's folder in the study's."""
+        return f"{self.variant}-seed{self.seed}"
+
+
+def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> dict[str, Any]:
+    """Train and evaluate what a study lacks; returns the figures and paths a program needs.
+
+    Raises:
+        UserError: if there is nothing to judge on, or the folder holds runs with other settings.
+    """
+    console, accelerator = session.console, session.accelerator
+    epochs = settings.run.snapshot_epochs or (max(1, settings.training.epochs // 5), settings.training.epochs)
+    settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, snapshot_epochs=epochs))
+    samples = _measured(settings, session)
+    name = settings.run.name or f"study-{session.dataset.name}"
+    folder = settings.run.runs_dir / name
+
+    # Seed by seed, so that an interrupted study holds whole comparisons.
+    cells = [Cell(variant, seed) for seed in settings.study.seeds for variant in settings.study.study_variants]
+    unfinished = _unfinished(folder, cells, settings, session)
+    console.line(
+        f"Study {folder}: {len(cells)} runs, {len(unfinished)} to train; judged on {samples.name}, "
+        f"{len(samples.positions):,} images, after epochs {epochs[0]} and {epochs[1]}"
+    )
+    if samples.name == "val":
+        console.line(
+            f"{session.dataset.name} has no test split: val is what the study measures, at these fixed epochs. "
+            "The best epoch of each run was chosen on the same images, so its figures would flatter."
+        )
+    for number, cell in enumerate(unfinished, start=1):
+        console.line(f"Run {number} of {len(unfinished)}: {cell.name}", style="bold")
+        _clear(folder / cell.name, accelerator)
+        train_run(_cell_settings(settings, folder, cell), session, Stopwatch())
+        accelerator.free_memory()
+    with watch.phase("evaluate"):
+        _evaluate(folder, cells, settings, session, samples)
+    figures = _figures(folder, cells, epochs, samples) if accelerator.is_main_process else {}
+    _show(console, figures, epochs)
+    return {
+        "study": str(folder),
+        "dataset": session.dataset.name,
+        "split": samples.name,
+        "num_samples": len(samples.positions),
+        "snapshot_epochs": epochs,
+        "trained": [cell.name for cell in unfinished],
+        "variants": figures,
+    }
+
+
+def _measured(settings: TrainSettings, session: Session) -> Selection:
+    """What the study is judged on: test, or val where there is no test split."""
+    if "test" not in session.dataset.splits and "val" not in session.dataset.splits and not len(session.val_positions):
+        raise UserError(
+            f"--val-fraction is 0 and {session.dataset.name} has no test split: nothing is left to judge a study on; "
+            "give a part to hold out, such as --val-fraction 0.2"
+        )
+    # Without the note on the best epoch, which a study does not judge.
+    return choose_split("test", session.dataset, settings.training.val_fraction, Console(quiet=True))
+
+
+def _cell_settings(settings: TrainSettings, folder: Path, cell: Cell) -> TrainSettings:
+    """Settings of one run."""
+    skip = {"skip": False} if cell.variant == "none" else {"skip": True, "skip_mode": cell.variant}
+    return dataclasses.replace(
+        settings,
+        training=dataclasses.replace(settings.training, seed=cell.seed),
+        run=dataclasses.replace(settings.run, runs_dir=folder, name=cell.name),
+        study=dataclasses.replace(settings.study, study=False),
+        **skip,
+    )
+
+
+def _identity(settings: dict[str, Any], dataset_digest: str, weights_digest: str) -> dict[str, Any]:
+    """What must be equal in two runs of a study, by the flag that decides it.
+
+    Args:
+        settings: as config.json holds them.
+    """
+    training = {f"--{key.replace('_', '-')}": value for key, value in settings["training"].items() if key != "seed"}
+    return {
+        "--recipe": settings["recipe"],
+        **training,
+        "--snapshot-epochs": settings["run"]["snapshot_epochs"],
+        "--weights": f"{settings['weights']} (SHA-256 {weights_digest[:12]})",
+        "--dataset": f"{settings['data']['dataset']} (training images' SHA-256 {dataset_digest[:12]})",
+    }
+
+
+def _unfinished(folder: Path, cells: list[Cell], settings: TrainSettings, session: Session) -> list[Cell]:
+    """The runs to train, as the main process finds them; the same, or the same error, on every process."""
+    outcome: list[list[Cell] | str] = [[]]
+    if session.accelerator.is_main_process:
+        wanted = json.loads(json.dumps(to_dict(settings)))
+        digest = session.dataset.splits["train"].digest
+        identity = _identity(wanted, digest, session.weights.sha256)
+        try:
+            if (folder / "config.json").is_file():
+                raise UserError(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
+            outcome = [[cell for cell in cells if not _finished(folder / cell.name, identity)]]
+        except UserError as error:
+            outcome = [str(error)]
+    (found,) = broadcast_object_list(outcome)
+    if isinstance(found, str):
+        raise UserError(found)
+    return [Cell(*cell) for cell in found]
+
+
+def _finished(run: Path, identity: dict[str, Any]) -> bool:
+    """Whether a run of the study is complete: its summary is written last."""
+    if not (run / "summary.json").is_file():
+        return False
+    config = checkpoint.read_json(run / "config.json")
+    try:
+        found = _identity(config["settings"], config["dataset"]["digest"], config["weights"]["sha256"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / 'config.json'} lacks {error}; remove {run}, and it is trained again") from None
+    for flag, value in identity.items():
+        # A setting that did not exist yet when the run was trained can't have differed.
+        if found.get(flag, value) != value:
+            raise UserError(
+                f"{flag} is {value}, but {run} was trained with {found[flag]}; give the same to add to this study, "
+                "or --name for another one"
+            )
+    return True
+
+
+def _clear(run: Path, accelerator: Accelerator) -> None:
+    """Remove what an interruption left of a run, on the main process."""
+    if accelerator.is_main_process and run.exists():
+        try:
+            shutil.rmtree(run)
+        except OSError as error:
+            raise UserError(f"{run} is unfinished and can't be removed ({error}); remove it and start again") from None
+    accelerator.wait_for_everyone()
+
+
+def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session: Session, samples: Selection) -> None:
+    """Evaluate every run at both epochs from the cache, where that is not done yet."""
+    accelerator, cache = session.accelerator, settings.cache
+    outcome: list[list[tuple[Cell, int]]] = [[]]
+    if accelerator.is_main_process:
+        both = [(cell, epoch) for cell in cells for epoch in settings.run.snapshot_epochs]
+        outcome = [[(c, e) for c, e in both if not _is_evaluated(folder / c.name, f"epoch-{e}", samples)]]
+    (missing,) = broadcast_object_list(outcome)
+    if not missing:
+        return
+    features = open_features(
+        f"{session.dataset.name}-{samples.stored}", samples.split, session.backbone, session.weights.sha256,
+        accelerator, session.console, cache_dir=cache.cache_dir if cache.cache else None,
+        tap=any(Cell(*cell).variant != "none" for cell, _ in missing), mirrored=False,
+    )  # fmt: skip
+    with session.console.progress("Evaluate", len(missing)) as progress:
+        for (variant, seed), epoch in missing:
+            run = folder / Cell(variant, seed).name
+            model, form = checkpoint.load_published(checkpoint.published_folder(run, f"epoch-{epoch}"))
+            evaluate_model(
+                model, form["epoch"], run, f"epoch-{epoch}", session.dataset.name, samples, features, accelerator
+            )
+            progress.advance(1)
+
+
+def _is_evaluated(run: Path, which: str, samples: Selection) -> bool:
+    where = evaluation_folder(run, samples.name, which)
+    try:
+        found = read_predictions(where)
+    except (FileNotFoundError, UserError):
+        return False
+    same = found.digest == samples.split.digest and np.array_equal(found.index, samples.index)
+    return same and (where / "metrics.json").is_file()
+
+
+def _figures(folder: Path, cells: list[Cell], epochs: tuple[int, ...], samples: Selection) -> dict[str, Any]:
+    """Top-1 and top-3 of every run by variant and epoch, in the order of the seeds."""
+    figures: dict[str, Any] = {}
+    for variant in dict.fromkeys(cell.variant for cell in cells):
+        figures[variant] = {}
+        for epoch in epochs:
+            runs = [folder / cell.name for cell in cells if cell.variant == variant]
+            places = [evaluation_folder(run, samples.name, f"epoch-{epoch}") for run in runs]
+            summaries = [checkpoint.read_json(place / "metrics.json") for place in places]
+            kept = {key: [summary[key] for summary in summaries] for key in ("top1", "top3") if key in summaries[0]}
+            figures[variant][f"epoch-{epoch}"] = kept
+    return figures
+
+
+def _show(console: Console, figures: dict[str, Any], epochs: tuple[int, ...]) -> None:
+    """The table of a study: mean top-1 and its range over seeds."""
+    columns = ["skip", *(f"after epoch {epoch}: top-1 %, mean (range over seeds)" for epoch in epochs)]
+    rows = []
+    for variant, by_epoch in figures.items():
+        row = [str(variant)]
+        for epoch in epochs:
+            top1 = by_epoch[f"epoch-{epoch}"]["top1"]
+            row.append(f"{per_cent(sum(top1) / len(top1), 2)} ({per_cent(min(top1), 2)} to {per_cent(max(top1), 2)})")
+        rows.append(row)
+    if rows:
+        console.table(f"Top-1 accuracy of {len(figures)} variants", columns, rows)
