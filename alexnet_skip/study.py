@@ -20,6 +20,8 @@ from alexnet_skip.console import Console, per_cent
 from alexnet_skip.errors import UserError
 from alexnet_skip.evaluation import evaluate_model, evaluation_folder
 from alexnet_skip.features import open_features
+from alexnet_skip.files import read_json
+from alexnet_skip.network import load_published
 from alexnet_skip.opened_run import Selection, choose_split
 from alexnet_skip.predictions import read_predictions
 from alexnet_skip.runlog import Stopwatch
@@ -147,7 +149,7 @@ def _finished(run: Path, identity: dict[str, Any]) -> bool:
     """Whether a run of the study is complete: its summary is written last."""
     if not (run / "summary.json").is_file():
         return False
-    config = checkpoint.read_json(run / "config.json")
+    config = read_json(run / "config.json")
     try:
         found = _identity(config["settings"], config["dataset"]["digest"], config["weights"]["sha256"])
     except (KeyError, TypeError) as error:
@@ -190,7 +192,7 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
     with session.console.progress("Evaluate", len(missing)) as progress:
         for (variant, seed), epoch in missing:
             run = folder / Cell(variant, seed).name
-            model, form = checkpoint.load_published(checkpoint.published_folder(run, f"epoch-{epoch}"))
+            model, form = load_published(checkpoint.published_folder(run, f"epoch-{epoch}"))
             evaluate_model(
                 model, form["epoch"], run, f"epoch-{epoch}", session.dataset.name, samples, features, accelerator
             )
@@ -215,7 +217,7 @@ def _figures(folder: Path, cells: list[Cell], epochs: tuple[int, ...], samples: 
         for epoch in epochs:
             runs = [folder / cell.name for cell in cells if cell.variant == variant]
             places = [evaluation_folder(run, samples.name, f"epoch-{epoch}") for run in runs]
-            summaries = [checkpoint.read_json(place / "metrics.json") for place in places]
+            summaries = [read_json(place / "metrics.json") for place in places]
             kept = {key: [summary[key] for summary in summaries] for key in ("top1", "top3") if key in summaries[0]}
             figures[variant][f"epoch-{epoch}"] = kept
     return figures

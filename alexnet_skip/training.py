@@ -95,7 +95,9 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     def publish(where: str, epoch: int, state: dict[str, Any], figures: dict[str, Any]) -> None:
         """Write the model of one epoch in the published form."""
         if accelerator.is_main_process:
-            trained = inputs.published_form(state, num_classes)
+            # Initialising the model to be filled draws random numbers: keeping a snapshot must not change the training.
+            with torch.random.fork_rng(devices=[]):
+                trained = inputs.published_form(state, num_classes)
             about = published | {"epoch": epoch, "metrics": figures}
             network.publish(folder / where, trained, session.backbone, about)
 
