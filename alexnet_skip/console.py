@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alexnet_skip.errors import UserError
+from alexnet_skip.interruption import InterruptedRunError, sigterm_as_exception
 
 # On anything but a terminal a line of progress at most this often, so that a log file stays readable.
 PLAIN_PROGRESS_SECONDS = 15.0
@@ -203,19 +204,24 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def run_script(body: Callable[[], tuple[dict[str, Any], bool]]) -> int:
-    """Run a script's body and turn its end into an exit code: 0, 2 for a user's mistake, 130 for Ctrl-C.
+    """Turn the end of a script's body into an exit code: 0, 2 for a user's mistake, 130 for Ctrl-C, 143 after SIGTERM.
 
     Args:
         body: returns the figures and paths a program needs, and whether this process prints them as the last line.
     """
     try:
-        result, speaks = body()
+        with sigterm_as_exception():
+            result, speaks = body()
     except UserError as error:
         Console().error(str(error))
         return 2
     except KeyboardInterrupt:
         Console().line("Interrupted.")
         return 130
+    except InterruptedRunError as end:
+        if str(end):
+            Console().line(str(end))
+        return end.exit_code
     if speaks:
         print_json(result)
     return 0

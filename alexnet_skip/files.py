@@ -1,5 +1,6 @@
-"""Write files whole or not at all, and read large ones without keeping their pages."""
+"""Write files whole or not at all, find out whether they still are, and read large ones without keeping their pages."""
 
+import hashlib
 import json
 import mmap
 import os
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from alexnet_skip.errors import UserError
+
+# The key under which a JSON file carries the checksum of everything else in it.
+CHECKSUM = "checksum"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -26,6 +30,66 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+    """:func:`write_json` with a checksum inside, which :func:`read_json` holds the content against."""
+    write_json(path, value | {CHECKSUM: _checksum(value)})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of our JSON files; the checksum, where there is one, is verified and left out.
+
+    A file without one is read as it is: it may have been edited by hand.
+
+    Raises:
+        UserError: if it is missing, damaged, or is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); the run is incomplete: train it again") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or train the run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds {type(value).__name__}, not a JSON object; restore it or train the run again")
+    if CHECKSUM in value and value.pop(CHECKSUM) != _checksum(value):
+        raise UserError(
+            f"{path} is damaged (its content does not fit its checksum); restore it or train the run again; if you "
+            f'changed it on purpose, remove its line "{CHECKSUM}"'
+        )
+    return value
+
+
+def _checksum(value: dict[str, Any]) -> str:
+    # The content, not the bytes: another indentation is no damage. Through JSON once, so that tuples are lists.
+    content = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk, not only in the system's memory."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until a folder's list of names is on the disk, where the system can be asked for that (not Windows)."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def release_pages(array: np.ndarray) -> None:
     """Give back the memory that reading and writing a memory-mapped array has filled; its values stay on disk.
 
@@ -35,20 +99,3 @@ def release_pages(array: np.ndarray) -> None:
     mapping = getattr(array, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one of our JSON files.
-
-    Raises:
-        UserError: if it is missing or is no JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}); the run is incomplete: train it again") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it or train the run again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds {type(value).__name__}, not a JSON object; restore it or train the run again")
-    return value

@@ -9,6 +9,8 @@ from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES
 from alexnet_skip.dropout import Dropout
 
 Joined = Literal["none", "conv", "identity", "concat"]
+# Widths of the head's two hidden layers: the source report's.
+HIDDEN_SIZES = (4096, 1024)
 
 
 class SkipConnection(nn.Module):
@@ -61,9 +63,10 @@ class LinearRegressor(nn.Module):
     def __init__(self, in_features: int, num_classes: int, dropout: tuple[float, float, float] = (0, 0, 0)) -> None:
         super().__init__()
         self.drop1, self.drop2, self.drop3 = (Dropout(p) for p in dropout)
-        self.fc1 = nn.Linear(in_features, 4096)
-        self.fc2 = nn.Linear(4096, 1024)
-        self.fc3 = nn.Linear(1024, num_classes)
+        first, second = HIDDEN_SIZES
+        self.fc1 = nn.Linear(in_features, first)
+        self.fc2 = nn.Linear(first, second)
+        self.fc3 = nn.Linear(second, num_classes)
 
     def forward_layers(self, x: Tensor) -> dict[str, Tensor]:
         """All layers' outputs by name: ``hidden1`` (B, 4096), ``hidden2`` (B, 1024), ``logits`` (B, num_classes)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alexnet_skip.backbone import IMAGE_SIZE, FrozenAlexNet
 from alexnet_skip.errors import UserError
-from alexnet_skip.files import read_json, write_json, write_text
+from alexnet_skip.files import read_json, sha256, write_sealed_json, write_text
 from alexnet_skip.metrics import softmax
 from alexnet_skip.model import SkipHead
 from alexnet_skip.model_card import model_card
@@ -149,9 +149,10 @@ def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: di
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in state.items()}
     temporary = folder / "model.safetensors.tmp"
     save_file(tensors, str(temporary), metadata={"format": "pt"})
-    os.replace(temporary, folder / "model.safetensors")
     form = {"format_version": FORMAT_VERSION, "skip_mode": trained.skip.mode, "architecture": ARCHITECTURE}
-    write_json(folder / "config.json", form | config)
+    form["model_sha256"] = sha256(temporary)
+    os.replace(temporary, folder / "model.safetensors")
+    write_sealed_json(folder / "config.json", form | config)
     write_text(folder / "README.md", model_card(form | config))
 
 
@@ -164,6 +165,9 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
     config = read_json(folder / "config.json")
     path = folder / "model.safetensors"
     try:
+        # A flipped bit would be another model. Models from before this was recorded are taken as they are.
+        if config.get("model_sha256") not in (None, sha256(path)):
+            raise ValueError("its content does not fit the checksum in config.json")
         state = load_file(str(path))
         trained = SkipHead(config["skip_mode"], len(config["class_names"]))
         trained.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("trained.")})

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from accelerate import Accelerator
 
 from alexnet_skip.console import Console, ProgressHandle
+from alexnet_skip.files import write_text
 
 # TensorBoard's tag for each figure: train and val of one quantity stand side by side.
 TAGS = {
@@ -41,21 +43,36 @@ class Stopwatch:
 
 
 class RunLog:
-    """Writes a run's figures epoch by epoch; closes TensorBoard on failure as on success."""
+    """Writes a run's figures epoch by epoch; closes TensorBoard on failure as on success.
 
-    def __init__(self, accelerator: Accelerator, folder: Path, console: Console, num_epochs: int, images: int) -> None:
+    Args:
+        images: per epoch.
+        history: records of the epochs done before, in a run that goes on; each new one is added.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, folder: Path, console: Console, num_epochs: int, images: int,
+        history: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
         self.accelerator = accelerator
         self.folder = folder
         self.console = console
         self.num_epochs = num_epochs
         self.images = images
-        self.began = time.perf_counter()
+        self.history = history
+        self.began = time.perf_counter() - sum(record["seconds"] for record in history[-1:])
         self._stack = ExitStack()
         self._progress: ProgressHandle
 
     def __enter__(self) -> "RunLog":
+        # What an interrupted run has written since its last checkpoint is taken back: those epochs come once more.
+        lines = self.folder / "metrics.jsonl"
+        if self.accelerator.is_main_process and lines.exists():
+            write_text(lines, "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.history))
+        purge = {"tensorboard": {"purge_step": len(self.history) + 1}}
         # Relative to the folder of all runs: the runs of a study lie one level deeper.
-        self.accelerator.init_trackers(self.folder.relative_to(str(self.accelerator.logging_dir)).as_posix())
+        name = self.folder.relative_to(str(self.accelerator.logging_dir)).as_posix()
+        self.accelerator.init_trackers(name, init_kwargs=purge)
         self._progress = self._stack.enter_context(self.console.progress("Train", self.num_epochs * self.images))
         return self
 
@@ -69,6 +86,11 @@ class RunLog:
         # init_trackers adds to those that are there: the next run of a study would be logged into this one as well.
         self.accelerator.trackers.clear()
 
+    def go_on(self, images: int, seconds: float) -> None:
+        """Count the epochs done before, and those images and seconds of an epoch that was interrupted."""
+        self.began -= seconds
+        self.advance(len(self.history) * self.images + images)
+
     def advance(self, images: int) -> None:
         """Report trained images."""
         self._progress.advance(images)
@@ -78,6 +100,7 @@ class RunLog:
         names = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top3", "lr", "grad_norm", "images_per_second")
         record: dict[str, float | None] = {"epoch": epoch} | {name: figures.get(name) for name in names}
         record["seconds"] = time.perf_counter() - self.began
+        self.history.append(record)
         if self.accelerator.is_main_process:
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(record, allow_nan=False) + "\n")

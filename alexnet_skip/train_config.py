@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from alexnet_skip.checkpoint_config import CheckpointSettings
 from alexnet_skip.command_line import arguments_or_own, last_value, read_command_line, require
 from alexnet_skip.config import CacheSettings, DataSettings
+from alexnet_skip.stored_settings import find_unfinished, read_settings, refuse_changes, with_optional_value
 from alexnet_skip.study_config import StudySettings
 
 SkipMode = Literal["conv", "identity", "concat"]
@@ -112,6 +114,7 @@ class TrainSettings:
     cache: CacheSettings = field(default_factory=CacheSettings)
     run: RunSettings = field(default_factory=RunSettings)
     study: StudySettings = field(default_factory=StudySettings)
+    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     def __post_init__(self) -> None:
         late = [e for e in self.run.snapshot_epochs if e > self.training.epochs]
@@ -135,8 +138,23 @@ class TrainSettings:
 
 def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
     """Read train.py's command line; raises as :func:`alexnet_skip.command_line.read_command_line`."""
-    arguments, default = arguments_or_own(argv), TrainSettings()
+    arguments, default = with_optional_value(arguments_or_own(argv), "--resume"), TrainSettings()
+    if (run := last_value(arguments, "--resume")) is not None:
+        return _resumed(arguments, run)
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
     recipe = last_value(arguments, "--recipe") or default.recipe
     training = dataclasses.replace(default.training, **RECIPES.get(recipe, {}))
     return read_command_line(TrainSettings, arguments, "train.py", dataclasses.replace(default, training=training))
+
+
+def _resumed(arguments: list[str], run: str) -> TrainSettings:
+    """The settings of the run to go on with, and of them what the command line may change."""
+    folder = find_unfinished(Path(last_value(arguments, "--runs-dir") or RunSettings.runs_dir), run)
+    before = read_settings(TrainSettings, folder)
+    after = read_command_line(TrainSettings, arguments, "train.py", before)
+    refuse_changes(before, after, folder)
+    return dataclasses.replace(
+        after,
+        run=dataclasses.replace(after.run, runs_dir=folder.parent),
+        checkpoints=dataclasses.replace(after.checkpoints, resume=str(folder)),
+    )

@@ -1,8 +1,9 @@
 """Train one run, from what a command has opened to the published model."""
 
-import copy
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.command_line import to_dict
 from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset, train_val_positions
-from alexnet_skip.files import write_json
+from alexnet_skip.files import read_json, write_sealed_json
 from alexnet_skip.inputs import load_images, make_optimizer, open_inputs
 from alexnet_skip.precision import Precision
+from alexnet_skip.resume import Keeper
 from alexnet_skip.runlog import RunLog, Stopwatch
+from alexnet_skip.stored_settings import continue_config
 from alexnet_skip.train_config import TrainSettings
 from alexnet_skip.weights import AlexNetWeights, load_weights
 
@@ -67,9 +70,18 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     accelerator, console, dataset = session.accelerator, session.console, session.dataset
     options, num_classes = settings.training, len(dataset.class_names)
 
-    # Run folder; the name is the main process's, on every process
+    # Run folder, a new one or that of the run to go on with; what the run is, before it begins
     stem = f"{dataset.name}-{'skip' if settings.skip else 'noskip'}"
-    folder = checkpoint.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, accelerator)
+    config, resume = describe_run(settings, session), settings.checkpoints.resume
+    if resume is None:
+        folder = checkpoint.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, accelerator)
+    else:
+        folder = Path(resume)
+        config = continue_config(read_json(folder / "config.json"), config, folder)
+    told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment", "image_size")
+    published = {key: config[key] for key in told} | {"class_names": dataset.class_names}
+    if accelerator.is_main_process:
+        write_sealed_json(folder / "config.json", config)
 
     # Frozen features, once per image; then what the model's first layer sees of them
     inputs = open_inputs(
@@ -81,16 +93,9 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     # Head, optimizer, schedule
     set_seed(options.seed)
     model = inputs.make_model(num_classes, options.dropout)
-    num_steps = options.epochs * -(-len(session.positions) // options.batch_size)
-    optimizer, scheduler = make_optimizer(settings, model, num_steps)
+    steps_per_epoch = -(-len(session.positions) // options.batch_size)
+    optimizer, scheduler = make_optimizer(settings, model, options.epochs * steps_per_epoch)
     model, optimizer = accelerator.prepare(model, optimizer)
-
-    # What the run is, before it begins
-    config = describe_run(settings, session)
-    told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment", "image_size")
-    published = {key: config[key] for key in told} | {"class_names": dataset.class_names}
-    if accelerator.is_main_process:
-        write_json(folder / "config.json", config)
 
     def publish(where: str, epoch: int, state: dict[str, Any], figures: dict[str, Any]) -> None:
         """Write the model of one epoch in the published form."""
@@ -101,47 +106,57 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
             about = published | {"epoch": epoch, "metrics": figures}
             network.publish(folder / where, trained, session.backbone, about)
 
-    # Epochs: train, validate, keep the best
-    best: tuple[float, float] | None = None
-    best_epoch, best_state, best_figures, figures, state = 0, {}, {}, {}, {}
-    with RunLog(accelerator, folder, console, options.epochs, len(session.positions)) as log:
-        for epoch in range(1, options.epochs + 1):
-            batches = engine.epoch_batches(
-                session.positions, inputs.source.num_samples, options.batch_size, options.seed, epoch,
-                mirrored=options.hflip,
-            )  # fmt: skip
-            with watch.phase("train"):
-                figures = engine.train_one_epoch(
-                    model, inputs.source, labels, batches, optimizer, scheduler, accelerator,
-                    seed=(options.seed, epoch), label_smoothing=options.label_smoothing, advance=log.advance,
-                )  # fmt: skip
-            with watch.phase("validate"):
-                figures |= inputs.validate(model, accelerator)
-            log.epoch(epoch, figures)
-            state = accelerator.unwrap_model(model).state_dict()
-            # Without a validation split there is nothing to choose by: the last epoch is published.
-            score = (figures["val_top1"], -figures["val_loss"]) if "val_top1" in figures else (float(epoch), 0.0)
-            if best is None or score > best:
-                best, best_epoch, best_state, best_figures = score, epoch, copy.deepcopy(state), figures
-            if epoch in settings.run.snapshot_epochs:
-                publish(f"snapshots/epoch-{epoch:04d}", epoch, state, figures)
+    # Epochs, from the first or from where the last checkpoint stands: train, validate, keep the best
+    trained = accelerator.unwrap_model(model)
+    parts = {"model": trained, "optimizer": optimizer, "scheduler": scheduler}
+    parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
+    fixed = (inputs.basis.mean, inputs.basis.projection) if inputs.basis else ()
+    keeper = Keeper(folder, settings.checkpoints, parts, fixed, watch.seconds, steps_per_epoch, accelerator, console)
+    run = keeper.restore() if resume is not None else keeper.run
 
-    # Publish the best epoch and the last
-    with watch.phase("publish"):
-        publish("model", best_epoch, best_state, best_figures)
-        publish("last", options.epochs, state, figures)
+    def after_step(images: int) -> None:
+        log.advance(images)
+        keeper.after_step()
+
+    with keeper:
+        with RunLog(accelerator, folder, console, options.epochs, len(session.positions), run.history) as log:
+            log.go_on(run.progress.images, run.progress.seconds)
+            for epoch in range(run.epoch, options.epochs + 1):
+                batches = engine.epoch_batches(
+                    session.positions, inputs.source.num_samples, options.batch_size, options.seed, epoch,
+                    mirrored=options.hflip,
+                )  # fmt: skip
+                with watch.phase("train"):
+                    figures = engine.train_one_epoch(
+                        model, inputs.source, labels, islice(batches, run.progress.steps, None), optimizer, scheduler,
+                        accelerator, seed=(options.seed, epoch), label_smoothing=options.label_smoothing,
+                        advance=after_step, progress=run.progress,
+                    )  # fmt: skip
+                with watch.phase("validate"):
+                    figures |= inputs.validate(model, accelerator)
+                log.epoch(epoch, figures)
+                run.finish_epoch(figures, trained.state_dict())
+                if epoch in settings.run.snapshot_epochs:
+                    publish(f"snapshots/epoch-{epoch:04d}", epoch, trained.state_dict(), figures)
+                keeper.after_epoch()
+
+        # Publish the best epoch and the last
+        with watch.phase("publish"):
+            publish("model", run.best_epoch, run.best_state, run.best_figures)
+            publish("last", options.epochs, trained.state_dict(), run.figures)
     summary = {
         "dataset": dataset.name,
         "skip_mode": settings.joined,
         "epochs": options.epochs,
-        "best_epoch": best_epoch,
-        "best": best_figures,
-        "last": figures,
+        "best_epoch": run.best_epoch,
+        "best": run.best_figures,
+        "last": run.figures,
         "seconds": watch.seconds,
         "peak_memory_mib": launch.peak_memory_mib(),
     }
     if accelerator.is_main_process:
-        write_json(folder / "summary.json", summary)
+        write_sealed_json(folder / "summary.json", summary)
+    keeper.finish()
     accelerator.wait_for_everyone()
     return summary | {"run": str(folder), "model": str(folder / "model")}
 

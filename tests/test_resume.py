@@ -1,0 +1,171 @@
+"""An interrupted run, taken up again, ends as one that was not."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
+
+import train
+from alexnet_skip import checkpoint, engine, resume
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    shrink(monkeypatch.setattr)
+
+
+def train_in(folder: Path, *arguments: str) -> int:
+    return train.main([*arguments, "--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")])
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    """A folder with a warm cache and the run ``whole`` that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("reference")
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        assert train_in(folder, *ARGUMENTS, "--name", "whole") == 0
+    return folder
+
+
+def interrupt(monkeypatch, number: int, after: int, times: int = 1) -> None:
+    """Send this process a real signal after so many steps."""
+    steps, look = [0], resume.Keeper.after_step
+
+    def after_step(keeper):
+        steps[0] += 1
+        if after <= steps[0] < after + times:
+            os.kill(os.getpid(), number)
+        look(keeper)
+
+    monkeypatch.setattr(resume.Keeper, "after_step", after_step)
+
+
+@pytest.mark.parametrize(
+    ("number", "after"),
+    [(signal.SIGTERM, 2), (signal.SIGINT, STEPS_PER_EPOCH), (signal.SIGTERM, 10), (signal.SIGINT, 18)],
+    ids=["in-the-first-epoch", "at-an-epochs-last-step", "in-the-middle", "at-the-very-end"],
+)
+def test_a_signal_saves_the_step_and_the_run_goes_on_to_the_same_end(reference, monkeypatch, capsys, number, after):
+    name = f"stopped-{after}"
+    with monkeypatch.context() as patch:
+        interrupt(patch, number, after)
+        assert train_in(reference, *ARGUMENTS, "--name", name) == 128 + number
+    folder = reference / "runs" / name
+    told = capsys.readouterr().err
+    assert f"accelerate launch train.py --resume {folder}" in told
+    assert [p.name for p in (folder / "checkpoints").iterdir()] == [f"step-{after:08d}"]
+    assert not (folder / "model").exists()
+
+    assert train_in(reference, "--resume", name) == 0
+    assert outcome(folder) == outcome(reference / "runs" / "whole")
+    assert not (folder / "checkpoints").exists()
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["resumed"]) == 1
+
+
+def test_a_run_may_be_interrupted_again_and_again(reference, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt(patch, signal.SIGTERM, 4)
+        assert train_in(reference, *ARGUMENTS, "--name", "often") == 143
+        for _ in range(3):
+            interrupt(patch, signal.SIGTERM, 4)
+            assert train_in(reference, "--resume") == 143  # the newest unfinished one
+    assert train_in(reference, "--resume") == 0
+    assert outcome(reference / "runs" / "often") == outcome(reference / "runs" / "whole")
+    assert train_in(reference, "--resume") == 2
+    assert "holds no unfinished run" in capsys.readouterr().err
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_the_run_can_still_be_taken_up(reference, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("alexnet_skip.interruption.SAME_KEYPRESS_SECONDS", 0.0)
+
+        reached = []
+
+        def save(store, step, state, score=None):
+            reached.append("begin")
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("end")
+
+        interrupt(patch, signal.SIGINT, 9)
+        patch.setattr("alexnet_skip.checkpoint_store.CheckpointStore.save", save)
+        assert train_in(reference, *ARGUMENTS, "--name", "at-once") == 130
+        assert reached == ["begin"]
+    assert train_in(reference, "--resume", "at-once") == 0
+    assert outcome(reference / "runs" / "at-once") == outcome(reference / "runs" / "whole")
+
+
+def test_ctrl_c_passed_on_by_a_launcher_is_one_ctrl_c(reference, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, signal.SIGINT, 3)
+        kill = os.kill
+        patch.setattr(os, "kill", lambda *a: [kill(*a), kill(*a)])
+        assert train_in(reference, *ARGUMENTS, "--name", "twice") == 130
+    assert (reference / "runs/twice/checkpoints/step-00000003/complete.json").is_file()
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again_in_its_folder(reference, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train_one_epoch", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+        patch.setattr(os, "kill", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert train_in(reference, *ARGUMENTS, "--name", "early") == 130
+    assert train_in(reference, "--resume", "early") == 0
+    assert "has no complete checkpoint" in capsys.readouterr().err
+    assert outcome(reference / "runs" / "early") == outcome(reference / "runs" / "whole")
+
+
+def test_more_epochs_train_a_finished_run_further(reference, capsys):
+    assert train_in(reference, *ARGUMENTS, "--name", "further", "--checkpoint-epochs", "1") == 0
+    folder = reference / "runs" / "further"
+    kept = {p.name for p in (folder / "checkpoints").iterdir()}
+    best = json.loads(capsys.readouterr().out.splitlines()[-1])["best_epoch"]
+    assert kept == {f"step-{6 * epoch:08d}" for epoch in (best, 2, 3)}
+    assert train_in(reference, "--resume", "further", "--epochs", "5") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["epochs"] == 5
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+    assert checkpoint.load_published(folder / "last")[1]["epoch"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lr", "0.5"], "--lr is 0.5, but was 0.001"),
+        (["--epochs", "2"], "--epochs is 2, but was 3"),
+        (["--no-skip"], "--skip is False, but was True"),
+        (["--batch-size", "8", "--seed", "3"], "--batch-size is 8, but was 16; --seed is 3, but was 0"),
+        (["--dropout", "0", "0", "0"], "--dropout is [0.0, 0.0, 0.0], but was [0.2, 0.4, 0.3]"),
+        (["--weights", "imagenet"], "--weights is imagenet, but was random"),
+    ],
+)
+def test_changed_settings_are_refused_by_name(reference, capsys, arguments, message):
+    assert train_in(reference, "--resume", "whole", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_there_is_refused(reference, capsys):
+    assert train_in(reference, "--resume", "nowhere") == 2
+    assert "--resume is nowhere, but neither" in capsys.readouterr().err
+
+
+def test_changed_images_are_refused(reference, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt(patch, signal.SIGTERM, 2)
+        assert train_in(reference, *ARGUMENTS, "--name", "other-images") == 143
+    monkeypatch.setattr("alexnet_skip.data.SHAPES_TRAIN", 100)
+    assert train_in(reference, "--resume", "other-images") == 2
+    assert "the training images have changed since it was started" in capsys.readouterr().err
+
+
+def test_another_basis_is_refused(reference, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt(patch, signal.SIGTERM, 2)
+        assert train_in(reference, *ARGUMENTS, "--name", "other-basis") == 143
+    monkeypatch.setattr(resume.Keeper, "_fixed_checksum", 1)
+    assert train_in(reference, "--resume", "other-basis") == 2
+    assert "the PCA basis is not the one that step-00000002 was trained in" in capsys.readouterr().err

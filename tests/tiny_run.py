@@ -1,0 +1,48 @@
+"""Runs so small that a test can afford to break many of them, and what is compared of them in the end."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from alexnet_skip import data, feature_cache, model
+
+# 83 images to train on in 6 uneven steps an epoch, 20 held out. Every part of the full job is there: extraction of both
+# views in several blocks, the basis, the trained skip connection, dropout, a schedule.
+ARGUMENTS = (
+    "--dataset", "shapes", "--weights", "random", "--skip", "--val-fraction", "0.2", "--epochs", "3",
+    "--batch-size", "16", "--pca-basis", "8", "--snapshot-epochs", "2",
+)  # fmt: skip
+STEPS_PER_EPOCH = 6
+# Measured times differ between any two runs.
+TIMES = ("seconds", "images_per_second")
+
+
+def shrink(replace: Callable[[Any, str, Any], None]) -> None:
+    """Make images few, blocks of the cache short and the head narrow.
+
+    Args:
+        replace: sets an attribute: ``monkeypatch.setattr``, or plain ``setattr`` in a process of its own.
+    """
+    replace(data, "SHAPES_TRAIN", 103)
+    replace(data, "SHAPES_TEST", 40)
+    replace(feature_cache, "BLOCK_ROWS", 16)
+    replace(model, "HIDDEN_SIZES", (32, 16))
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Everything a run has come to that must not depend on how often it was interrupted."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
+    models = sorted(run.glob("**/model.safetensors"))
+    assert not list(run.glob("**/*.tmp"))
+    return {
+        "models": {p.relative_to(run).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in models},
+        "metrics": [{name: value for name, value in line.items() if name not in TIMES} for line in lines],
+        "scalars": {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags},
+    }
