@@ -21,7 +21,7 @@ MAY_CHANGE = frozenset(
 
 def with_optional_value(arguments: Sequence[str], flag: str) -> list[str]:
     """Arguments in which a bare ``flag`` has an empty value, so that a parser may demand one."""
-    following = [*arguments[1:], "--"]
+    following = [*arguments, "--"][1:]
     return [f"{a}=" if a == flag and b.startswith("--") else a for a, b in zip(arguments, following, strict=True)]
 
 
