@@ -10,15 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from alexnet_skip.backbone import IMAGE_SIZE
 from alexnet_skip.classify import open_network
 from alexnet_skip.console import Console
 from alexnet_skip.errors import UserError
 from alexnet_skip.evaluate_config import EvaluateSettings
 from alexnet_skip.network import AlexNetWithSkip
+from alexnet_skip.plain_network import PlainNetwork
 
 # How far the exported network's probabilities may be from PyTorch's: fp32 sums in another order.
 TOLERANCE = 1e-4
@@ -27,30 +25,6 @@ ONNX_OPSET = 18  # the first whose Resize antialiases
 FILES: dict[str, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
 
 Run = Callable[[np.ndarray], np.ndarray]
-
-
-class ExportedNetwork(nn.Module):
-    """The network in plain operations: what is squeezed with PIL and folded for speed elsewhere is done by the book.
-
-    Its probabilities differ a little from :meth:`AlexNetWithSkip.predict`'s where an image is made smaller: PIL rounds
-    between the two axes.
-    """
-
-    def __init__(self, network: AlexNetWithSkip) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Probabilities (B, num_classes) of uint8 images (B, H, W, 3)."""
-        backbone = self.network.backbone
-        pixels = images.permute(0, 3, 1, 2).float()
-        pixels = F.interpolate(pixels, self.network.image_size, mode="bilinear", antialias=True)
-        # Pixels were whole numbers in training.
-        pixels = (pixels.round() - backbone.mean) / backbone.std
-        if self.network.image_size != (IMAGE_SIZE, IMAGE_SIZE):
-            pixels = F.interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")
-        main, tap = backbone.convolutions(backbone.features["0"](pixels))
-        return self.network.trained(main.flatten(1), tap.flatten(1)).softmax(1)
 
 
 def export(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -90,7 +64,7 @@ def export_network(network: AlexNetWithSkip, path: Path, form: Literal["onnx", "
     Raises:
         RuntimeError: if that is above ``TOLERANCE``; nothing is left then.
     """
-    plain = ExportedNetwork(network.cpu().eval())
+    plain = PlainNetwork(network.cpu().eval())
     temporary = path.with_name(f"unchecked-{path.name}")
     example = torch.zeros(2, 48, 40, 3, dtype=torch.uint8)
     dims = torch.export.Dim

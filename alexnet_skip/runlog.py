@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from alexnet_skip.console import Console, ProgressHandle
 from alexnet_skip.files import write_text
+from alexnet_skip.plots import learning_curves_figure, save_figure
 
 # TensorBoard's tag for each figure: train and val of one quantity stand side by side.
 TAGS = {
@@ -42,8 +43,14 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
+def best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
+    """The epoch that a run publishes as its best, or None where nothing was held out to choose by."""
+    measured = [record for record in history if record["val_top1"] is not None]
+    return max(measured, key=lambda r: (r["val_top1"], -r["val_loss"]))["epoch"] if measured else None
+
+
 class RunLog:
-    """Writes a run's figures epoch by epoch; closes TensorBoard on failure as on success.
+    """Writes a run's figures epoch by epoch; closes TensorBoard and draws the curves on failure as on success.
 
     Args:
         images: per epoch.
@@ -85,11 +92,19 @@ class RunLog:
             tracker.finish()
         # init_trackers adds to those that are there: the next run of a study would be logged into this one as well.
         self.accelerator.trackers.clear()
+        if self.accelerator.is_main_process and self.history:
+            curves = learning_curves_figure(self.history, best_epoch(self.history), self.folder.name)
+            save_figure(curves, self.folder / "learning_curves.png")
 
     def go_on(self, images: int, seconds: float) -> None:
         """Count the epochs done before, and those images and seconds of an epoch that was interrupted."""
         self.began -= seconds
         self.advance(len(self.history) * self.images + images)
+
+    @property
+    def writer(self) -> Any:
+        """TensorBoard's writer; on the main process only."""
+        return self.accelerator.get_tracker("tensorboard", unwrap=True)
 
     def advance(self, images: int) -> None:
         """Report trained images."""

@@ -15,11 +15,13 @@ from alexnet_skip import checkpoint, engine, launch, network
 from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.command_line import to_dict
 from alexnet_skip.console import Console
+from alexnet_skip.dashboard import log_texts
 from alexnet_skip.data import Dataset, train_val_positions
 from alexnet_skip.files import read_json, write_sealed_json
 from alexnet_skip.inputs import load_images, make_optimizer, open_inputs
 from alexnet_skip.precision import Precision
 from alexnet_skip.resume import Keeper
+from alexnet_skip.run_report import report_run
 from alexnet_skip.runlog import RunLog, Stopwatch
 from alexnet_skip.stored_settings import continue_config
 from alexnet_skip.train_config import TrainSettings
@@ -120,6 +122,8 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 
     with keeper:
         with RunLog(accelerator, folder, console, options.epochs, len(session.positions), run.history) as log:
+            if accelerator.is_main_process and not run.history:
+                log_texts(log.writer, config, trained)
             log.go_on(run.progress.images, run.progress.seconds)
             for epoch in range(run.epoch, options.epochs + 1):
                 batches = engine.epoch_batches(
@@ -154,6 +158,9 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         "seconds": watch.seconds,
         "peak_memory_mib": launch.peak_memory_mib(),
     }
+    # What TensorBoard shows beside its curves
+    with watch.phase("report"):
+        report_run(folder, config, summary, inputs, run.best_state, dataset, session.backbone, accelerator)
     if accelerator.is_main_process:
         write_sealed_json(folder / "summary.json", summary)
     keeper.finish()

@@ -12,6 +12,7 @@ from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.errors import UserError
 from alexnet_skip.model import SkipHead
 from alexnet_skip.network import AlexNetWithSkip
+from alexnet_skip.plain_network import PlainNetwork
 from alexnet_skip.weights import load_weights
 
 NAMES = ("cat", "dog", "ship")
@@ -25,7 +26,7 @@ def network() -> AlexNetWithSkip:
 
 def test_the_plain_network_is_the_fast_one(network, rng):
     """Images of the training size: the folded convolution against resize and convolution; others: against PIL."""
-    plain = export.ExportedNetwork(network)
+    plain = PlainNetwork(network)
     for size, tolerance in (((32, 32), 1e-5), ((81, 100), 0.02)):
         images = rng.integers(0, 256, (3, *size, 3), dtype=np.uint8)
         with torch.no_grad():

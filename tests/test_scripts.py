@@ -61,8 +61,9 @@ def test_train_then_evaluate_leaves_all_that_is_promised(tmp_path, capsys, mode)
     assert max(line["val_top1"] for line in history) == result["best"]["val_top1"]
     config = json.loads((folder / "config.json").read_text())
     assert config["weights"]["source"] == "random (seed 0)"
-    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
-    assert {p.name for p in folder.parent.iterdir()} == {folder.name}, "no stray run for TensorBoard"
+    assert {p.parent.name for p in folder.parent.rglob("events.out.tfevents.*")} == {folder.name}, "no stray run"
+    assert {p.name for p in folder.parent.iterdir()} == {folder.name}
+    assert (folder / "learning_curves.png").stat().st_size > 10_000
 
     assert run(evaluate, tmp_path, "--topk", "1", "3", "5") == 0
     figures = last_line(capsys)
