@@ -9,20 +9,15 @@ measured here that our extraction reaches, counting the 1.31 GFLOP of the plain 
 The last line is one JSON object.
 """
 
-import argparse
 import itertools
-import json
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
 from torchvision.models import alexnet
 
 from alexnet_skip.backbone import (
@@ -34,8 +29,9 @@ from alexnet_skip.backbone import (
 )
 from alexnet_skip.feature_cache import compute_features
 from alexnet_skip.image_file import read_image
-from alexnet_skip.image_folder import list_images
 from alexnet_skip.weights import load_weights
+from benchmarks.command_line import benchmark_parser, machine, print_result
+from benchmarks.report_loop import BATCH_SIZE, NUM_WORKERS, ReportImages, list_training_images
 from benchmarks.timing import interleave, ratio_summary
 
 OUTPUT_SIZES = {0: 55, 3: 27, 6: 13, 8: 13, 10: 13}  # of each convolution, for images of 224×224
@@ -43,27 +39,6 @@ FLOP_PER_IMAGE = sum(
     2 * OUTPUT_SIZES[i] ** 2 * out * inputs * kernel**2 for i, (inputs, out, kernel, _, _) in CONVOLUTIONS.items()
 )
 BLOCK_ROWS = 512  # images in one call of ours, as when a cache is built
-
-
-class ReportImages(Dataset):
-    """The report's data set: a file is opened, resized and normalised with PIL and torchvision when it is asked for."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-        self.transform = transforms.Compose(
-            [
-                transforms.Resize((IMAGE_SIZE, IMAGE_SIZE)),
-                transforms.ToTensor(),
-                transforms.Normalize(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.paths[index]) as image:
-            return self.transform(image.convert("RGB"))
 
 
 def torchvision_pass(features: nn.Module, images: Tensor, batch_size: int, memory_format: torch.memory_format) -> None:
@@ -97,7 +72,9 @@ def products() -> dict[str, tuple[Callable[[], object], int]]:
     }
 
 
-def measure(paths: Sequence[Path], weights: str, repeats: int, batch_sizes: Sequence[int]) -> dict[str, object]:
+def measure(
+    paths: Sequence[Path], labels: Sequence[int], weights: str, repeats: int, batch_sizes: Sequence[int]
+) -> dict[str, object]:
     """Run all rivals on these image files.
 
     Returns:
@@ -126,10 +103,12 @@ def measure(paths: Sequence[Path], weights: str, repeats: int, batch_sizes: Sequ
     best_size, best_format = best.split()
 
     # Workers start once and stay, as in a long training.
-    loader = DataLoader(ReportImages(paths), batch_size=32, num_workers=2, persistent_workers=True)
+    loader = DataLoader(
+        ReportImages(paths, labels), batch_size=BATCH_SIZE, num_workers=NUM_WORKERS, persistent_workers=True
+    )
 
     def report() -> None:
-        for batch in loader:
+        for batch, _ in loader:
             plain["contiguous_format"](batch)
 
     def ours_from_files() -> None:
@@ -160,35 +139,24 @@ def measure(paths: Sequence[Path], weights: str, repeats: int, batch_sizes: Sequ
         "fastest_product": min(product_flop, key=lambda name: min(seconds[name]) / product_flop[name]),
         "num_images": len(paths),
         "repeats": repeats,
-        "num_threads": torch.get_num_threads(),
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-    }
+    } | machine()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", type=Path, required=True, help="folder with train/<class>/<image>")
-    parser.add_argument("--weights", default="imagenet", help="imagenet, random, or a file of torchvision's AlexNet")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--images", type=int, default=1024, help="images of each timed pass")
     parser.add_argument("--repeats", type=int, default=7, help="timed rounds")
-    parser.add_argument("--quick", action="store_true", help="a few images once: that it runs, not how fast")
     arguments = parser.parse_args(argv)
-    by_class = list_images(arguments.dataset / "train")
-    # One of each class in turn, so that few images are still of every kind.
-    paths = [p for row in itertools.zip_longest(*by_class.values()) for p in row if p is not None]
+    paths, labels = list_training_images(arguments.dataset)
     if not paths:
         parser.error(f"--dataset: no images in {arguments.dataset / 'train'}/<class>/")
     with torch.inference_mode():
         if arguments.quick:
-            result = measure(paths[:16], arguments.weights, 1, (8,))
+            result = measure(paths[:16], labels[:16], arguments.weights, 1, (8,))
         else:
-            result = measure(paths[: arguments.images], arguments.weights, arguments.repeats, (16, 32, 64, 128))
-    for name in ("ratio_report", "ratio_torchvision", "fraction_of_bound"):
-        figures = result[name]
-        assert isinstance(figures, dict)
-        print(f"{name:18} {figures['median']:6.2f}   ({figures['min']:.2f} to {figures['max']:.2f})")
-    print(json.dumps(result))
+            chosen = slice(arguments.images)
+            result = measure(paths[chosen], labels[chosen], arguments.weights, arguments.repeats, (16, 32, 64, 128))
+    print_result(result)
     return 0
 
 

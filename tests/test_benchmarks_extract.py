@@ -48,5 +48,4 @@ def test_quick_form_ends_with_one_json_object(tmp_path: Path) -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["num_images"] == 6
     for name in ("ratio_report", "ratio_torchvision", "fraction_of_bound"):
-        assert result[name]["min"] <= result[name]["median"] <= result[name]["max"]
-        assert result[name]["min"] > 0
+        assert 0 < result[f"{name}_min"] <= result[name] <= result[f"{name}_max"]

@@ -1,0 +1,149 @@
+"""Speed of one training step of the head, per image, against the report's and against this machine's limits.
+
+    python -m benchmarks.head_step --dataset FOLDER --weights FILE [--quick]
+
+All take features of the same images. `report`: 9216 → 4096 → 1024 → classes, plain Adam, batch 32, the features already
+in memory as fp32 (its convolutions are not counted). Ours: the engine's own steps at the default settings, from fp16
+rows, per skip mode. `fraction_of_bound`: the time that the step's products would take at the fastest fp32 product of
+the same round, and the optimizer's traffic at the bandwidth of a large copy, over the time it took. The last line is
+one JSON object.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from alexnet_skip import engine
+from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.basis import CoordinateSource, SkipHeadInBasis, fit_basis
+from alexnet_skip.feature_cache import compute_features
+from alexnet_skip.features import CachedFeatures
+from alexnet_skip.image_file import read_image
+from alexnet_skip.inputs import make_optimizer
+from alexnet_skip.model import Joined, SkipConnection
+from alexnet_skip.train_config import TrainSettings
+from alexnet_skip.weights import load_weights
+from benchmarks.command_line import benchmark_parser, machine, print_result
+from benchmarks.extract_throughput import products
+from benchmarks.report_loop import BATCH_SIZE, LEARNING_RATE, list_training_images, report_head
+from benchmarks.timing import interleave, ratio_summary
+
+MODES: tuple[Joined, ...] = ("none", "identity", "conv", "concat")
+COPY_FLOATS = 2**25
+# AdamW reads weight, gradient and two moments and writes three; the gradient is written once, the weight read by both
+# passes over the layers: ten times the parameters' bytes in every step.
+TRAFFIC_PER_PARAMETER = 10 * 4
+
+
+def report_step(features: torch.Tensor, labels: torch.Tensor, num_classes: int, steps: int) -> Callable[[], None]:
+    """Some steps of the report's head."""
+    head, loss_function = report_head(num_classes), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
+
+    def run() -> None:
+        for start in range(0, steps * BATCH_SIZE, BATCH_SIZE):
+            optimizer.zero_grad()
+            loss = loss_function(head(features[start : start + BATCH_SIZE]), labels[start : start + BATCH_SIZE])
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return run
+
+
+def our_steps(
+    arrays: dict[str, np.ndarray], labels: torch.Tensor, num_classes: int, mode: Joined, settings: TrainSettings
+) -> tuple[Callable[[], None], int, int]:
+    """One epoch of ours on all rows; floating-point operations of it, and parameters."""
+    options, num_images = settings.training, len(labels)
+    main, tap = (torch.from_numpy(arrays[name]).float() for name in ("main", "tap"))
+    basis = fit_basis(SkipConnection("identity" if mode == "conv" else mode)(main, tap), options.pca_basis, seed=0)
+    device = torch.device("cpu")
+    rows = CoordinateSource(CachedFeatures([(arrays["main"], arrays["tap"])], device), mode, basis)
+    coordinates = rows.fetch(np.arange(num_images))[0].half().numpy()
+    source = CachedFeatures([(coordinates, arrays["tap"] if mode == "conv" else None)], device)
+    model = SkipHeadInBasis(mode, num_classes, basis, options.dropout)
+    optimizer, scheduler = make_optimizer(settings, model, 1_000_000)
+    accelerator = Accelerator(cpu=True)
+
+    def run() -> None:
+        batches = engine.epoch_batches(np.arange(num_images), num_images, options.batch_size, 0, 1, mirrored=False)
+        engine.train_one_epoch(
+            model, source, labels, batches, optimizer, scheduler, accelerator,
+            seed=(0, 1), label_smoothing=options.label_smoothing, advance=lambda images: None,
+        )  # fmt: skip
+
+    k = basis.projection.shape[1]
+    first = 2 * k * 4096 * (3 if mode == "conv" else 2)  # nothing asks for the gradient of fixed coordinates
+    flop = first + 3 * 2 * (4096 * 1024 + 1024 * num_classes)
+    if mode == "conv":
+        channels, places = FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2]
+        flop += 2 * 2 * NUM_FEATURES * k + 2 * 2 * places * channels**2
+    return run, flop * num_images, sum(p.numel() for p in model.parameters())
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run all in turn; returns ratios of time per image."""
+    num_images, repeats, report_steps = (64, 1, 1) if arguments.quick else (2048, arguments.repeats, 8)
+    settings = TrainSettings()
+    paths, labels = list_training_images(arguments.dataset)
+    paths, labels = paths[:num_images], labels[:num_images]
+    backbone = FrozenAlexNet(load_weights(arguments.weights).state)
+    arrays = compute_features(backbone, np.stack([read_image(path, None) for path in paths]), ["main", "tap"])
+    targets, num_classes = torch.tensor(labels), len(set(labels))
+    batch_steps = min(report_steps, max(1, len(paths) // BATCH_SIZE))
+    copied = torch.empty(COPY_FLOATS)
+    source = torch.rand(COPY_FLOATS)
+    contestants: dict[str, Callable[[], object]] = {
+        "report": report_step(torch.from_numpy(arrays["main"]).float(), targets, num_classes, batch_steps),
+        "copy": lambda: copied.copy_(source),
+    }
+    candidates = products()
+    contestants |= {name: function for name, (function, _) in candidates.items()}
+    ours = {mode: our_steps(arrays, targets, num_classes, mode, settings) for mode in MODES}
+    contestants |= {f"ours {mode}": run for mode, (run, _, _) in ours.items()}
+    # Ours as launch.start() sets it, the report's as torch comes.
+    matmul = {name: "medium" if name.startswith(("ours", "linear")) else "highest" for name in contestants}
+
+    def at_its_setting(name: str) -> Callable[[], None]:
+        def run() -> None:
+            torch.set_float32_matmul_precision(matmul[name])
+            contestants[name]()
+
+        return run
+
+    seconds = interleave({name: at_its_setting(name) for name in contestants}, repeats)
+    result: dict[str, Any] = {"benchmark": "head_step", "num_images": len(paths), "repeats": repeats}
+    report = [s / (batch_steps * BATCH_SIZE) for s in seconds["report"]]
+    num_steps = -(-len(paths) // settings.training.batch_size)
+    for mode, (_, flop, parameters) in ours.items():
+        image = [s / len(paths) for s in seconds[f"ours {mode}"]]
+        bound = [
+            (
+                flop * min(seconds[name][i] / work for name, (_, work) in candidates.items())
+                + num_steps * parameters * TRAFFIC_PER_PARAMETER * seconds["copy"][i] / (2 * 4 * COPY_FLOATS)
+            )
+            / len(paths)
+            for i in range(repeats)
+        ]
+        result[f"ratio_{mode}"] = ratio_summary(report, image)
+        result[f"fraction_of_bound_{mode}"] = ratio_summary(bound, image)
+        result[f"microseconds_{mode}"] = round(1e6 * min(image), 1)
+    result["microseconds_report"] = round(1e6 * min(report), 1)
+    return result | {"batch_size": settings.training.batch_size, "pca_basis": settings.training.pca_basis} | machine()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=7, help="timed rounds")
+    print_result(measure(parser.parse_args(argv)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

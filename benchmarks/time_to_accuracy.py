@@ -1,0 +1,137 @@
+"""How much sooner we are where the source report's training gets, and how far we get beyond it.
+
+    python -m benchmarks.time_to_accuracy --dataset FOLDER --weights FILE [--skip] [--quick]
+
+In turn, `--repeats` times: some steps of the report's loop, and our whole command (`train.py` in a process of its own,
+with an empty cache: start-up, decoding, features, basis, training, validation). The report's 100 epochs are its seconds
+per step, times all steps. Then the report's recipe is trained from the cache on the same images, to find the best
+accuracy that it ever has on the held-out ones: `ratio` is the report's 100 epochs over our time to the first epoch at
+least as good, `ratio_best_epoch` the report's loop stopped at that best epoch over the same, `ratio_fast` the report's
+100 epochs over our whole command. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from alexnet_skip.weights import load_weights
+from benchmarks.command_line import benchmark_parser, machine, print_result
+from benchmarks.report_loop import BATCH_SIZE, EPOCHS, ReportTraining, list_training_images
+from benchmarks.timing import ratio_summary
+
+ROOT = Path(__file__).resolve().parent.parent
+# Enough for the report's recipe to be past its best: without regularisation it overfits within a few epochs.
+REPORT_EPOCHS = 12
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The finished lines of a metrics.jsonl; none if it is not there yet."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
+
+
+def run_ours(folder: Path, options: Sequence[str]) -> dict[str, Any]:
+    """Run train.py in a fresh folder; returns its summary, wall-clock seconds, and seconds until each epoch's figures.
+
+    The seconds are from before Python starts until the line of the epoch is seen in metrics.jsonl.
+    """
+    metrics = folder / "runs" / "ours" / "metrics.jsonl"
+    places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs"), "--name", "ours"]
+    seen: list[float] = []
+    finished = threading.Event()
+
+    def watch() -> None:
+        while not finished.wait(0.05):
+            seen.extend([time.perf_counter() - began] * (len(read_history(metrics)) - len(seen)))
+
+    began = time.perf_counter()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        command = [sys.executable, str(ROOT / "train.py"), *options, *places, "--quiet"]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+        seconds = time.perf_counter() - began
+    finally:
+        finished.set()
+        watcher.join()
+    if done.returncode:
+        raise RuntimeError(f"train.py failed:\n{done.stderr[-3000:]}")
+    history = read_history(metrics)
+    seen += [seconds] * (len(history) - len(seen))
+    return json.loads(done.stdout.splitlines()[-1]) | {"wall_seconds": seconds, "history": history, "seen": seen}
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run both in turn, then the report's recipe from the cache; returns ratios and accuracies."""
+    paths, labels = list_training_images(arguments.dataset)
+    report = ReportTraining(paths, labels, load_weights(arguments.weights).state, arguments.skip)
+    steps, repeats, report_epochs = (
+        (2, 1, 1) if arguments.quick else (arguments.steps, arguments.repeats, REPORT_EPOCHS)
+    )
+    common = ["--dataset", str(arguments.dataset), "--weights", arguments.weights]
+    common += ["--skip" if arguments.skip else "--no-skip"]
+    fast = [*common, *(("--epochs", "2", "--pca-basis", "8", "--val-fraction", "0.5") if arguments.quick else ())]
+    runs, step_seconds = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        report.seconds_per_step(2)  # workers start, buffers are made
+        step_seconds.append(report.seconds_per_step(steps))
+        for number in range(repeats):
+            where = Path(folder) / str(number)
+            runs.append(run_ours(where, fast))
+            step_seconds.append(report.seconds_per_step(steps))
+        # The last run's cache serves the report's recipe: how soon it gets there is known from its steps.
+        val_fraction = "0.5" if arguments.quick else "0.1"
+        recipe = ["--recipe", "report", "--epochs", str(report_epochs), "--val-fraction", val_fraction]
+        places = ["--cache-dir", str(where / "cache"), "--runs-dir", folder, "--name", "report", "--quiet"]
+        subprocess.run([sys.executable, str(ROOT / "train.py"), *common, *recipe, *places], check=True, stdout=2)
+        report_history = read_history(Path(folder) / "report" / "metrics.jsonl")
+
+    best = max(report_history, key=lambda line: line["val_top1"])
+    around = [(a + b) / 2 for a, b in pairwise(step_seconds)]
+    epoch_seconds = [-(-len(paths) // BATCH_SIZE) * seconds for seconds in around]
+    hundred = [EPOCHS * seconds for seconds in epoch_seconds]
+    until_best = [best["epoch"] * seconds for seconds in epoch_seconds]
+    reached = [
+        [s for s, line in zip(run["seen"], run["history"], strict=True) if line["val_top1"] >= best["val_top1"]]
+        for run in runs
+    ]
+    result: dict[str, Any] = {"benchmark": "time_to_accuracy", "skip": arguments.skip, "num_images": len(paths)}
+    if all(reached):
+        ours = [seconds[0] for seconds in reached]
+        result["ratio"] = ratio_summary(hundred, ours)
+        result["ratio_best_epoch"] = ratio_summary(until_best, ours)
+        result["seconds_to_reports_best"] = ours
+    return result | {
+        "ratio_fast": ratio_summary(hundred, [run["wall_seconds"] for run in runs]),
+        "seconds_fast": [run["wall_seconds"] for run in runs],
+        "seconds_by_phase": [run["seconds"] for run in runs],
+        "report_seconds_per_step": step_seconds,
+        "report_val_top1": [line["val_top1"] for line in report_history],
+        "report_val_top3": [line["val_top3"] for line in report_history],
+        "report_best_epoch": best["epoch"],
+        "fast_val_top1": [[line["val_top1"] for line in run["history"]] for run in runs],
+        "fast_val_top3": [run["best"]["val_top3"] for run in runs],
+    } | machine()  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--skip", action="store_true", help="both with the skip connection")
+    parser.add_argument("--steps", type=int, default=60, help="steps of the report's loop that are timed at once")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of our whole command")
+    print_result(measure(parser.parse_args(argv)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
