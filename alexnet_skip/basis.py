@@ -25,7 +25,7 @@ from alexnet_skip.files import write_json
 from alexnet_skip.model import Joined, LinearRegressor, SkipConnection, SkipHead
 
 # Rows that the basis is fitted on. Any orthonormal basis folds exactly; more rows only choose it a little better.
-BASIS_ROWS = 10_000
+BASIS_ROWS = 5_000
 # Coordinates are scaled by this power of their standard deviation: the leading ones count for more (measured).
 EMPHASIS = 0.3
 PROJECT_ROWS = 2048
@@ -138,7 +138,7 @@ def open_basis(
     """The basis of a training set and the coordinates of all its rows; both are kept beside features from the cache.
 
     Args:
-        positions: the training samples; the basis is fitted on up to 10,000 of them.
+        positions: the training samples; the basis is fitted on up to 5,000 of them.
         mirrored: whether to fit on both views, alternating.
     """
     sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]

@@ -193,6 +193,7 @@ def extract(
                 progress.write(cache.write(name, block, values, arrays[name]))
                 release_pages(arrays[name])
             progress.flush()
+            release_pages(images)
             advance(len(rows))
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]

@@ -1,0 +1,64 @@
+"""One process of :mod:`benchmarks.scaling`: extracts features of images in a file, trains one epoch, prints figures."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alexnet_skip import engine, launch
+from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.basis import SkipHeadInBasis, open_basis
+from alexnet_skip.console import Console
+from alexnet_skip.data import Split
+from alexnet_skip.features import open_features
+from alexnet_skip.inputs import make_optimizer
+from alexnet_skip.train_config import TrainSettings
+from alexnet_skip.weights import load_weights
+
+
+def main() -> None:
+    stored, weights, num_images, pca_basis, cache = sys.argv[1:]
+    images = np.load(Path(stored).with_suffix(".npy"), mmap_mode="r")[: int(num_images)]
+    labels = np.load(Path(stored).with_suffix(".labels.npy"))[: int(num_images)]
+    settings, console = TrainSettings(), Console(quiet=True)
+    accelerator, _ = launch.start("no")
+    loaded = load_weights(weights)
+    backbone = FrozenAlexNet(loaded.state)
+    split = Split(images, labels, np.arange(len(labels)), f"{num_images} images")
+    before = launch.peak_memory_mib() or 0.0
+
+    began = time.perf_counter()
+    features = open_features(
+        "scaling",
+        split,
+        backbone,
+        loaded.sha256,
+        accelerator,
+        console,
+        cache_dir=Path(cache),
+        tap=False,
+        mirrored=False,
+    )
+    extracted = time.perf_counter()
+    positions, options = np.arange(len(labels)), settings.training
+    basis, source = open_basis(features, positions, "none", int(pca_basis), accelerator, console, mirrored=False)
+    model = SkipHeadInBasis("none", int(labels.max()) + 1, basis, options.dropout)
+    optimizer, scheduler = make_optimizer(settings, model, -(-len(labels) // options.batch_size))
+    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    ready = time.perf_counter()
+    batches = engine.epoch_batches(positions, len(labels), options.batch_size, 0, 1, mirrored=False)
+    engine.train_one_epoch(
+        prepared, source, torch.from_numpy(labels), batches, prepared_optimizer, scheduler, accelerator,
+        seed=(0, 1), label_smoothing=options.label_smoothing, advance=lambda count: None,
+    )  # fmt: skip
+    if accelerator.is_main_process:
+        figures = {"extract_seconds": extracted - began, "train_seconds": time.perf_counter() - ready}
+        print(json.dumps(figures | {"peak_mib": (launch.peak_memory_mib() or 0.0) - before}))
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

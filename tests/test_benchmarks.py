@@ -1,0 +1,52 @@
+"""Every benchmark runs in its quick form and ends with one JSON object; how fast is not for tests to tell."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_skip.weights import load_weights
+from benchmarks.report_loop import ReportExtractor, report_head
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / "train" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "train" / name / f"{number:02d}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "ratios"),
+    [
+        ("extract_throughput", ["ratio_report", "ratio_torchvision", "fraction_of_bound"]),
+        ("head_step", ["ratio_none", "ratio_conv", "ratio_concat", "fraction_of_bound_none"]),
+        ("time_to_accuracy", ["ratio_fast"]),
+        ("scaling", ["ratio_two_processes"]),
+    ],
+)
+def test_the_quick_form_ends_with_one_json_object(images, name, ratios):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--dataset", str(images), "--weights", "random", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["benchmark"] == name
+    for ratio in ratios:
+        assert 0 < result[f"{ratio}_min"] <= result[ratio] <= result[f"{ratio}_max"]
+
+
+def test_the_reports_head_and_extractor_are_those_of_the_report():
+    assert sum(p.numel() for p in report_head(10).parameters()) == 41_958_410
+    extractor = ReportExtractor(load_weights("random").state, skip=True)
+    assert [name for name, _ in extractor.features.named_children()] == [str(i) for i in range(13)]

@@ -1,0 +1,24 @@
+"""What the benchmarks count, and that their timing is fair."""
+
+import pytest
+
+from benchmarks.extract_throughput import FLOP_PER_IMAGE
+from benchmarks.timing import interleave, ratio_summary
+
+
+def test_functions_take_turns_and_the_first_round_is_not_timed() -> None:
+    calls: list[str] = []
+    seconds = interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2)
+    assert calls == ["a", "b"] * 3
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_ratios_are_of_neighbours_in_time() -> None:
+    # A machine that slows down tenfold half-way changes no ratio.
+    assert ratio_summary([2.0, 20.0, 30.0], [1.0, 10.0, 10.0]) == {"median": 2.0, "min": 2.0, "max": 3.0}
+
+
+def test_operations_of_the_network_are_those_that_torchvision_lists() -> None:
+    # torchvision lists 0.714 G multiply-adds for the whole network, 0.0586 G of them in its three linear layers.
+    linear = 9216 * 4096 + 4096 * 4096 + 4096 * 1000
+    assert FLOP_PER_IMAGE / 2 + linear == pytest.approx(0.714e9, abs=0.001e9)
