@@ -19,6 +19,7 @@ from accelerate.utils import broadcast
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from alexnet_skip.backbone import NUM_FEATURES
 from alexnet_skip.console import Console
 from alexnet_skip.features import CachedFeatures, LiveFeatures
 from alexnet_skip.files import write_json
@@ -27,7 +28,7 @@ from alexnet_skip.model import Joined, LinearRegressor, SkipConnection, SkipHead
 # Rows that the basis is fitted on. Any orthonormal basis folds exactly; more rows only choose it a little better.
 BASIS_ROWS = 5_000
 # Coordinates are scaled by this power of their standard deviation: the leading ones count for more (measured).
-EMPHASIS = 0.3
+EMPHASIS = 0.6
 PROJECT_ROWS = 2048
 
 
@@ -92,12 +93,20 @@ class SkipHeadInBasis(nn.Module):
 def fit_basis(features: Tensor, num_components: int, seed: int) -> Basis:
     """Fit the leading principal axes of features (N, D) by randomised subspace iteration (Halko et al. 2011).
 
-    The coordinates of the sample have mean 0, and their mean square over all axes is 1. Deterministic by seed. No more
-    axes are returned than N − 1 or D. The features are centred in place.
+    Two maps side by side (``concat``) count for as much in total: the tap's variance is six times that of the
+    backbone's output, and would have the axes to itself. The coordinates of the sample have mean 0, and their mean
+    square over all axes is 1. Deterministic by seed. No more axes are returned than N − 1 or D.
+
+    Args:
+        features: overwritten.
     """
     num_components = min(num_components, len(features) - 1, features.shape[1])
     mean = features.mean(0)
     features -= mean
+    weight = torch.ones_like(mean)
+    for part, values in zip(weight.split(NUM_FEATURES), features.split(NUM_FEATURES, dim=1), strict=True):
+        part /= values.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+    features *= weight
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _, singular, axes = torch.svd_lowrank(features, q=num_components, niter=1)
@@ -105,7 +114,7 @@ def fit_basis(features: Tensor, num_components: int, seed: int) -> Basis:
     # Axes without variance keep a scale above zero, so that no coordinate is lost.
     scale = deviation.clamp_min(1e-3 * float(deviation[0])) ** EMPHASIS
     scale /= (scale * deviation).square().mean().sqrt()
-    return Basis(mean, axes * scale)
+    return Basis(mean, weight[:, None] * axes * scale)
 
 
 class CoordinateSource:
@@ -144,7 +153,7 @@ def open_basis(
     sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
     if mirrored:
         sample = sample + source.num_samples * (np.arange(len(sample)) % 2)
-    key: dict[str, Any] = {"mode": mode, "components": num_components, "mirrored": mirrored, "version": 2}
+    key: dict[str, Any] = {"mode": mode, "components": num_components, "mirrored": mirrored, "version": 3}
     key["emphasis"] = EMPHASIS
     key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8").data).hexdigest()
     skip = SkipConnection("identity" if mode == "conv" else mode)

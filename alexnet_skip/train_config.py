@@ -39,11 +39,11 @@ class TrainingSettings:
     """Passes over the training images."""
     batch_size: int = 512
     """Images in one optimizer step, over all processes together."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Peak learning rate (AdamW with warm-up and cosine for fast; constant Adam for report)."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
-    dropout: tuple[float, float, float] = (0.2, 0.4, 0.3)
+    dropout: tuple[float, float, float] = (0.1, 0.3, 0.2)
     """Dropout before each of the head's three linear layers."""
     label_smoothing: float = 0.1
     """Label smoothing of the cross-entropy."""
@@ -51,7 +51,7 @@ class TrainingSettings:
     """Train on each image as it is or mirrored, at random."""
     val_fraction: float = 0.1
     """Part of the training images held out to choose the best epoch (the same for every seed); 0 trains on all."""
-    pca_basis: int = 1536
+    pca_basis: int = 1024
     """Train the first layer on this many leading principal coordinates of the features and fold it back exactly into
     the 9216-input layer when the model is published; 0 trains on the features themselves."""
     seed: int = 0

@@ -63,6 +63,16 @@ def test_coordinates_have_mean_square_one_and_stay_ordered_by_variance(rng):
     assert (deviation.diff() <= 1e-3).all()
 
 
+def test_two_maps_side_by_side_count_alike(rng):
+    main, tap = (torch.from_numpy(rng.normal(size=(60, NUM_FEATURES))).float() for _ in range(2))
+    basis = fit_basis(torch.cat((main, 30 * tap), dim=1), 40, seed=0)
+    from_main, from_tap = (
+        (part @ rows).square().sum().item()
+        for part, rows in zip((main, 30 * tap), basis.projection.chunk(2), strict=True)
+    )
+    assert from_main == pytest.approx(from_tap, rel=0.2)
+
+
 def test_axes_without_variance_do_not_break_the_basis():
     values = torch.randn(40, 3) @ torch.randn(3, 50)
     assert torch.isfinite(fit_basis(values, 20, seed=0).projection).all()
