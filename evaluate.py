@@ -29,9 +29,9 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet, accelerator.is_main_process)
     run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     names, folder = run.model.class_names, run.folder
-    if max(settings.topk, default=1) > len(names):
+    if max(settings.topk or (), default=1) > len(names):
         raise UserError(
-            f"--topk is {max(settings.topk)}, but {folder.name} has {len(names)} classes; give 1 to {len(names)}"
+            f"--topk is {max(settings.topk or ())}, but {folder.name} has {len(names)} classes; give 1 to {len(names)}"
         )
 
     # The images it is evaluated on
@@ -42,7 +42,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     features = run.open_features(dataset, samples.stored, accelerator, console, mirrored=settings.tta)
     evaluation = evaluate_model(
         run.model, run.form["epoch"], folder, settings.checkpoint, dataset.name, samples, features, accelerator,
-        topk=settings.topk, tta=settings.tta,
+        topk=settings.topk or (), tta=settings.tta,
     )  # fmt: skip
     summary = evaluation.summary
     confused = metrics.most_confused_pairs(np.array(summary["confusion_matrix"]), 5)

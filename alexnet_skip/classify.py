@@ -47,7 +47,7 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet)
     model, folder = open_network(settings)
     model = model.to(accelerator.device)
-    k = max(settings.topk, default=min(DEFAULT_TOPK, len(model.class_names)))
+    k = max(settings.topk or (), default=min(DEFAULT_TOPK, len(model.class_names)))
     if k > len(model.class_names):
         raise UserError(f"--topk is {k}, but {folder} has {len(model.class_names)} classes; give 1 to that many")
 

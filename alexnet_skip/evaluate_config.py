@@ -17,7 +17,7 @@ class EvaluateSettings:
     python evaluate.py --export onnx
     """
 
-    topk: tuple[int, ...] = ()
+    topk: tuple[int, ...] | None = None
     """The k's of the top-k accuracies; 1 is always among them, and 3 where there are as many classes. With --images,
     how many classes to show of each image (3 if left out)."""
     images: tuple[Path, ...] = ()
@@ -41,7 +41,8 @@ class EvaluateSettings:
     """Print nothing but the last line, one JSON object."""
 
     def __post_init__(self) -> None:
-        require(all(k >= 1 for k in self.topk), "--topk", self.topk, "1 or more")
+        given = self.topk is None or (bool(self.topk) and all(k >= 1 for k in self.topk))
+        require(given, "--topk", self.topk, "1 or more")
         kind, _, number = self.checkpoint.partition("-")
         valid = self.checkpoint in ("best", "last") or (kind == "epoch" and number.isdigit())
         require(valid, "--checkpoint", self.checkpoint, "best, last or epoch-N")
