@@ -23,7 +23,7 @@ from alexnet_skip.train_config import parse_train
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
-    *("--dataset", "shapes", "--weights", "random", "--limit-train", "203", "--limit-test", "57"),
+    *("--dataset", "shapes", "--weights", "random", "--no-hflip", "--limit-train", "120", "--limit-test", "57"),
     *("--epochs", "2", "--val-fraction", "0.2", "--batch-size", "64", "--pca-basis", "16", "--name", "skip-study"),
 )
 TINY = ("--study", *SMALL, "--study-variants", "none", "identity", "--seeds", "1", "--quiet")
@@ -92,7 +92,7 @@ def test_a_finished_study_trains_nothing_again(finished, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "setting"),
-    [(["--lr", "0.002"], "--lr is 0.002"), (["--limit-train", "200"], "--dataset is shapes")],
+    [(["--lr", "0.002"], "--lr is 0.002"), (["--limit-train", "119"], "--dataset is shapes")],
 )
 def test_other_settings_under_the_same_name_are_refused_by_name(finished, capsys, arguments, setting):
     folder, cache, _ = finished
