@@ -4,6 +4,8 @@ python evaluate.py --topk 1 3                         the newest run, on its tes
 python evaluate.py --run NAME --split val --tta
 python evaluate.py --images photo.jpg my_photos       classify images of one's own
 python evaluate.py --export onnx                      the whole network in one file
+python evaluate.py --compare runs/study-cifar10       does the skip help? also: RUN RUN ...
+python evaluate.py --table runs/study-cifar10         the source report's table, with ours beside it
 """
 
 import sys
@@ -54,11 +56,19 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 
 def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
-    """Classify own images, export the network, or evaluate."""
+    """Classify own images, compare runs, make the report's table, export the network, or evaluate."""
     if settings.images:
         from alexnet_skip.classify import classify
 
         return classify(settings)
+    if settings.compare is not None:
+        from alexnet_skip.compare_runs import compare_runs
+
+        return compare_runs(settings)
+    if settings.table is not None:
+        from alexnet_skip.report_table import report_table
+
+        return report_table(settings)
     if settings.export != "none":
         from alexnet_skip.export import export
 

@@ -33,6 +33,8 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     session.accelerator.end_training()
     if settings.study.study:
         session.console.line(f"Runs in {summary['study']}. Next:")
+        session.console.line(f"  python evaluate.py --compare {summary['study']}")
+        session.console.line(f"  python evaluate.py --table {summary['study']}")
     else:
         session.console.line(f"Model of epoch {summary['best_epoch']} in {summary['model']}. Next:")
         session.console.line(f"  python evaluate.py --topk 1 3 --run {summary['run']}")

@@ -15,6 +15,7 @@ class EvaluateSettings:
     python evaluate.py --topk 1 3
     python evaluate.py --images photo.jpg my_photos
     python evaluate.py --export onnx
+    python evaluate.py --compare runs/study-cifar10
     """
 
     topk: tuple[int, ...] | None = None
@@ -35,6 +36,13 @@ class EvaluateSettings:
     export: Literal["none", "onnx", "torch"] = "none"
     """Write the whole network into one file that takes uint8 images, instead of evaluating: onnx (needs the extra
     packages of pip install ".[export]") or torch (a .pt2 file of torch.export)."""
+    compare: tuple[str, ...] | None = None
+    """Compare RUN RUN ... with the first of them, or the variants of a STUDY (the newest if none is named) with the one
+    without the skip: what they get right on the same samples, from their evaluations. A study is compared at the last
+    of its snapshots unless --checkpoint names another."""
+    table: tuple[str, ...] | None = None
+    """Print and write the source report's table, low and high epoch without and with the skip, from a STUDY (the newest
+    if none is named) or from four RUNs, with the report's own figures beside it."""
     runs_dir: Path = Path("runs")
     """Folder of all runs."""
     quiet: bool = False

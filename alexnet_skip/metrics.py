@@ -42,10 +42,11 @@ def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     Raises:
         ValueError: if k is not in 1..C, there is no sample, a label is not in 0..C-1, or a score is not a number.
     """
-    return _topk_hits(scores, labels, k) / len(labels)
+    return float(topk_correct(scores, labels, k).mean())
 
 
-def _topk_hits(scores: np.ndarray, labels: np.ndarray, k: int) -> int:
+def topk_correct(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Whether each sample's label is among its k highest scores, bool (N,); see :func:`topk_accuracy`."""
     _check_samples(scores, labels)
     num_classes = scores.shape[1]
     if k < 1:
@@ -55,7 +56,7 @@ def _topk_hits(scores: np.ndarray, labels: np.ndarray, k: int) -> int:
     of_label = scores[np.arange(len(labels)), labels][:, None]
     ahead_in_ties = np.arange(num_classes) < labels[:, None]
     rank = (scores > of_label).sum(axis=1) + ((scores == of_label) & ahead_in_ties).sum(axis=1)
-    return int((rank < k).sum())
+    return rank < k
 
 
 def _check_samples(scores: np.ndarray, labels: np.ndarray) -> None:
@@ -193,7 +194,9 @@ def summarize(
     if len(set(class_names)) != num_classes:
         raise ValueError(f"{len(set(class_names))} different class names for logits of {num_classes} classes")
     n = len(labels)
-    hits = {k: _topk_hits(logits, labels, k) for k in sorted({1, *topk} | ({3} if num_classes >= 3 else set()))}
+    hits = {
+        k: int(topk_correct(logits, labels, k).sum()) for k in sorted({1, *topk} | ({3} if num_classes >= 3 else set()))
+    }
     intervals = {str(k): list(wilson_interval(count, n)) for k, count in hits.items()}
     probabilities = softmax(logits)
     confusion = confusion_matrix(labels, logits.argmax(axis=1), num_classes)

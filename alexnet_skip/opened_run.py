@@ -87,20 +87,13 @@ class OpenedRun:
     model: AlexNetWithSkip
     form: dict[str, Any]
 
-    def data_settings(self, dataset: str | None) -> DataSettings:
-        """The images the run was trained on, or another dataset if one is named."""
-        if dataset is not None:
-            return DataSettings(dataset=dataset)
-        data = DataSettings(**with_paths(self.config["settings"]["data"]))
-        return dataclasses.replace(data, dataset=self.config["dataset"]["source"])
-
     def load_images(self, dataset: str | None, accelerator: Accelerator, console: Console) -> Dataset:
         """Load the run's images, or those of another dataset with the same classes.
 
         Raises:
             UserError: if the classes are others.
         """
-        data = self.data_settings(dataset)
+        data = DataSettings(dataset=dataset) if dataset is not None else own_images(self.config)
         with accelerator.main_process_first():
             loaded = load_images(data, console)
         if loaded.class_names != self.model.class_names:
@@ -148,6 +141,12 @@ class OpenedRun:
             cache_dir=Path(cache["cache_dir"]) if cache["cache"] else None,
             tap=self.form["skip_mode"] != "none" if tap is None else tap, mirrored=mirrored,
         )  # fmt: skip
+
+
+def own_images(config: dict[str, Any]) -> DataSettings:
+    """The images that a run was trained on, from its config."""
+    data = DataSettings(**with_paths(config["settings"]["data"]))
+    return dataclasses.replace(data, dataset=config["dataset"]["source"])
 
 
 def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:

@@ -10,6 +10,8 @@ import numpy as np
 CHUNK_VALUES = 4_000_000
 # Right and wrong have three differences; up to this many, drawing counts is cheaper than drawing samples.
 MAX_MULTINOMIAL_VALUES = 64
+# Rarer outcomes are left out of a sum of chances: they are a hundredth of the work and no part of any p-value shown.
+NEGLIGIBLE_CHANCE = 1e-60
 
 
 class McNemar(NamedTuple):
@@ -58,6 +60,35 @@ def mcnemar_exact(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
     log_terms = np.concatenate(([0.0], np.cumsum(np.log((n - steps + 1) / steps)))) - n * math.log(2)
     log_tail = log_terms.max() + math.log(np.exp(log_terms - log_terms.max()).sum())
     return McNemar(n01, n10, min(1.0, 2 * math.exp(log_tail)))
+
+
+def sign_flip_exact(differences: np.ndarray) -> float:
+    """Two-sided p-value of the exact paired randomisation test that differences are symmetric around 0 (Fisher 1935).
+
+    If a and b are equally good, each sample's difference could as well have had the other sign. Of differences −1, 0
+    and 1 this is :func:`mcnemar_exact`; sums over several seeds make one test of all of them.
+
+    Args:
+        differences: whole numbers (N,), such as how many seeds of b get a sample right, less how many of a.
+
+    Raises:
+        ValueError: if there is no sample, or the differences are not whole numbers.
+    """
+    if differences.ndim != 1 or not len(differences) or differences.dtype.kind not in "iu":
+        raise ValueError(f"differences are whole numbers (N,), not {differences.dtype} of shape {differences.shape}")
+    total, counts = abs(int(differences.sum())), np.bincount(np.abs(differences.astype(np.int64)))
+    # The sum's distribution, size by size: of n differences of one size, those that are positive are binomial.
+    chances, reach = np.ones(1), 0
+    for size, n in enumerate(counts):
+        if size and n:
+            log_choices = np.concatenate(([0.0], np.cumsum(np.log((n - np.arange(n)) / np.arange(1, n + 1)))))
+            binomial = np.exp(log_choices - n * math.log(2))
+            binomial = binomial[binomial > NEGLIGIBLE_CHANCE]
+            of_size = np.zeros(2 * size * (len(binomial) - 1) + 1)
+            of_size[:: 2 * size] = binomial
+            chances, reach = np.convolve(chances, of_size), reach + int(size) * (len(binomial) - 1)
+    # A sum of 0 counts everything twice.
+    return min(1.0, 2 * float(chances[reach + total :].sum()))
 
 
 def paired_bootstrap_interval(

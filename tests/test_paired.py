@@ -195,3 +195,31 @@ def test_the_interval_over_three_seeds_covers_as_it_promises(rng):
 def test_one_seed_has_no_interval():
     with pytest.raises(ValueError, match="at least two"):
         paired.mean_difference_interval([0.8], [0.9])
+
+
+@steady
+@given(st.integers(0, 80), st.integers(0, 80), st.integers(0, 30))
+def test_one_seeds_sign_flip_test_is_mcnemars(only_b, only_a, both):
+    a, b = outcomes(only_b, only_a, both=both + 1)
+    assert paired.sign_flip_exact(b.astype(int) - a) == pytest.approx(paired.mcnemar_exact(a, b).p, rel=1e-10)
+
+
+@steady
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=11))
+def test_several_seeds_sign_flip_test_counts_all_signs(differences):
+    d = np.array(differences)
+    signs = np.array(np.meshgrid(*[[-1, 1]] * len(d))).reshape(len(d), -1)
+    expected = (np.abs(signs.T @ np.abs(d)) >= abs(d.sum())).mean()
+    assert paired.sign_flip_exact(d) == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_sign_flip_test_of_many_samples_agrees_with_its_normal_limit(rng):
+    d = rng.choice(np.arange(-3, 4), p=[0.02, 0.03, 0.05, 0.79, 0.05, 0.03, 0.03], size=10_000)
+    z = abs(d.sum()) / np.sqrt((d.astype(float) ** 2).sum())
+    assert paired.sign_flip_exact(d) == pytest.approx(2 * stats.norm.sf(z), rel=0.05)
+
+
+@pytest.mark.parametrize("differences", [np.zeros(0, int), np.zeros(3), np.zeros((2, 2), int)])
+def test_differences_that_are_no_whole_numbers_are_refused(differences):
+    with pytest.raises(ValueError, match="whole numbers"):
+        paired.sign_flip_exact(differences)

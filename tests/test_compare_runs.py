@@ -1,0 +1,131 @@
+"""evaluate.py --compare says what differs, refuses what can't be compared, and needs no model."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from made_runs import make_predictions, make_run
+
+import evaluate
+from alexnet_skip import sample_images
+from alexnet_skip.data import Dataset, make_split
+from alexnet_skip.report_results import CLASS_NAMES
+
+ACCURACY = {"none": 0.6, "identity": 0.62, "conv": 0.85}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folder of all runs: a study of three variants and three seeds, and beside it single runs."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("runs")
+    for variant, accuracy in ACCURACY.items():
+        for seed in (0, 1, 2):
+            evaluations = {f"val-epoch-{epoch}": make_predictions(accuracy, rng) for epoch in (1, 4)}
+            run = folder / "my study" / f"{variant}-seed{seed}"
+            make_run(run, evaluations, CLASS_NAMES, variant=variant, seed=seed)
+    good = make_predictions(0.8, rng)
+    make_run(folder / "one", {"test-best": good}, CLASS_NAMES)
+    make_run(folder / "two", {"test-best": make_predictions(0.6, rng)}, CLASS_NAMES, variant="conv")
+    make_run(folder / "other data", {"test-best": dataclasses.replace(good, digest="e" * 64)}, CLASS_NAMES)
+    make_run(folder / "other samples", {"test-best": dataclasses.replace(good, index=good.index + 1)}, CLASS_NAMES)
+    make_run(folder / "no predictions", {}, CLASS_NAMES)
+    make_run(folder / "damaged", {"test-best": good}, CLASS_NAMES)
+    predictions = folder / "damaged" / "evaluation" / "test-best" / "predictions.npz"
+    predictions.write_bytes(predictions.read_bytes()[:-30])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def images(monkeypatch):
+    """The dataset that the made runs were evaluated on."""
+    split = make_split(np.zeros((400, 8, 8, 3), np.uint8), np.arange(400) % 10, CLASS_NAMES)
+    dataset = Dataset("pictures", "nowhere", CLASS_NAMES, {"val": dataclasses.replace(split, digest="d" * 64)})
+    monkeypatch.setattr(sample_images, "load_images", lambda *_: dataset)
+    monkeypatch.setattr(sample_images, "own_images", lambda config: config)
+
+
+def compare(runs, *names: str) -> int:
+    return evaluate.main(["--compare", *names, "--runs-dir", str(runs)])
+
+
+def test_a_study_is_compared_with_the_variant_without_the_skip(runs, capsys):
+    assert compare(runs, "my study") == 0
+    captured = capsys.readouterr()
+    pairs = {pair["b"]: pair for pair in json.loads(captured.out.splitlines()[-1])["pairs"]}
+    assert set(pairs) == {"skip (identity)", "skip (conv)"}
+    assert pairs["skip (conv)"]["claimed"]
+    assert not pairs["skip (identity)"]["claimed"]
+    assert [pair["p_holm"] >= pair["p"] for pair in pairs.values()] == [True, True]
+    last = captured.err.splitlines()[-1]
+    assert last == pairs["skip (conv)"]["verdict"]
+    assert last.startswith("On pictures (val, n = 400) skip (conv) changes top-1 by +2")
+    assert last.endswith("it helps.")
+    files = {path.name for path in (runs / "my study" / "comparison" / "val-epoch-4").iterdir()}
+    stems = {f"{variant}-against-none" for variant in ("identity", "conv")}
+    assert files >= {f"{stem}{end}" for stem in stems for end in (".json", ".png", "-only-none.png")}
+    assert "conv-against-none-only-conv.png" in files
+
+
+def test_the_newest_study_is_taken_where_none_is_named(runs, capsys):
+    assert compare(runs, "--checkpoint", "epoch-1") == 0
+    assert "my study" in capsys.readouterr().out
+    assert (runs / "my study" / "comparison" / "val-epoch-1" / "conv-against-none.json").is_file()
+
+
+def test_runs_are_compared_with_the_first_of_them(runs, capsys):
+    assert compare(runs, "one", "two") == 0
+    (pair,) = json.loads(capsys.readouterr().out.splitlines()[-1])["pairs"]
+    assert (pair["a"], pair["b"], pair["p"]) == ("one", "two", pair["p_holm"])
+    assert pair["verdict"].startswith("On pictures (test, n = 400) two instead of one changes top-1 by −")
+    assert pair["verdict"].endswith("p < 0.001: it hurts.")
+
+
+def test_a_run_with_itself_is_identical(runs, capsys):
+    assert compare(runs, "one", "one") == 0
+    assert "the predictions are identical." in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["one", "other data"], "was evaluated on other images than"),
+        (["one", "other samples"], "was evaluated on other samples of the same images than"),
+        (["one", "no predictions"], "no predictions --split test --checkpoint best"),
+        (["one", "damaged"], "predictions.npz is damaged"),
+        (["one"], "one run has nothing to be compared with"),
+        (["one", "nowhere"], "--run nowhere: no run there"),
+        (["my study", "one"], "give one study alone, or only runs"),
+        (["my study", "--split", "train"], "no predictions of epoch-4 on train"),
+        (["my study", "--checkpoint", "epoch-3"], "no predictions of epoch-3 on test"),
+    ],
+)
+def test_what_can_not_be_compared_is_refused_with_a_way_out(runs, capsys, names, message):
+    assert compare(runs, *names) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_its_images_only_the_galleries_are_missing(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sample_images, "load_images", lambda *_: Dataset("pictures", "nowhere", CLASS_NAMES, {}))
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        make_run(tmp_path / name, {"test-best": make_predictions(0.5, rng)}, CLASS_NAMES)
+    assert compare(tmp_path, "a", "b") == 0
+    assert "No gallery" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "a" / "comparison" / "test-best").iterdir()) == [
+        "b-against-a.json",
+        "b-against-a.png",
+    ]
+
+
+def test_an_unfinished_study_is_compared_at_the_seeds_that_all_variants_have(runs, tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    for variant, seeds in (("none", (0, 1, 2)), ("conv", (1, 2))):
+        for seed in seeds:
+            evaluations = {"test-epoch-4": make_predictions(0.5, rng)}
+            make_run(tmp_path / "s" / f"{variant}-{seed}", evaluations, CLASS_NAMES, variant=variant, seed=seed)
+    (tmp_path / "s" / "conv-2" / "summary.json").unlink()
+    assert compare(tmp_path, "s", "--quiet") == 0
+    (tmp_path / "s" / "conv-1" / "summary.json").unlink()
+    assert compare(tmp_path, "s") == 2
+    assert "no seed that two variants have finished" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""The report's numbers fit each other, and its table is made from ours."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from made_runs import make_predictions, make_run
+from PIL import Image
+from scipy import stats
+
+import evaluate
+from alexnet_skip.report_results import CELLS, CLASS_NAMES
+from alexnet_skip.report_table import least_paired_p, report_facts
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_reports_matrices_fit_its_accuracies(cell):
+    top1, top3, confusion = CELLS[cell]
+    np.testing.assert_array_equal(confusion.sum(axis=1), 1000)
+    assert np.trace(confusion) / 10_000 == top1 < top3
+
+
+def test_the_reports_low_epoch_cells_are_the_same_and_its_high_ones_twelve_images_apart():
+    np.testing.assert_array_equal(CELLS["low", False].confusion, CELLS["low", True].confusion)
+    apart = np.trace(CELLS["high", True].confusion) - np.trace(CELLS["high", False].confusion)
+    assert apart == 12
+    table = [[8345, 8357], [1655, 1643]]
+    p = stats.chi2_contingency(table, correction=False).pvalue
+    facts = " ".join(report_facts())
+    assert f"p = {p:.2f} (two proportions)" in facts
+    assert "no difference can be claimed" in facts
+
+
+def test_no_pair_of_predictions_with_these_matrices_is_more_significant(rng):
+    """The bound holds for random pairs of classifiers, and is reached where nobody is right alone twice in a class."""
+    for _ in range(50):
+        labels = rng.integers(0, 4, 300)
+        said = [np.where(rng.random(300) < level, labels, rng.integers(0, 4, 300)) for level in (0.6, 0.65)]
+        a, b = (np.histogram2d(labels, s, bins=(range(5), range(5)))[0].astype(int) for s in said)
+        right_a, right_b = (s == labels for s in said)
+        only_a, only_b = (right_a & ~right_b).sum(), (right_b & ~right_a).sum()
+        discordant, p = least_paired_p(a, b)
+        assert discordant <= only_a + only_b
+        assert p <= stats.binomtest(only_b, only_a + only_b).pvalue + 1e-12
+    a, b = np.array([[5, 5], [4, 6]]), np.array([[8, 2], [5, 5]])
+    assert least_paired_p(a, b) == (4, pytest.approx(stats.binomtest(1, 4).pvalue))
+
+
+@pytest.fixture
+def runs(tmp_path, rng):
+    for variant, gain in (("none", 0.0), ("conv", 0.1)):
+        for seed in (0, 1):
+            evaluations = {"test-epoch-1": make_predictions(0.5 + gain, rng)}
+            evaluations["test-epoch-4"] = make_predictions(0.7 + gain, rng)
+            make_run(tmp_path / "s" / f"{variant}{seed}", evaluations, CLASS_NAMES, variant=variant, seed=seed)
+        for epochs, accuracy in ((2, 0.5), (9, 0.7)):
+            evaluations = {"test-last": make_predictions(accuracy + gain, rng)}
+            make_run(tmp_path / f"{variant}-{epochs}", evaluations, CLASS_NAMES, variant=variant, epochs=epochs)
+    return tmp_path
+
+
+def table(runs, *names: str) -> int:
+    return evaluate.main(["--table", *names, "--runs-dir", str(runs)])
+
+
+def test_a_studys_table_stands_beside_the_reports(runs, capsys):
+    assert table(runs, "s") == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out.splitlines()[-1])
+    assert list(result["columns"]) == ["report, no skip", "no skip", "report, skip", "skip (conv)"]
+    text = (runs / "s" / "table" / "test.md").read_text(encoding="utf-8")
+    ours = np.mean(result["columns"]["skip (conv)"]["top1"][1])
+    for shown in ("78.65 / 94.83", "83.57 / 96.72", f"{100 * ours:.2f} / ", "Low epoch (1)", "p = 0.82"):
+        assert shown in captured.err
+        assert shown in text
+    assert "902   1   8   8  24   1   2  14  37   3" in text, "the matrices are in it"
+    with (runs / "s" / "table" / "test.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 8
+    (high,) = [line for line in lines if (line["epoch"], line["column"]) == ("high", "report, skip")]
+    assert (high["top1"], high["cat as cat"], high["cat as dog"]) == ("0.835700", "829", "80")
+    (own,) = [line for line in lines if (line["epoch"], line["column"]) == ("high", "skip (conv)")]
+    hits = sum(int(own[f"{name} as {name}"]) for name in CLASS_NAMES)
+    assert hits / (2 * 400) == pytest.approx(float(own["top1"]), abs=1e-6) == pytest.approx(ours, abs=1e-6)
+    with Image.open(runs / "s" / "table" / "test.png") as image:
+        pixels = np.array(image.convert("L"))
+    assert (np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])) == 255).all(), "nothing is cut off"
+
+
+def test_four_runs_make_the_table_in_any_order(runs, capsys):
+    assert table(runs, "conv-9", "none-2", "conv-2", "none-9", "--quiet") == 0
+    columns = json.loads(capsys.readouterr().out)["columns"]
+    assert columns["no skip"]["top1"][0][0] < columns["no skip"]["top1"][1][0]
+    assert list(columns) == ["report, no skip", "no skip", "report, skip", "skip (conv)"]
+    assert table(runs, "conv-9", "none-2", "conv-2") == 2
+    assert "name a study, or four runs" in capsys.readouterr().err
+
+
+def test_other_classes_stand_alone(tmp_path, rng, capsys):
+    for variant in ("none", "conv"):
+        evaluations = {f"test-epoch-{epoch}": make_predictions(0.5, rng, classes=12) for epoch in (1, 4)}
+        make_run(tmp_path / "s" / variant, evaluations, tuple("abcdefghijkl"), variant=variant)
+    assert table(tmp_path, "s") == 0
+    captured = capsys.readouterr()
+    assert "not the report's ten classes" in captured.err
+    assert list(json.loads(captured.out)["columns"]) == ["no skip", "skip (conv)"]
