@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from alexnet_skip.dropout import MaskBytes, use_masks
-from alexnet_skip.errors import UserError
+from alexnet_skip.finite_guard import FiniteGuard
 
 # Rows predicted at once; fixed, so that the number of processes never changes a result.
 PREDICT_ROWS = 1024
@@ -27,10 +27,6 @@ class FeatureSource(Protocol):
     def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """The model's inputs for rows (B,)."""
         ...
-
-
-class NonFiniteLossError(UserError):
-    """The loss became NaN or infinite; says at which learning rate and precision, and what to try."""
 
 
 @dataclass
@@ -105,13 +101,14 @@ def train_one_epoch(
         ``lr`` and ``grad_norm`` of the last step, ``images_per_second``.
 
     Raises:
-        NonFiniteLossError: if the epoch's loss is not finite.
+        NonFiniteLossError: before the optimizer's step, if a loss or gradient is not finite.
     """
     model.train()
     loss_function = nn.CrossEntropyLoss(label_smoothing=label_smoothing, reduction="sum")
     progress = progress or EpochProgress()
     progress.totals = progress.totals.to(accelerator.device)
-    began, lr, grad_norm = time.perf_counter() - progress.seconds, 0.0, torch.zeros(())
+    guard = FiniteGuard(accelerator, optimizer)
+    began, lr = time.perf_counter() - progress.seconds, 0.0
     layers, share = list(model.modules()), slice(accelerator.process_index, None, accelerator.num_processes)
     pending = next(batches, None)
     while pending is not None:
@@ -122,11 +119,12 @@ def train_one_epoch(
         logits = model(*source.fetch(mine))
         loss = loss_function(logits, target)
         # The mean over the global batch: gradients are averaged over processes, whose shares may differ by one.
-        accelerator.backward(loss * (accelerator.num_processes / len(rows)))
-        if pending is None:
-            # Without a bound it clips nothing: it only measures, after undoing the scaling of fp16.
-            grad_norm = accelerator.clip_grad_norm_(model.parameters(), math.inf)
+        guard.backward(loss, accelerator.num_processes / len(rows))
         lr = float(scheduler.get_last_lr()[0])
+        guard.before_step(loss, model.parameters(), progress.steps, lr)
+        if pending is None and accelerator.scaler is not None:
+            # Without a bound it clips nothing: it only measures, after undoing the scaling of fp16.
+            guard.grad_norm = accelerator.clip_grad_norm_(model.parameters(), math.inf)
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
@@ -136,18 +134,15 @@ def train_one_epoch(
         progress.steps += 1
         progress.images += len(rows)
         progress.seconds = time.perf_counter() - began
+        guard.after_step(progress.steps)
         advance(len(rows))
+    guard.read()
     loss_sum, correct = accelerator.reduce(progress.totals, "sum").tolist()
-    if not math.isfinite(loss_sum):
-        raise NonFiniteLossError(
-            f"the training loss is {loss_sum} at learning rate {lr:.3g} and precision {accelerator.mixed_precision}; "
-            "try a lower --lr or --mixed-precision no"
-        )
     return {
         "train_loss": loss_sum / progress.images,
         "train_top1": correct / progress.images,
         "lr": lr,
-        "grad_norm": float(grad_norm),
+        "grad_norm": float(guard.grad_norm),
         "images_per_second": progress.images / (time.perf_counter() - began),
     }
 

@@ -16,6 +16,7 @@ from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset, limit_positions, load_dataset
 from alexnet_skip.engine import FeatureSource, cosine_with_warmup, predict
 from alexnet_skip.features import open_features
+from alexnet_skip.finite_guard import NonFiniteLossError
 from alexnet_skip.model import Joined, SkipHead
 from alexnet_skip.runlog import Stopwatch
 from alexnet_skip.train_config import TrainSettings
@@ -59,10 +60,11 @@ def make_optimizer(
     ``report``: Adam at a constant rate, as the source report. ``fast``: AdamW with warm-up and a cosine to zero.
     """
     options = settings.training
+    # Fused: one pass over the parameters instead of a dozen, and they are larger than the caches. It is also the form
+    # that skips a step when a flag on the device says so (finite_guard).
     if settings.recipe == "report":
-        adam = torch.optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+        adam = torch.optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True)
         return adam, torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1.0)
-    # Fused: one pass over the parameters instead of a dozen, and they are larger than the caches.
     adamw = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True)
     return adamw, torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: cosine_with_warmup(step, num_steps))
 
@@ -103,6 +105,8 @@ class Inputs:
             return {}
         source, labels, positions = self.validation
         logits = predict(model, source, positions, accelerator)
+        if not np.isfinite(logits).all():
+            raise NonFiniteLossError("validation: the model's outputs are not finite; try a lower --lr")
         targets = labels[positions]
         return {
             "val_loss": metrics.negative_log_likelihood(metrics.softmax(logits), targets),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,16 +11,23 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from alexnet_skip.errors import UserError
+from alexnet_skip.fp16_self_test import fp16_self_test
 from alexnet_skip.precision import Precision, choose_precision, describe
 from alexnet_skip.processors import available_cpus
 
 
 def start(
-    mixed_precision: Literal["auto", "no", "fp16", "bf16"], logging_dir: Path | None = None
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"],
+    logging_dir: Path | None = None,
+    *,
+    force_precision: bool = False,
+    batch_size: int = 1,
 ) -> tuple[Accelerator, Precision]:
     """Create the Accelerator of this process.
 
     Args:
+        mixed_precision, force_precision: as :func:`alexnet_skip.precision.choose_precision` takes them.
+        batch_size: over all processes; fp16 is tried with this process's share.
         logging_dir: where TensorBoard runs are kept, or None to log nothing.
 
     Raises:
@@ -27,7 +35,9 @@ def start(
     """
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
-    precision = choose_precision(mixed_precision, describe(device))
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    self_test = partial(fp16_self_test, device, max(1, batch_size // launched))
+    precision = choose_precision(mixed_precision, describe(device), self_test, force=force_precision)
     project = ProjectConfiguration(str(logging_dir), str(logging_dir)) if logging_dir else None
     # cpu=True: without it, torchrun on a machine without a GPU gives independent copies (accelerate#2741).
     accelerator = Accelerator(
@@ -38,7 +48,6 @@ def start(
         # The only buffer is the PCA projection, which never changes.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched != accelerator.num_processes:
         raise UserError(
             f"WORLD_SIZE is {launched}, but this process sees {accelerator.num_processes} process(es): the copies "

@@ -1,6 +1,7 @@
 """Which precision is safe for training the head on this device, and why."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,22 +42,51 @@ def describe(device: torch.device) -> Device:
     return Device(device.type, device.type.upper(), False)
 
 
-def choose_precision(requested: Literal["auto", "no", "fp16", "bf16"], device: Device) -> Precision:
+def choose_precision(
+    requested: Literal["auto", "no", "fp16", "bf16"],
+    device: Device,
+    self_test: Callable[[], str | None],
+    *,
+    force: bool = False,
+) -> Precision:
     """Decide the precision of the head; the convolutions are always fp32.
 
+    Args:
+        self_test: tries fp16 on the device; what is wrong, or None. Called only where the answer decides.
+        force: use fp16 although the card's name or the self-test speaks against it.
+
     Raises:
-        UserError: if fp16 is asked for on a device that is known to fail with it.
+        UserError: if fp16 is asked for on a device that is known to fail with it, or fails now.
     """
     if requested == "auto":
-        if device.kind == "cuda" and NO_FP16.search(device.name):
-            return Precision("no", f"{device.name} gives NaN in fp16")
-        if device.kind == "cuda" and device.native_bf16:
-            return Precision("bf16", f"{device.name} has native bf16")
-        if device.kind == "cuda":
-            return Precision("no", f"{device.name} has no native bf16; --mixed-precision fp16 is possible")
-        return Precision("no", f"fp32 on {device.name}")
-    if requested == "fp16" and device.kind != "cuda":
+        return _automatic(device, self_test)
+    if requested == "bf16" and device.kind == "cuda" and not device.native_bf16:
+        return Precision("bf16", f"asked for; {device.name} only emulates it, which is slow")
+    if requested != "fp16":
+        return Precision(requested, "asked for")
+    if device.kind != "cuda":
         raise UserError(f"--mixed-precision is fp16, but the device is {device.name}; use auto, no or bf16 there")
-    if requested == "fp16" and NO_FP16.search(device.name):
-        raise UserError(f"--mixed-precision is fp16, but {device.name} gives NaN in fp16; use auto or no")
-    return Precision(requested, "asked for")
+    if force:
+        return Precision("fp16", "forced by --force-precision")
+    if NO_FP16.search(device.name):
+        raise UserError(
+            f"--mixed-precision is fp16, but {device.name} is of a family whose fp16 convolutions give NaN; use auto "
+            "(which tries the head in fp16) or no, or insist with --force-precision"
+        )
+    if failure := self_test():
+        raise UserError(
+            f"--mixed-precision is fp16, but {device.name} fails its self-test ({failure}); use auto or no, or insist "
+            "with --force-precision"
+        )
+    return Precision("fp16", "asked for; the self-test passed")
+
+
+def _automatic(device: Device, self_test: Callable[[], str | None]) -> Precision:
+    if device.kind != "cuda":
+        return Precision("no", f"fp32 on {device.name}")
+    if device.native_bf16:
+        return Precision("bf16", f"{device.name} has native bf16")
+    known = "fp16 convolutions give NaN, so they stay fp32; " if NO_FP16.search(device.name) else ""
+    if failure := self_test():
+        return Precision("no", f"{device.name}: {known}the head fails its self-test in fp16 ({failure})")
+    return Precision("fp16", f"{device.name}: {known}no native bf16, and the head passes its self-test in fp16")

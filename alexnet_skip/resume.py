@@ -4,7 +4,8 @@ import copy
 import shlex
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +23,9 @@ from alexnet_skip.checkpoint_store import CheckpointStore
 from alexnet_skip.console import Console
 from alexnet_skip.engine import EpochProgress
 from alexnet_skip.errors import UserError
+from alexnet_skip.finite_guard import READ_STEPS, NonFiniteLossError
 from alexnet_skip.interruption import InterruptedRunError, Interruption
 from alexnet_skip.random_state import random_state, restore_random_state
-
-# On several processes all must stop at the same step, and agreeing makes each wait for all: not at every step.
-AGREE_STEPS = 16
 
 
 class Stateful(Protocol):
@@ -158,6 +157,16 @@ class Keeper:
         totals = torch.stack([process["totals"] for process in processes]).sum(0)
         self.run.progress.totals = totals if rank == 0 else torch.zeros_like(totals)
 
+    @contextmanager
+    def told_where(self) -> Iterator[None]:
+        """Within this context a loss that is not finite is reported with its epoch and the checkpoint that is left."""
+        try:
+            yield
+        except NonFiniteLossError as error:
+            complete = self.store.complete()
+            left = f"the last good checkpoint is {complete[-1]}" if complete else "no checkpoint was saved before"
+            raise NonFiniteLossError(f"epoch {self.run.epoch}, {error}; {left}") from None
+
     def after_step(self) -> None:
         """To be called after every step; saves, and stops the run, when it is time to.
 
@@ -165,9 +174,11 @@ class Keeper:
             InterruptedRunError: after saving, if Ctrl-C or SIGTERM came to any process.
         """
         steps = self.run.progress.steps
-        alone = self.accelerator.num_processes == 1
+        # Several processes must stop at the same step, and agreeing makes each wait for all; on a GPU no step may be
+        # saved before it is known to be finite.
+        each = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu"
         # Not after an epoch's last step: the epoch is not whole before it is validated.
-        if steps < self.steps_per_epoch and (alone or steps % AGREE_STEPS == 0):
+        if steps < self.steps_per_epoch and (each or steps % READ_STEPS == 0):
             self._look(due=False)
 
     def after_epoch(self) -> None:

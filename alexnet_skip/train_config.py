@@ -58,6 +58,8 @@ class TrainingSettings:
     """Seed of initialisation, batch order, mirroring and dropout."""
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """Precision of the head (the convolutions are always fp32). auto decides from the device and says why."""
+    force_precision: bool = False
+    """Use --mixed-precision fp16 although the card is known to fail with it, or fails its self-test."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
@@ -69,6 +71,8 @@ class TrainingSettings:
         require(0 <= self.val_fraction < 1, "--val-fraction", self.val_fraction, "from 0 to below 1")
         require(self.pca_basis >= 0, "--pca-basis", self.pca_basis, "0 (off) or a number of coordinates")
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
+        forced = self.force_precision and self.mixed_precision != "fp16"
+        require(not forced, "--force-precision", "given", "left out unless --mixed-precision is fp16")
 
 
 @dataclass(frozen=True)

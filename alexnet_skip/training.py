@@ -49,7 +49,11 @@ class Session:
 
 def open_session(settings: TrainSettings) -> Session:
     """Start Accelerate and load images and weights; one process may download, the others find what it got."""
-    accelerator, precision = launch.start(settings.training.mixed_precision, settings.run.runs_dir)
+    options = settings.training
+    accelerator, precision = launch.start(
+        options.mixed_precision, settings.run.runs_dir,
+        force_precision=options.force_precision, batch_size=options.batch_size,
+    )  # fmt: skip
     console = Console(settings.run.quiet, accelerator.is_main_process)
     console.line(
         f"Device {accelerator.device}, {accelerator.num_processes} process(es) of {torch.get_num_threads()} thread(s), "
@@ -130,13 +134,13 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
                     session.positions, inputs.source.num_samples, options.batch_size, options.seed, epoch,
                     mirrored=options.hflip,
                 )  # fmt: skip
-                with watch.phase("train"):
+                with watch.phase("train"), keeper.told_where():
                     figures = engine.train_one_epoch(
                         model, inputs.source, labels, islice(batches, run.progress.steps, None), optimizer, scheduler,
                         accelerator, seed=(options.seed, epoch), label_smoothing=options.label_smoothing,
                         advance=after_step, progress=run.progress,
                     )  # fmt: skip
-                with watch.phase("validate"):
+                with watch.phase("validate"), keeper.told_where():
                     figures |= inputs.validate(model, accelerator)
                 log.epoch(epoch, figures)
                 run.finish_epoch(figures, trained.state_dict())

@@ -1,9 +1,13 @@
 """Precision is decided from a description of the device, so every branch runs without a GPU."""
 
 import pytest
+import torch
+from torch import nn
 
 from alexnet_skip.errors import UserError
+from alexnet_skip.fp16_self_test import fp16_self_test
 from alexnet_skip.precision import Device, choose_precision
+from alexnet_skip.train_config import parse_train
 
 CPU = Device("cpu", "CPU", False)
 GTX = Device("cuda", "NVIDIA GeForce GTX 1660 SUPER", False)
@@ -11,28 +15,105 @@ RTX20 = Device("cuda", "NVIDIA GeForce RTX 2080 Ti", False)
 H100 = Device("cuda", "NVIDIA H100 80GB HBM3", True)
 
 
+T4 = Device("cuda", "Tesla T4", False)
+
+
+def passes() -> None:
+    return None
+
+
+def fails() -> str:
+    return "the output holds NaN or infinite values"
+
+
+def is_not_asked() -> str:
+    raise AssertionError("the self-test decides nothing here")
+
+
 @pytest.mark.parametrize(
-    ("device", "expected"),
-    [(CPU, "no"), (GTX, "no"), (RTX20, "no"), (H100, "bf16")],
-    ids=lambda v: getattr(v, "name", v),
+    ("device", "self_test", "expected", "why"),
+    [
+        (CPU, is_not_asked, "no", "fp32 on CPU"),
+        (H100, is_not_asked, "bf16", "NVIDIA H100 80GB HBM3 has native bf16"),
+        (T4, passes, "fp16", "Tesla T4: no native bf16, and the head passes its self-test in fp16"),
+        (RTX20, fails, "no", "RTX 2080 Ti: the head fails its self-test in fp16 (the output holds NaN"),
+        (
+            GTX,
+            passes,
+            "fp16",
+            "1660 SUPER: fp16 convolutions give NaN, so they stay fp32; no native bf16, and",
+        ),
+        (GTX, fails, "no", "1660 SUPER: fp16 convolutions give NaN, so they stay fp32; the head fails its self-test"),
+    ],
 )
-def test_auto_takes_what_is_safe(device, expected):
-    precision = choose_precision("auto", device)
+def test_auto_takes_what_is_safe_and_says_why(device, self_test, expected, why):
+    precision = choose_precision("auto", device, self_test)
     assert precision.mixed_precision == expected
-    assert device.name in precision.reason
+    assert why in precision.reason
 
 
-@pytest.mark.parametrize("name", ["GTX 1660 SUPER", "GTX 1650", "GTX 1630", "T1000", "T600 Laptop GPU"])
-def test_fp16_is_refused_on_cards_that_give_nan(name):
-    with pytest.raises(UserError, match="NaN"):
-        choose_precision("fp16", Device("cuda", name, False))
+@pytest.mark.parametrize(
+    "name",
+    ["GTX 1660 SUPER", "GTX 1660 Ti", "GTX 1650", "GTX 1630", "T400 4GB", "T1000", "T600 Laptop GPU", "Tesla K40m"],
+)
+def test_fp16_is_refused_by_name_on_cards_known_to_fail_and_can_be_insisted_on(name):
+    device = Device("cuda", f"NVIDIA {name}", False)
+    with pytest.raises(UserError, match=r"fp16 convolutions give NaN.*insist with --force-precision"):
+        choose_precision("fp16", device, is_not_asked)
+    forced = choose_precision("fp16", device, is_not_asked, force=True)
+    assert (forced.mixed_precision, forced.reason) == ("fp16", "forced by --force-precision")
 
 
-def test_fp16_is_refused_on_a_cpu():
-    with pytest.raises(UserError, match="--mixed-precision is fp16"):
-        choose_precision("fp16", CPU)
+def test_fp16_is_refused_where_the_self_test_fails_now():
+    with pytest.raises(UserError, match=r"RTX 2080 Ti fails its self-test \(the output holds NaN"):
+        choose_precision("fp16", RTX20, fails)
+    assert choose_precision("fp16", RTX20, fails, force=True).mixed_precision == "fp16"
 
 
-@pytest.mark.parametrize("device", [RTX20, H100, Device("cuda", "Tesla T4", False)], ids=lambda d: d.name)
-def test_fp16_is_possible_on_other_cards(device):
-    assert choose_precision("fp16", device).mixed_precision == "fp16"
+@pytest.mark.parametrize("device", [RTX20, H100, T4], ids=lambda d: d.name)
+def test_fp16_is_possible_where_the_self_test_passes(device):
+    assert choose_precision("fp16", device, passes).mixed_precision == "fp16"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_fp16_is_refused_on_a_cpu_whatever_is_forced(force):
+    with pytest.raises(UserError, match="--mixed-precision is fp16, but the device is CPU"):
+        choose_precision("fp16", CPU, is_not_asked, force=force)
+
+
+def test_emulated_bf16_is_named_as_such():
+    assert "only emulates it" in choose_precision("bf16", T4, is_not_asked).reason
+    assert choose_precision("bf16", H100, is_not_asked).reason == "asked for"
+
+
+def test_the_self_test_passes_where_fp16_is_sound_and_draws_no_random_numbers(monkeypatch):
+    monkeypatch.setattr("alexnet_skip.model.HIDDEN_SIZES", (64, 32))
+    before = torch.get_rng_state()
+    assert fp16_self_test(torch.device("cpu"), 16) is None
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Faulty(nn.Module):
+    """Sound in fp32; in fp16 it does what the GTX 16xx do: something wrong from a certain batch size on."""
+
+    def __init__(self, fault: float) -> None:
+        super().__init__()
+        self.layer = nn.Linear(9216, 10)
+        self.fault = fault
+
+    def forward(self, main, tap):
+        logits = self.layer(main)
+        wrong = logits.dtype == torch.float16 and len(main) >= 7
+        return logits * self.fault if wrong else logits
+
+
+@pytest.mark.parametrize(("fault", "told"), [(float("nan"), "holds NaN"), (1.5, "differs from fp32 by 50 %")])
+def test_the_self_test_finds_a_fault_that_shows_only_at_the_real_batch_size(fault, told):
+    assert fp16_self_test(torch.device("cpu"), 6, lambda: Faulty(fault)) is None
+    assert told in fp16_self_test(torch.device("cpu"), 7, lambda: Faulty(fault))
+
+
+def test_forcing_what_is_not_asked_for_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse_train(["--force-precision"])
+    assert "--force-precision is given" in capsys.readouterr().err
