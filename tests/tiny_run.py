@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
-from alexnet_skip import data, feature_cache, model
+from alexnet_skip import data, feature_cache, model, runlog, training
 
 # 83 images to train on in 6 uneven steps an epoch, 20 held out. Every part of the full job is there: extraction of both
 # views in several blocks, the basis, the trained skip connection, dropout, a schedule.
@@ -22,7 +23,7 @@ TIMES = ("seconds", "images_per_second")
 
 
 def shrink(replace: Callable[[Any, str, Any], None]) -> None:
-    """Make images few, blocks of the cache short and the head narrow.
+    """Make images few, blocks of the cache short and the head narrow, and draw no pictures.
 
     Args:
         replace: sets an attribute: ``monkeypatch.setattr``, or plain ``setattr`` in a process of its own.
@@ -31,6 +32,12 @@ def shrink(replace: Callable[[Any, str, Any], None]) -> None:
     replace(data, "SHAPES_TEST", 40)
     replace(feature_cache, "BLOCK_ROWS", 16)
     replace(model, "HIDDEN_SIZES", (32, 16))
+    replace(training, "report_run", lambda *_: None)
+    replace(runlog, "learning_curves_figure", lambda *_: None)
+    replace(runlog, "save_figure", lambda *_: None)
+    # TensorBoard reads event files by name: second, process, and this number, of which 10 would come before 9. Only a
+    # test is interrupted and goes on within one second and one process.
+    replace(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1_000_000))
 
 
 def outcome(run: Path) -> dict[str, Any]:
