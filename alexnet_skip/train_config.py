@@ -43,7 +43,7 @@ class TrainingSettings:
     """Peak learning rate (AdamW with warm-up and cosine for fast; constant Adam for report)."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
-    dropout: tuple[float, float, float] = (0.1, 0.3, 0.2)
+    dropout: tuple[float, float, float] = (0.2, 0.4, 0.3)
     """Dropout before each of the head's three linear layers."""
     label_smoothing: float = 0.1
     """Label smoothing of the cross-entropy."""
