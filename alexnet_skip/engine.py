@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from alexnet_skip.dropout import MaskBytes, use_masks
 from alexnet_skip.finite_guard import FiniteGuard
+from alexnet_skip.transfer import to_device
 
 # Rows predicted at once; fixed, so that the number of processes never changes a result.
 PREDICT_ROWS = 1024
@@ -115,7 +116,7 @@ def train_one_epoch(
         rows, pending = pending, next(batches, None)
         mine = rows[share]
         use_masks(layers, MaskBytes((*seed, progress.steps), len(rows), share))
-        target = labels[torch.from_numpy(mine % source.num_samples).to(labels.device)]
+        target = labels[to_device(mine % source.num_samples, labels.device)]
         logits = model(*source.fetch(mine))
         loss = loss_function(logits, target)
         # The mean over the global batch: gradients are averaged over processes, whose shares may differ by one.

@@ -26,6 +26,7 @@ from alexnet_skip.backbone import (
 )
 from alexnet_skip.errors import UserError
 from alexnet_skip.files import release_pages, write_json
+from alexnet_skip.transfer import to_device
 
 ARRAYS = ("main", "tap", "main_mirrored", "tap_mirrored")
 # One block is extracted, checksummed and lost at a time; fixed, so that the number of processes never changes a result.
@@ -207,7 +208,7 @@ def compute_features(backbone: FrozenAlexNet, images: np.ndarray, names: Iterabl
         wanted = [name for name in names if name.removesuffix("_mirrored") + view == name]
         if not wanted:
             continue
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(device, non_blocking=True)
+        batch = to_device(np.ascontiguousarray(images), device)
         with torch.inference_mode():
             main, tap = backbone(batch.flip(2) if view else batch)
             for name in wanted:

@@ -13,6 +13,7 @@ from alexnet_skip.console import Console
 from alexnet_skip.data import Split
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.files import release_pages
+from alexnet_skip.transfer import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
@@ -56,10 +57,10 @@ class CachedFeatures:
     def _gather(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Tensor:
         view, sample = np.divmod(rows, self.num_samples)
         if self._resident:
-            index = torch.from_numpy(sample).to(self.device, non_blocking=True)
+            index = to_device(sample, self.device)
             batch = self._resident[id(arrays[0])][index]
             if len(arrays) > 1:
-                mirrored = torch.from_numpy(view == 1).to(self.device, non_blocking=True)
+                mirrored = to_device(view == 1, self.device)
                 batch = torch.where(mirrored[:, None], self._resident[id(arrays[1])][index], batch)
             return batch.float()
         values = np.empty((len(rows), arrays[0].shape[1]), dtype=arrays[0].dtype)
@@ -70,7 +71,7 @@ class CachedFeatures:
             self._bytes_read = 0
             for array in arrays:
                 release_pages(array)
-        return torch.from_numpy(values).to(self.device).float()
+        return to_device(values, self.device).float()
 
 
 class LiveFeatures:
@@ -92,7 +93,7 @@ class LiveFeatures:
         images = self.images[sample]
         images[view == 1] = images[view == 1][:, :, ::-1]
         with torch.no_grad():
-            main, tap = self.backbone(torch.from_numpy(images).to(self.device))
+            main, tap = self.backbone(to_device(images, self.device))
         return main.flatten(1), tap.flatten(1)
 
 
