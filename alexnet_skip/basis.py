@@ -194,7 +194,7 @@ def _from_main_process(tensor: Tensor, accelerator: Accelerator) -> Tensor:
 def _basis_is_intact(paths: dict[str, Path], key: dict) -> bool:
     try:
         record = json.loads(paths["json"].read_text(encoding="utf-8"))
-        return record == {"key": key, "crc32": [_checksum(paths["safetensors"]), _checksum(paths["npy"])]}
+        return record == {"key": key, "crc32": [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]}
     except (OSError, ValueError):
         return False
 
@@ -217,11 +217,12 @@ def _write_coordinates(
     del array  # close the map: Windows refuses to move an open file
     for kind in ("safetensors", "npy"):
         temporary[kind].replace(paths[kind])
-    checksums = [_checksum(paths["safetensors"]), _checksum(paths["npy"])]
+    checksums = [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]
     write_json(paths["json"], {"key": key, "crc32": checksums})
 
 
-def _checksum(path: Path) -> int:
+def file_crc32(path: Path) -> int:
+    """CRC-32 of a whole file."""
     crc = 0
     with path.open("rb") as file:
         while piece := file.read(1 << 24):

@@ -1,5 +1,6 @@
 """Frozen features of one split, served by row: from the cache on disk, or live from the images."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -147,3 +148,10 @@ def open_features(
     if mirrored:
         views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
     return CachedFeatures(views, accelerator.device, cache.folder)
+
+
+if __name__ == "__main__":
+    # python -m alexnet_skip.features list | verify | prune
+    from alexnet_skip.cache_care import main
+
+    sys.exit(main())

@@ -16,9 +16,14 @@ def test_an_interrupted_run_leaves_the_learning_curves_of_its_epochs(tmp_path):
     )
     folder = tmp_path / "mine"
     folder.mkdir()
-    with pytest.raises(KeyboardInterrupt), RunLog(accelerator, folder, Console(quiet=True), 9, 10, []) as log:
-        log.epoch(1, FIGURES)
-        raise KeyboardInterrupt
+
+    def train_one_epoch_and_stop():
+        with RunLog(accelerator, folder, Console(quiet=True), 9, 10, []) as log:
+            log.epoch(1, FIGURES)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_one_epoch_and_stop()
     assert (folder / "learning_curves.png").stat().st_size > 5000
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
 

@@ -1,0 +1,117 @@
+"""Care of the feature cache: told truly, checked wholly, pruned only when asked."""
+
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+
+from alexnet_skip import cache_care
+from alexnet_skip.feature_cache import BLOCK_ROWS, FeatureCache, FeatureKey
+from alexnet_skip.files import write_json
+
+NUM_SAMPLES = BLOCK_ROWS + 88
+
+
+def make_entry(cache_dir, name, weights="w", finished=True):
+    cache = FeatureCache(cache_dir / name, FeatureKey("data", weights, NUM_SAMPLES))
+    cache.prepare(["main"], lambda line: None)
+    array = cache.open("main", "r+")
+    with (cache.folder / "progress-0000.jsonl").open("w") as progress:
+        for block in range(cache.num_blocks if finished else 1):
+            values = np.full((cache.block_length(block), 9216), block + 1, np.float16)
+            progress.write(cache.write("main", block, values, array))
+    array.flush()
+    del array
+    if finished:
+        cache.finish()
+    return cache.folder
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    used = make_entry(tmp_path / "cache", "pets-train-0123")
+    (used / "basis-ab.npy").write_bytes(b"coordinates")
+    (used / "basis-ab.safetensors").write_bytes(b"axes")
+    crcs = [cache_care.file_crc32(used / f"basis-ab.{suffix}") for suffix in ("safetensors", "npy")]
+    write_json(used / "basis-ab.json", {"key": {}, "crc32": crcs})
+    unused = make_entry(tmp_path / "cache", "pets-train-4567", weights="others")
+    (tmp_path / "cache" / "notes").mkdir()
+    (tmp_path / "runs" / "study" / "cell").mkdir(parents=True)
+    config = {"weights": {"sha256": "w"}, "dataset": {"name": "pets"}, "num_processes": 1}
+    write_json(tmp_path / "runs" / "study" / "cell" / "config.json", config)
+    return used, unused
+
+
+def run(capsys, *arguments):
+    code = cache_care.main(arguments)
+    captured = capsys.readouterr()
+    return code, json.loads(captured.out.splitlines()[-1]) if code == 0 else None, captured.err
+
+
+def test_list_tells_size_state_and_the_runs_an_entry_is_for(places, capsys):
+    code, result, shown = run(capsys, "list")
+    assert code == 0
+    first, second = result["entries"]
+    assert (first["runs"], second["runs"]) == (["study/cell"], [])
+    assert first["num_bytes"] == sum(path.stat().st_size for path in places[0].iterdir())
+    assert (first["state"], first["num_samples"], first["num_bases"]) == ("complete", NUM_SAMPLES, 1)
+    assert "study/cell" in shown
+    assert "no run" in shown
+
+
+def test_an_interrupted_extraction_is_called_unfinished(tmp_path, capsys):
+    make_entry(tmp_path / "cache", "pets-train-89ab", finished=False)
+    _, result, _ = run(capsys, "list", "--cache-dir", str(tmp_path / "cache"))
+    assert [entry["state"] for entry in result["entries"]] == ["unfinished"]
+
+
+@pytest.mark.parametrize("victim", ["main.npy", "basis-ab.npy", "basis-ab.safetensors"])
+def test_verify_finds_one_flipped_bit_anywhere(places, capsys, victim):
+    assert run(capsys, "verify")[0] == 0
+    path = places[0] / victim
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    code, _, shown = run(capsys, "verify")
+    assert code == 2
+    assert "pets-train-0123" in shown
+    assert ("1 of 2 blocks" if victim == "main.npy" else "basis-ab") in shown
+
+
+def test_verify_finds_an_array_that_was_cut_off(places, capsys):
+    os.truncate(places[1] / "main.npy", 1000)
+    code, _, shown = run(capsys, "verify")
+    assert code == 2
+    assert "main.npy can't be read" in shown
+
+
+def test_prune_only_tells_until_it_is_told_yes_and_keeps_what_a_run_uses(places, capsys):
+    used, unused = places
+    assert run(capsys, "prune")[1]["removed"] == []
+    assert unused.is_dir()
+    assert run(capsys, "prune", "--older-than", "1", "--yes")[1]["removed"] == []
+    for path in unused.iterdir():
+        os.utime(path, (time.time() - 3 * 86400,) * 2)
+    assert run(capsys, "prune", "--older-than", "1", "--yes")[1]["removed"] == [unused.name]
+    assert not unused.exists()
+    assert used.is_dir()
+    assert (used.parent / "notes").is_dir(), "what training did not write is not touched"
+
+
+def test_a_named_entry_goes_even_if_a_run_uses_it_and_a_wrong_name_removes_nothing(places, capsys):
+    used, unused = places
+    code, _, shown = run(capsys, "prune", "--entries", unused.name, "nothing", "--yes")
+    assert code == 2
+    assert "--entries names nothing" in shown
+    assert unused.is_dir()
+    assert run(capsys, "prune", "--entries", used.name, "--yes")[1]["removed"] == [used.name]
+    assert (used.is_dir(), unused.is_dir()) == (False, True)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
+    code, _, shown = run(capsys, "list", "--cache-dir", str(tmp_path / "nowhere"))
+    assert code == 2
+    assert "nowhere" in shown
