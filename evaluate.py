@@ -73,6 +73,10 @@ def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         from alexnet_skip.export import export
 
         return export(settings)
+    if settings.dry_run:
+        from alexnet_skip.dry_run import dry_run_evaluation
+
+        return dry_run_evaluation(settings)
     return evaluate(settings)
 
 

@@ -42,9 +42,18 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     return summary, session.accelerator.is_main_process
 
 
+def do_what_is_asked(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
+    """Train, or tell what that would take."""
+    if settings.run.dry_run:
+        from alexnet_skip.dry_run import dry_run_training
+
+        return dry_run_training(settings)
+    return train(settings)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and train; returns the exit code."""
-    return run_script(lambda: train(parse_train(argv)))
+    return run_script(lambda: do_what_is_asked(parse_train(argv)))
 
 
 if __name__ == "__main__":

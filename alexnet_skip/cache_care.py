@@ -22,6 +22,7 @@ from alexnet_skip.console import Console, duration, run_script
 from alexnet_skip.errors import UserError
 from alexnet_skip.feature_cache import ARRAYS, FeatureCache, FeatureKey
 from alexnet_skip.files import read_json
+from alexnet_skip.inventory import size
 
 PROG = "python -m alexnet_skip.features"
 SECONDS_PER_DAY = 86_400
@@ -184,11 +185,6 @@ def to_prune(entries: Sequence[Entry], command: PruneCache) -> list[Entry]:
     latest = time.time() - command.older_than * SECONDS_PER_DAY
     chosen = [e for e in entries if (e.folder.name in command.entries if command.entries else not e.runs)]
     return [entry for entry in chosen if entry.changed <= latest]
-
-
-def size(num_bytes: float) -> str:
-    """Bytes for people: "3.4 GiB", "141 MiB"."""
-    return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.0f} MiB"
 
 
 def show(console: Console, title: str, entries: Sequence[Entry]) -> None:

@@ -45,6 +45,8 @@ class EvaluateSettings:
     if none is named) or from four RUNs, with the report's own figures beside it."""
     runs_dir: Path = Path("runs")
     """Folder of all runs."""
+    dry_run: bool = False
+    """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
 
@@ -54,6 +56,8 @@ class EvaluateSettings:
         kind, _, number = self.checkpoint.partition("-")
         valid = self.checkpoint in ("best", "last") or (kind == "epoch" and number.isdigit())
         require(valid, "--checkpoint", self.checkpoint, "best, last or epoch-N")
+        special = bool(self.images) or self.export != "none" or self.compare is not None or self.table is not None
+        require(not (self.dry_run and special), "--dry-run", "given", "left out unless a run is evaluated")
         both = bool(self.images) and self.export != "none"
         require(not both, "--export", self.export, "left out where --images is given")
 

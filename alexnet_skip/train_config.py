@@ -85,6 +85,8 @@ class RunSettings:
     """Name of this run's folder; <dataset>-<skip or noskip>-<date-time> if left out."""
     snapshot_epochs: tuple[int, ...] = ()
     """Epochs after which the model is also kept, for evaluate.py --checkpoint epoch-N."""
+    dry_run: bool = False
+    """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
 
