@@ -7,7 +7,7 @@ import pytest
 
 import evaluate
 import train
-from alexnet_skip import dry_run, inventory, speed_probe
+from alexnet_skip import data, dry_run, inventory, speed_probe
 from alexnet_skip.backbone import NUM_FEATURES
 from alexnet_skip.feature_cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.inventory import look_into_cache, nothing_cached, size
@@ -30,6 +30,8 @@ SMALL = [
 def fast(monkeypatch, tmp_path):
     """Rates by decree, and a folder that shows whatever is written."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "SHAPES_TRAIN", 300)
+    monkeypatch.setattr(data, "SHAPES_TEST", 60)
     monkeypatch.setattr(speed_probe, "extraction_rate", lambda *_: 100.0)
     monkeypatch.setattr(speed_probe, "training_rate", lambda *_: 1000.0)
     monkeypatch.setattr(speed_probe, "multiplication_rate", lambda *_: 1e12)
