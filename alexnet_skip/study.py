@@ -8,41 +8,26 @@ the first layer sees the same values: it is 1.4 % of a step without the skip and
 """
 
 import dataclasses
-import json
-import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from alexnet_skip import checkpoint
-from alexnet_skip.command_line import to_dict
 from alexnet_skip.console import Console, per_cent
 from alexnet_skip.errors import UserError
 from alexnet_skip.evaluation import evaluate_model, evaluation_folder
 from alexnet_skip.features import CachedFeatures, LiveFeatures, open_features
 from alexnet_skip.files import read_json
+from alexnet_skip.interruption import InterruptedRunError
 from alexnet_skip.network import load_published
 from alexnet_skip.opened_run import Selection, choose_split
 from alexnet_skip.predictions import read_predictions
 from alexnet_skip.runlog import Stopwatch
-from alexnet_skip.study_config import Variant
+from alexnet_skip.study_cells import Cell, cell_settings, unfinished_cells
 from alexnet_skip.train_config import TrainSettings
 from alexnet_skip.training import Session, train_run
-
-
-class Cell(NamedTuple):
-    """One run of a study."""
-
-    variant: Variant
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """The run's folder in the study's."""
-        return f"{self.variant}-seed{self.seed}"
 
 
 def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> dict[str, Any]:
@@ -60,7 +45,7 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 
     # Seed by seed, so that an interrupted study holds whole comparisons.
     cells = [Cell(variant, seed) for seed in settings.study.seeds for variant in settings.study.study_variants]
-    unfinished = _unfinished(folder, cells, settings, session)
+    unfinished = unfinished_cells(folder, cells, settings, session)
     console.line(
         f"Study {folder}: {len(cells)} runs, {len(unfinished)} to train; judged on {samples.name}, "
         f"{len(samples.positions):,} images, after epochs {epochs[0]} and {epochs[1]}"
@@ -74,10 +59,13 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         # The tap at once, whatever the first run needs: asked for later, it would cost a second pass over the images.
         with watch.phase("extract"):
             _features("train", settings, session, mirrored=settings.training.hflip)
-    for number, cell in enumerate(unfinished, start=1):
+    for number, (cell, resume) in enumerate(unfinished, start=1):
         console.line(f"Run {number} of {len(unfinished)}: {cell.name}", style="bold")
-        _clear(folder / cell.name, accelerator)
-        train_run(_cell_settings(settings, folder, cell), session, Stopwatch())
+        try:
+            train_run(cell_settings(settings, folder, cell, resume), session, Stopwatch())
+        except InterruptedRunError:
+            console.line("The whole study goes on with the command that it was started with.")
+            raise
         accelerator.free_memory()
     with watch.phase("evaluate"):
         _evaluate(folder, cells, settings, session, samples)
@@ -89,7 +77,7 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         "split": samples.name,
         "num_samples": len(samples.positions),
         "snapshot_epochs": epochs,
-        "trained": [cell.name for cell in unfinished],
+        "trained": [cell.name for cell, _ in unfinished],
         "variants": figures,
     }
 
@@ -103,82 +91,6 @@ def _measured(settings: TrainSettings, session: Session) -> Selection:
         )
     # Without the note on the best epoch, which a study does not judge.
     return choose_split("test", session.dataset, settings.training.val_fraction, Console(quiet=True))
-
-
-def _cell_settings(settings: TrainSettings, folder: Path, cell: Cell) -> TrainSettings:
-    """Settings of one run."""
-    skip = {"skip": False} if cell.variant == "none" else {"skip": True, "skip_mode": cell.variant}
-    return dataclasses.replace(
-        settings,
-        training=dataclasses.replace(settings.training, seed=cell.seed),
-        run=dataclasses.replace(settings.run, runs_dir=folder, name=cell.name),
-        study=dataclasses.replace(settings.study, study=False),
-        **skip,
-    )
-
-
-def _identity(settings: dict[str, Any], dataset_digest: str, weights_digest: str) -> dict[str, Any]:
-    """What must be equal in two runs of a study, by the flag that decides it.
-
-    Args:
-        settings: as config.json holds them.
-    """
-    training = {f"--{key.replace('_', '-')}": value for key, value in settings["training"].items() if key != "seed"}
-    return {
-        "--recipe": settings["recipe"],
-        **training,
-        "--snapshot-epochs": settings["run"]["snapshot_epochs"],
-        "--weights": f"{settings['weights']} (SHA-256 {weights_digest[:12]})",
-        "--dataset": f"{settings['data']['dataset']} (training images' SHA-256 {dataset_digest[:12]})",
-    }
-
-
-def _unfinished(folder: Path, cells: list[Cell], settings: TrainSettings, session: Session) -> list[Cell]:
-    """The runs to train, as the main process finds them; the same, or the same error, on every process."""
-    outcome: list[list[Cell] | str] = [[]]
-    if session.accelerator.is_main_process:
-        wanted = json.loads(json.dumps(to_dict(settings)))
-        digest = session.dataset.splits["train"].digest
-        identity = _identity(wanted, digest, session.weights.sha256)
-        try:
-            if (folder / "config.json").is_file():
-                raise UserError(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
-            outcome = [[cell for cell in cells if not _finished(folder / cell.name, identity)]]
-        except UserError as error:
-            outcome = [str(error)]
-    (found,) = broadcast_object_list(outcome)
-    if isinstance(found, str):
-        raise UserError(found)
-    return [Cell(*cell) for cell in found]
-
-
-def _finished(run: Path, identity: dict[str, Any]) -> bool:
-    """Whether a run of the study is complete: its summary is written last."""
-    if not (run / "summary.json").is_file():
-        return False
-    config = read_json(run / "config.json")
-    try:
-        found = _identity(config["settings"], config["dataset"]["digest"], config["weights"]["sha256"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{run / 'config.json'} lacks {error}; remove {run}, and it is trained again") from None
-    for flag, value in identity.items():
-        # A setting that did not exist yet when the run was trained can't have differed.
-        if found.get(flag, value) != value:
-            raise UserError(
-                f"{flag} is {value}, but {run} was trained with {found[flag]}; give the same to add to this study, "
-                "or --name for another one"
-            )
-    return True
-
-
-def _clear(run: Path, accelerator: Accelerator) -> None:
-    """Remove what an interruption left of a run, on the main process."""
-    if accelerator.is_main_process and run.exists():
-        try:
-            shutil.rmtree(run)
-        except OSError as error:
-            raise UserError(f"{run} is unfinished and can't be removed ({error}); remove it and start again") from None
-    accelerator.wait_for_everyone()
 
 
 def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session: Session, samples: Selection) -> None:

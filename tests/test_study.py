@@ -2,35 +2,49 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import evaluate
 import train
-from alexnet_skip import checkpoint
+from alexnet_skip import checkpoint, resume
 from alexnet_skip.errors import UserError
 from alexnet_skip.files import read_json
 from alexnet_skip.predictions import read_predictions
 from alexnet_skip.train_config import parse_train
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = (
-    *("--dataset", "shapes", "--weights", "random", "--no-hflip", "--limit-train", "120", "--limit-test", "57"),
-    *("--epochs", "2", "--val-fraction", "0.2", "--batch-size", "64", "--pca-basis", "16", "--name", "skip-study"),
-)
+SMALL = (*ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")], "--name", "skip-study")
+SMALL = tuple(argument for argument in SMALL if argument != "--skip")
 TINY = ("--study", *SMALL, "--study-variants", "none", "identity", "--seeds", "1", "--quiet")
+# A study in a process of its own, which can be killed.
+SCRIPT = "import sys, tiny_run; tiny_run.shrink(setattr); import train; sys.exit(train.main(sys.argv[1:]))"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    shrink(monkeypatch.setattr)
 
 
 def study(folder: Path, cache: Path, *arguments: str) -> int:
     return train.main([*TINY, *arguments, "--cache-dir", str(cache), "--runs-dir", str(folder)])
+
+
+def trained(run: Path) -> list:
+    """Models and curves of a run; its TensorBoard also holds how often it was evaluated."""
+    return [outcome(run)[part] for part in ("models", "metrics")]
 
 
 def last_line(capsys) -> dict:
@@ -45,23 +59,24 @@ def curve(run: Path) -> list[float]:
 def finished(tmp_path_factory):
     """A finished study of two variants: its folder, its cache, and its last line."""
     folder = tmp_path_factory.mktemp("study")
-    with contextlib.redirect_stdout(io.StringIO()) as output:
+    with contextlib.redirect_stdout(io.StringIO()) as output, pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
         assert study(folder / "runs", folder / "cache") == 0
     return folder / "runs" / "skip-study", folder / "cache", json.loads(output.getvalue())
 
 
 def test_every_run_is_an_ordinary_one_evaluated_at_both_epochs(finished):
     folder, _, result = finished
-    assert result["snapshot_epochs"] == [1, 2]
+    assert result["snapshot_epochs"] == [1, 3]
     assert result["trained"] == ["none-seed1", "identity-seed1"]
     assert sorted(path.name for path in folder.iterdir()) == ["identity-seed1", "none-seed1"]
     for variant in ("none", "identity"):
         run = folder / f"{variant}-seed1"
         assert read_json(run / "summary.json")["skip_mode"] == variant
         assert read_json(run / "config.json")["settings"]["training"]["seed"] == 1
-        for epoch in (1, 2):
+        for epoch in (1, 3):
             metrics = read_json(run / "evaluation" / f"test-epoch-{epoch}" / "metrics.json")
-            assert metrics["num_samples"] == 57
+            assert metrics["num_samples"] == 40
             assert result["variants"][variant][f"epoch-{epoch}"]["top1"] == [metrics["top1"]]
 
 
@@ -92,7 +107,7 @@ def test_a_finished_study_trains_nothing_again(finished, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "setting"),
-    [(["--lr", "0.002"], "--lr is 0.002"), (["--limit-train", "119"], "--dataset is shapes")],
+    [(["--lr", "0.0123"], "--lr is 0.0123"), (["--limit-train", "90"], "--dataset is shapes")],
 )
 def test_other_settings_under_the_same_name_are_refused_by_name(finished, capsys, arguments, setting):
     folder, cache, _ = finished
@@ -105,27 +120,60 @@ def test_other_settings_under_the_same_name_are_refused_by_name(finished, capsys
 def test_killed_half_way_and_started_again_it_ends_in_the_same_table(finished, tmp_path, capsys):
     folder, cache, result = finished
     runs = tmp_path / "skip-study"
-    shutil.copytree(folder / "none-seed1", runs / "none-seed1", ignore=shutil.ignore_patterns("model", "last"))
+    shutil.copytree(folder / "none-seed1", runs / "none-seed1")
     kept = (runs / "none-seed1" / "summary.json").stat().st_mtime_ns
-    command = [sys.executable, str(ROOT / "train.py"), *TINY, "--cache-dir", str(cache), "--runs-dir", str(tmp_path)]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    command = [sys.executable, "-c", SCRIPT, *TINY, "--cache-dir", str(cache), "--runs-dir", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    # Slow enough to be killed in the middle: every step is followed by a checkpoint.
+    process = subprocess.Popen([*command, "--checkpoint-minutes", "1e-9"], env=environment)
     deadline = time.monotonic() + 120
     while not (runs / "identity-seed1" / "metrics.jsonl").is_file():
         assert process.poll() is None, "the study must be killed before its end"
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.002)
     process.kill()
     process.wait()
     assert not (runs / "identity-seed1" / "summary.json").exists()
 
     # An evaluation that the interruption damaged is made again; a finished run is left alone.
-    predictions = runs / "none-seed1" / "evaluation" / "test-epoch-2" / "predictions.npz"
+    predictions = runs / "none-seed1" / "evaluation" / "test-epoch-3" / "predictions.npz"
     predictions.write_bytes(predictions.read_bytes()[:-20])
     assert study(tmp_path, cache) == 0
     again = last_line(capsys)
     assert (again["trained"], again["variants"]) == (["identity-seed1"], result["variants"])
+    assert trained(runs / "identity-seed1") == trained(folder / "identity-seed1")
     assert (runs / "none-seed1" / "summary.json").stat().st_mtime_ns == kept
-    assert read_predictions(predictions.parent).logits.shape == (57, 10)
+    assert read_predictions(predictions.parent).logits.shape == (40, 10)
+
+
+def test_stopped_by_a_signal_it_goes_on_from_the_very_step(finished, tmp_path, capsys, monkeypatch):
+    folder, cache, _ = finished
+    with monkeypatch.context() as patch:
+        steps, look = itertools.count(1), resume.Keeper.after_step
+
+        def after_step(keeper):
+            if next(steps) == 3 * STEPS_PER_EPOCH + 4:  # in the first epoch of the second run
+                os.kill(os.getpid(), signal.SIGTERM)
+            look(keeper)
+
+        patch.setattr(resume.Keeper, "after_step", after_step)
+        assert study(tmp_path, cache, "--no-quiet") == 128 + signal.SIGTERM
+    assert "The whole study goes on with the command" in capsys.readouterr().err
+    assert study(tmp_path, cache, "--no-quiet") == 0
+    captured = capsys.readouterr()
+    assert "Going on with identity-seed1 from step-00000004" in captured.err
+    assert json.loads(captured.out.splitlines()[-1])["trained"] == ["identity-seed1"]
+    assert trained(tmp_path / "skip-study" / "identity-seed1") == trained(folder / "identity-seed1")
+
+
+def test_what_is_left_of_a_run_without_a_checkpoint_is_replaced(finished, tmp_path, capsys):
+    folder, cache, result = finished
+    left = tmp_path / "skip-study" / "none-seed1"
+    left.mkdir(parents=True)
+    (left / "metrics.jsonl").write_text("half a li")
+    assert study(tmp_path, cache, "--study-variants", "none") == 0
+    assert last_line(capsys)["variants"]["none"] == result["variants"]["none"]
+    assert trained(left) == trained(folder / "none-seed1")
 
 
 def test_runs_of_a_study_are_found_by_path_and_as_the_newest(finished, capsys):
@@ -134,9 +182,9 @@ def test_runs_of_a_study_are_found_by_path_and_as_the_newest(finished, capsys):
     assert checkpoint.find_run(folder.parent, None) == folder / "identity-seed1"
     with pytest.raises(UserError, match="study of several runs; add one of them to the path: identity-seed1, none"):
         checkpoint.find_run(folder.parent, "skip-study")
-    arguments = ["--run", "skip-study/none-seed1", "--checkpoint", "epoch-0002", "--runs-dir", str(folder.parent)]
+    arguments = ["--run", "skip-study/none-seed1", "--checkpoint", "epoch-0003", "--runs-dir", str(folder.parent)]
     assert evaluate.main([*arguments, "--quiet"]) == 0
-    assert Path(last_line(capsys)["evaluation"]).name == "test-epoch-2"
+    assert Path(last_line(capsys)["evaluation"]).name == "test-epoch-3"
 
 
 @pytest.mark.parametrize(
@@ -146,8 +194,8 @@ def test_runs_of_a_study_are_found_by_path_and_as_the_newest(finished, capsys):
         (["--seed", "3"], "--seed is 3"),
         (["--seeds", "1", "1"], "--seeds is 1 1"),
         (["--epochs", "1"], "--epochs is 1"),
-        (["--snapshot-epochs", "3"], "--snapshot-epochs is"),
-        (["--snapshot-epochs", "5", "3"], "--snapshot-epochs is"),
+        (["--snapshot-epochs", "1"], "--snapshot-epochs is"),
+        (["--snapshot-epochs", "3", "2"], "--snapshot-epochs is"),
     ],
 )
 def test_settings_that_a_study_can_not_take_are_refused(capsys, arguments, message):
@@ -157,8 +205,6 @@ def test_settings_that_a_study_can_not_take_are_refused(capsys, arguments, messa
 
 
 def test_a_study_without_anything_to_judge_on_is_refused(tmp_path, capsys):
-    from PIL import Image
-
     for name in ("cat", "dog"):
         (tmp_path / "data" / "train" / name).mkdir(parents=True)
         for number in range(3):
