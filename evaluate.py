@@ -19,11 +19,9 @@ from alexnet_skip.evaluate_config import EvaluateSettings, parse_evaluate
 def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Evaluate one run; returns the figures and paths a program needs, and whether this process prints them."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    import numpy as np
-
-    from alexnet_skip import launch, metrics
+    from alexnet_skip import launch
     from alexnet_skip.errors import UserError
-    from alexnet_skip.evaluation import evaluate_model
+    from alexnet_skip.evaluation import confused_pairs, evaluate_model
     from alexnet_skip.opened_run import open_run
 
     # The run and its published model
@@ -40,15 +38,23 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     dataset = run.load_images(settings.dataset, accelerator, console)
     samples = run.select(settings.split, dataset, console, own=settings.dataset is None)
 
+    # A temperature, fitted on held-out images and kept with the model
+    if settings.fit_temperature:
+        from alexnet_skip.calibrate import calibrate
+
+        own = dataset if settings.dataset is None else run.load_images(None, accelerator, console)
+        run.form["temperature"] = calibrate(run, settings.checkpoint, own, accelerator, console)
+
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
     features = run.open_features(dataset, samples.stored, accelerator, console, mirrored=settings.tta)
     evaluation = evaluate_model(
-        run.model, run.form["epoch"], folder, settings.checkpoint, dataset.name, samples, features, accelerator,
+        run.model, run.form, folder, settings.checkpoint, dataset.name, samples, features, accelerator,
         topk=settings.topk or (), tta=settings.tta,
     )  # fmt: skip
     summary = evaluation.summary
-    confused = metrics.most_confused_pairs(np.array(summary["confusion_matrix"]), 5)
-    show_evaluation(console, evaluation.title, summary, [(names[t], names[p], count) for t, p, count in confused])
+    show_evaluation(console, evaluation.title, summary, confused_pairs(summary))
+    if "temperature" in summary and samples.name == "val":
+        console.line("The temperature was fitted on these very images: what it gives on them flatters", style="yellow")
     console.line(f"Written to {evaluation.folder}")
     accelerator.end_training()
     figures = {key: summary[key] for key in ("dataset", "split", "num_samples", "topk", "top1_ci95", "nll", "ece")}
@@ -56,11 +62,15 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 
 def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
-    """Classify own images, compare runs, make the report's table, export the network, or evaluate."""
+    """Classify own images, draw again, compare runs, make the report's table, export the network, or evaluate."""
     if settings.images:
         from alexnet_skip.classify import classify
 
         return classify(settings)
+    if settings.redraw:
+        from alexnet_skip.redraw import redraw
+
+        return redraw(settings)
     if settings.compare is not None:
         from alexnet_skip.compare_runs import compare_runs
 

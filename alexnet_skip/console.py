@@ -162,6 +162,9 @@ def accuracy_rows(summary: Mapping[str, Any]) -> list[list[str]]:
         rows.append([f"top-{k}", f"{per_cent(value, 2)} %", f"{per_cent(low, 2)} to {per_cent(high, 2)}"])
     rows.append(["negative log-likelihood", f"{summary['nll']:.4f}", ""])
     rows.append(["calibration error (ECE)", f"{per_cent(summary['ece'], 2)} %", ""])
+    if "temperature" in summary:
+        rows.append([f"NLL at temperature {summary['temperature']:.2f}", f"{summary['nll_calibrated']:.4f}", ""])
+        rows.append(["ECE at that temperature", f"{per_cent(summary['ece_calibrated'], 2)} %", ""])
     return rows
 
 

@@ -36,6 +36,11 @@ class EvaluateSettings:
     export: Literal["none", "onnx", "torch"] = "none"
     """Write the whole network into one file that takes uint8 images, instead of evaluating: onnx (needs the extra
     packages of pip install ".[export]") or torch (a .pt2 file of torch.export)."""
+    fit_temperature: bool = False
+    """First fit a temperature on the run's held-out images (never on test) and store it with the model: then
+    its probabilities are as confident as it is right."""
+    redraw: bool = False
+    """Make the figures and metrics.json of an evaluation again from its predictions.npz, without the model."""
     compare: tuple[str, ...] | None = None
     """Compare RUN RUN ... with the first of them, or the variants of a STUDY (the newest if none is named) with the one
     without the skip: what they get right on the same samples, from their evaluations. A study is compared at the last

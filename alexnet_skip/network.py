@@ -63,6 +63,7 @@ class AlexNetWithSkip(nn.Module):
     Attributes:
         class_names: names of the classes, in the order of the logits.
         image_size: height and width of the images that it was trained on; :meth:`predict` resizes to it.
+        temperature: that :meth:`predict` divides logits by before they become probabilities.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class AlexNetWithSkip(nn.Module):
         trained: SkipHead,
         class_names: tuple[str, ...],
         image_size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE),
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.trained = trained
         self.class_names = class_names
         self.image_size = image_size
+        self.temperature = temperature
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> "AlexNetWithSkip":
@@ -118,7 +121,7 @@ class AlexNetWithSkip(nn.Module):
             squeezed = [squeeze(as_rgb(image), self.image_size) for image in todo[start : start + PREDICT_IMAGES]]
             with torch.inference_mode():
                 logits = self(torch.from_numpy(np.stack(squeezed)).to(device)).float().cpu().numpy()
-            predictions += [Prediction(self.class_names, row) for row in softmax(logits)]
+            predictions += [Prediction(self.class_names, row) for row in softmax(logits / self.temperature)]
         return predictions
 
 
@@ -173,6 +176,9 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
         trained.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("trained.")})
         backbone = FrozenAlexNet({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
         height, width = config.get("image_size", (IMAGE_SIZE, IMAGE_SIZE))
+        temperature = float(config.get("temperature", 1.0))
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"its temperature is {temperature}, not a positive number")
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -181,4 +187,5 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
     bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if bad:
         raise UserError(f"{path} holds values that are not finite in {bad[0]}; train the run again with a lower --lr")
-    return AlexNetWithSkip(backbone, trained, tuple(config["class_names"]), (height, width)).eval(), config
+    names = tuple(config["class_names"])
+    return AlexNetWithSkip(backbone, trained, names, (height, width), temperature).eval(), config

@@ -2,7 +2,9 @@
 
 import io
 import os
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,11 @@ import numpy as np
 from alexnet_skip.errors import UserError
 
 FILE_NAME = "predictions.npz"
+# What reading raises where bytes are not what they should be: a zip's directory, its streams, an array's header.
+DAMAGE = (
+    OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, SyntaxError, MemoryError,
+    OverflowError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def read_predictions(folder: Path) -> Predictions:
         fits = fits and read.labels.shape == read.index.shape == read.logits.shape[:1]
         if not (fits and read.labels.min() >= 0 and read.labels.max() < read.logits.shape[1]):
             raise ValueError("its arrays do not fit each other")
-    except (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged ({reason}); delete it and evaluate the run again") from None
     return read

@@ -108,8 +108,9 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
         for (variant, seed), epoch in missing:
             run = folder / Cell(variant, seed).name
             model, form = load_published(checkpoint.published_folder(run, f"epoch-{epoch}"))
+            # Without figures: two for each run and epoch would take longer than the predictions. --redraw makes them.
             evaluate_model(
-                model, form["epoch"], run, f"epoch-{epoch}", session.dataset.name, samples, features, accelerator
+                model, form, run, f"epoch-{epoch}", session.dataset.name, samples, features, accelerator, draw=False
             )
             progress.advance(1)
 

@@ -1,0 +1,110 @@
+"""An evaluation draws all it knows from its predictions, and can do so again without the model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_run import ARGUMENTS, shrink
+
+import evaluate
+import train
+from alexnet_skip import AlexNetWithSkip, metrics
+from alexnet_skip.data import load_dataset
+from alexnet_skip.files import read_json
+from alexnet_skip.predictions import read_predictions
+
+PICTURES = ("confusion_matrix.png", "reliability.png", "mistakes.png")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    shrink(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """Folder of all runs with the run ``mine``, not evaluated yet."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")]
+        assert train.main([*ARGUMENTS, "--name", "mine", "--quiet", *places]) == 0
+    return folder / "runs"
+
+
+@pytest.fixture
+def runs(trained, tmp_path) -> Path:
+    """A copy that a test may change."""
+    shutil.copytree(trained, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_everything_promised_is_drawn_and_counted(runs):
+    assert evaluate.main(["--runs-dir", str(runs), "--quiet"]) == 0
+    where = runs / "mine" / "evaluation" / "test-best"
+    for name in PICTURES:
+        with Image.open(where / name) as image:
+            assert min(image.size) > 250
+    assert not (where / "reliability_calibrated.png").exists()
+    summary = read_json(where / "metrics.json")
+    names, confusion = list(summary["per_class"]), np.array(summary["confusion_matrix"])
+    for pair in summary["most_confused"]:
+        assert confusion[names.index(pair["true"]), names.index(pair["predicted"])] == pair["images"]
+    counts = [pair["images"] for pair in summary["most_confused"]]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == (confusion - np.diag(np.diag(confusion))).max()
+
+
+def test_the_temperature_is_fitted_on_val_and_stored_with_the_model(runs, capsys):
+    assert evaluate.main(["--fit-temperature", "--runs-dir", str(runs)]) == 0
+    assert "fitted on 20 images of val" in capsys.readouterr().err
+    temperature = read_json(runs / "mine" / "model" / "config.json")["temperature"]
+    test = read_json(runs / "mine" / "evaluation" / "test-best" / "metrics.json")
+    assert test["temperature"] == temperature
+    assert (runs / "mine" / "evaluation" / "test-best" / "reliability_calibrated.png").is_file()
+
+    assert evaluate.main(["--split", "val", "--runs-dir", str(runs)]) == 0
+    assert "fitted on these very images" in capsys.readouterr().err
+    val = read_predictions(runs / "mine" / "evaluation" / "val-best")
+    assert metrics.fit_temperature(val.logits, val.labels) == pytest.approx(temperature, rel=1e-4)
+    summary = read_json(runs / "mine" / "evaluation" / "val-best" / "metrics.json")
+    assert summary["nll_calibrated"] <= summary["nll"]
+
+    model = AlexNetWithSkip.from_pretrained(runs / "mine")
+    image = load_dataset("shapes").splits["test"].images[:1]
+    with torch.no_grad():
+        logits = model(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(
+        model.predict(image)[0].probabilities, metrics.softmax(logits / temperature)[0], rtol=1e-5
+    )
+
+
+def test_a_temperature_that_is_none_is_refused(runs, capsys):
+    config = read_json(runs / "mine" / "model" / "config.json")
+    (runs / "mine" / "model" / "config.json").write_text(json.dumps(config | {"temperature": 0}))
+    assert evaluate.main(["--runs-dir", str(runs)]) == 2
+    assert "its temperature is 0.0" in " ".join(capsys.readouterr().err.split())
+
+
+def test_figures_are_drawn_again_without_the_model(runs, capsys):
+    assert evaluate.main(["--topk", "1", "3", "--runs-dir", str(runs)]) == 0
+    where = runs / "mine" / "evaluation" / "test-best"
+    before = {path.name: path.read_bytes() for path in where.iterdir()}
+    for path in (*where.glob("*.png"), *where.glob("*.csv"), *where.glob("*.json")):
+        path.unlink()
+    (runs / "mine" / "model" / "model.safetensors").unlink()
+    assert evaluate.main(["--redraw", "--topk", "1", "3", "--runs-dir", str(runs)]) == 0
+    assert {path.name for path in where.iterdir()} == set(before)
+    for name in ("metrics.json", "confusion_matrix.csv"):
+        assert (where / name).read_bytes() == before[name], name
+    assert "Drawn again" in capsys.readouterr().err
+
+
+def test_without_predictions_redraw_says_how_to_make_them(runs, capsys):
+    assert evaluate.main(["--redraw", "--split", "val", "--runs-dir", str(runs)]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"python evaluate.py --run {runs / 'mine'} --split val --checkpoint best" in message
