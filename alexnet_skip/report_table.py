@@ -124,7 +124,7 @@ def _text(column: Column, row: int) -> str:
     """One cell: "83.45 / 96.83", with the range of top-1 over several seeds below it."""
     top1, top3 = column.top1[row], column.top3[row]
     text = f"{per_cent(float(np.mean(top1)), 2)} / {per_cent(float(np.mean(top3)), 2)}"
-    return text if len(top1) == 1 else f"{text}\n({per_cent(min(top1), 2)} to {per_cent(max(top1), 2)})"
+    return text if len(top1) == 1 else f"{text}\n{per_cent(min(top1), 2)}–{per_cent(max(top1), 2)}"
 
 
 def report_facts() -> list[str]:

@@ -69,7 +69,7 @@ def sides_of_study(study: Path) -> list[Side]:
     configs: dict[str, dict[str, Any]] = {}
     for run in runs_in(study):
         if (run / "summary.json").is_file():
-            config = read_json(run / "config.json")
+            config = _read_config(run)
             variant = _variant(config)
             found.setdefault(variant, {})[config["settings"]["training"]["seed"]] = run
             configs.setdefault(variant, config)
@@ -92,10 +92,22 @@ def sides_of_runs(runs_dir: Path, names: Sequence[str]) -> list[Side]:
     sides = []
     for name in names:
         run = find_run(runs_dir, name)
-        config = read_json(run / "config.json")
+        config = _read_config(run)
         shown = run.relative_to(runs_dir).as_posix() if run.is_relative_to(runs_dir) else run.name
         sides.append(Side(shown, _variant(config), (run,), (config["settings"]["training"]["seed"],), config))
     return sides
+
+
+def _read_config(run: Path) -> dict[str, Any]:
+    """A run's config.json, which must say what is asked of it here."""
+    config = read_json(run / "config.json")
+    try:
+        settings, dataset = config["settings"], config["dataset"]
+        _ = (settings["skip"], settings["skip_mode"], settings["run"]["snapshot_epochs"], dataset["class_names"])
+        _ = (settings["training"]["seed"], settings["training"]["epochs"], dataset["name"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / 'config.json'} is no run's config (it lacks {error}); name a folder of runs") from None
+    return config
 
 
 def _variant(config: dict[str, Any]) -> str:

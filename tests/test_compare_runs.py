@@ -31,6 +31,8 @@ def runs(tmp_path_factory):
     make_run(folder / "other samples", {"test-best": dataclasses.replace(good, index=good.index + 1)}, CLASS_NAMES)
     make_run(folder / "no predictions", {}, CLASS_NAMES)
     make_run(folder / "damaged", {"test-best": good}, CLASS_NAMES)
+    (folder / "no run").mkdir()
+    (folder / "no run" / "config.json").write_text("{}")
     predictions = folder / "damaged" / "evaluation" / "test-best" / "predictions.npz"
     predictions.write_bytes(predictions.read_bytes()[:-30])
     return folder
@@ -93,6 +95,7 @@ def test_a_run_with_itself_is_identical(runs, capsys):
         (["one", "other samples"], "was evaluated on other samples of the same images than"),
         (["one", "no predictions"], "no predictions --split test --checkpoint best"),
         (["one", "damaged"], "predictions.npz is damaged"),
+        (["one", "no run"], "is no run's config (it lacks 'settings')"),
         (["one"], "one run has nothing to be compared with"),
         (["one", "nowhere"], "--run nowhere: no run there"),
         (["my study", "one"], "give one study alone, or only runs"),
