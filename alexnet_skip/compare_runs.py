@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_skip import plots
+from alexnet_skip.checkpoint import published_name
 from alexnet_skip.comparison import (
     Comparison,
     as_json,
@@ -40,7 +41,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     sides = sides_of_study(study) if study else sides_of_runs(settings.runs_dir, names)
     if len(sides) < 2:
         raise UserError(f"--compare {' '.join(names)}: one run has nothing to be compared with; name two, or a study")
-    which = settings.checkpoint
+    which = published_name(settings.checkpoint)
     if study and which == "best":
         which = f"epoch-{sides[0].config['settings']['run']['snapshot_epochs'][-1]}"
     split, predictions = read_sides(sides, settings.split, which)
