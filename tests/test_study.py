@@ -117,6 +117,19 @@ def test_other_settings_under_the_same_name_are_refused_by_name(finished, capsys
     assert "or --name for another one" in message
 
 
+def test_a_finished_study_is_compared_and_made_a_table_of(finished, tmp_path, capsys):
+    folder, _, result = finished
+    shutil.copytree(folder, tmp_path / "skip-study")
+    assert evaluate.main(["--compare", "--runs-dir", str(tmp_path), "--quiet"]) == 0
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    none, identity = (result["variants"][variant]["epoch-3"]["top1"][0] for variant in ("none", "identity"))
+    assert pair["top1_difference"]["mean"] == pytest.approx(identity - none)
+    assert pair["verdict"].startswith("On shapes (test, n = 40) skip (identity) changes top-1 by ")
+    assert evaluate.main(["--table", "--runs-dir", str(tmp_path), "--quiet"]) == 0
+    columns = json.loads(capsys.readouterr().out)["columns"]
+    assert columns["skip (identity)"]["top1"][1] == [identity]
+
+
 def test_killed_half_way_and_started_again_it_ends_in_the_same_table(finished, tmp_path, capsys):
     folder, cache, result = finished
     runs = tmp_path / "skip-study"
