@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor
 
-from alexnet_skip.files import sha256, sync_file, sync_folder, write_json
+from alexnet_skip.files import sha256, sync_folder, write_json
+from alexnet_skip.tensor_files import save_tensors
 from alexnet_skip.tensor_tree import flatten, rebuild
 
 FORMAT_VERSION = 1
@@ -50,8 +50,7 @@ class CheckpointStore:
         temporary.mkdir(parents=True)
         try:
             tree, tensors = flatten(state)
-            save_file(tensors, str(temporary / TENSORS))
-            sync_file(temporary / TENSORS)
+            save_tensors(temporary / TENSORS, tensors)
             write_json(temporary / TREE, tree)
             marker: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step, "score": score}
             marker |= {name: sha256(temporary / name) for name in (TENSORS, TREE)}
@@ -61,9 +60,6 @@ class CheckpointStore:
             write_json(place / MARKER, marker)
             sync_folder(place)
             sync_folder(self.folder)
-        except SafetensorError as error:  # what a full disk looks like from there
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise OSError(str(error)) from None
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

@@ -109,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_none_of_the_older_ones(tmp_pa
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    for name in ("sync_file", "write_json", "sync_folder"):
+    for name in ("save_tensors", "write_json", "sync_folder"):
         with monkeypatch.context() as patch:
             patch.setattr(f"alexnet_skip.checkpoint_store.{name}", full)
             with pytest.raises(OSError, match="No space left"):
