@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, state: Any, score: float | None = None) -> Path:
+    def save(self, step: int, state: Any, score: Sequence[float] | None = None) -> Path:
         """Save a state (:func:`alexnet_skip.tensor_tree.flatten`) as the checkpoint of a step, then remove old ones.
 
         Raises:
@@ -52,7 +52,7 @@ class CheckpointStore:
             tree, tensors = flatten(state)
             save_tensors(temporary / TENSORS, tensors)
             write_json(temporary / TREE, tree)
-            marker: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step, "score": score}
+            marker: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step, "score": score and list(score)}
             marker |= {name: sha256(temporary / name) for name in (TENSORS, TREE)}
             sync_folder(temporary)
             shutil.rmtree(place, ignore_errors=True)
@@ -124,9 +124,9 @@ class CheckpointStore:
                 (path / MARKER).unlink()
                 shutil.rmtree(path)
 
-    def _score(self, place: Path) -> float | None:
+    def _score(self, place: Path) -> list[float] | None:
         try:
             score = json.loads((place / MARKER).read_text(encoding="utf-8"))["score"]
-            return float(score) if score is not None else None
+            return [float(value) for value in score] if score else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

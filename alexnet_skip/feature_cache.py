@@ -105,6 +105,7 @@ class FeatureCache:
             UserError: if the disk is too small.
         OSError: if it fills up meanwhile.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob("*.tmp"):
             stale.unlink()
         absent = [name for name in names if not self._intact(name)]
