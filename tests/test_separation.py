@@ -1,0 +1,109 @@
+"""Figures of class separation agree with scikit-learn's, and say what they should of spaces that are known."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.metrics import calinski_harabasz_score, silhouette_samples
+from sklearn.neighbors import NearestNeighbors
+
+from alexnet_skip import row_chunks
+from alexnet_skip import separation as module
+from alexnet_skip.row_chunks import LazyRows
+from alexnet_skip.separation import affordable_queries, separation
+
+
+def blobs(rng: np.random.Generator, n: int = 240, d: int = 5, classes: int = 4, spread: float = 2.0):
+    labels = rng.permutation(np.arange(n) % classes)
+    return rng.standard_normal((n, d)) + spread * rng.standard_normal((classes, d))[labels] + 50, labels
+
+
+@pytest.fixture
+def many_chunks(monkeypatch):
+    """So short that every loop over chunks and blocks runs several times, the last one over less."""
+    monkeypatch.setattr(row_chunks, "CHUNK_BYTES", 8 * 5 * 37)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 8 * 240 * 50)
+
+
+@pytest.mark.usefixtures("many_chunks")
+def test_every_figure_agrees_with_scikit_learn(rng):
+    X, labels = blobs(rng)
+    queries = np.sort(rng.permutation(len(X))[:133])
+    found = separation(X, labels, 4, queries, k=7)
+
+    nearest = NearestNeighbors(n_neighbors=8).fit(X).kneighbors(X, return_distance=False)[:, 1:]
+    votes = np.apply_along_axis(np.bincount, 1, labels[nearest], minlength=4)
+    assert found.knn_top1 == (votes.argmax(axis=1) == labels)[queries].mean()
+    for label in range(4):
+        mine = queries[labels[queries] == label]
+        assert_allclose(found.neighbours[label], votes[mine].sum(axis=0) / (7 * len(mine)))
+    assert_allclose(found.silhouette, silhouette_samples(X, labels)[queries].mean(), rtol=1e-9)
+    assert_allclose(found.variance_ratio * (len(X) - 4) / 3, calinski_harabasz_score(X, labels), rtol=1e-9)
+    assert (found.num_queries, found.num_neighbours) == (133, 7)
+
+
+@pytest.mark.usefixtures("many_chunks")
+def test_halves_read_lazily_give_the_same_figures(rng):
+    X, labels = blobs(rng)
+    halves = X.astype(np.float16)
+    lazy = LazyRows(halves.shape, lambda rows: halves[rows])
+    queries = np.arange(len(X))
+    found = separation(lazy, labels, 4, queries)
+    expected = separation(halves.astype(np.float64), labels, 4, queries)
+    assert_allclose(found.neighbours, expected.neighbours, atol=0.01)
+    for figure in ("knn_top1", "silhouette", "variance_ratio"):
+        assert_allclose(getattr(found, figure), getattr(expected, figure), rtol=1e-3)
+
+
+def test_classes_far_apart_are_told_apart_perfectly_and_the_nearer_one_is_named(rng):
+    centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 1000.0]])
+    labels = np.arange(90) % 3
+    found = separation(centres[labels] + 0.01 * rng.standard_normal((90, 2)), labels, 3, np.arange(90), k=40)
+    # 29 of the 40 are of the own class; there are no more.
+    assert found.knn_top1 == 1
+    assert found.silhouette > 0.99
+    assert_allclose(np.diag(found.neighbours), 29 / 40)
+    assert [other for other, _ in found.nearest_confusable()] == [1, 0, 0]
+    assert_allclose([share for _, share in found.nearest_confusable()], 11 / 40)
+
+
+def test_one_cloud_for_all_classes_is_at_chance(rng):
+    labels = rng.permutation(np.arange(1000) % 5)
+    found = separation(rng.standard_normal((1000, 2)), labels, 5, np.arange(1000))
+    assert abs(found.knn_top1 - 0.2) < 0.05
+    assert abs(found.silhouette) < 0.05
+    assert found.variance_ratio < 0.02
+
+
+def test_classes_with_one_sample_or_none_are_no_trouble(rng):
+    X, labels = rng.standard_normal((5, 3)), np.array([0, 0, 0, 2, 0])
+    found = separation(X, labels, 4, np.arange(5))
+    expected = silhouette_samples(X, labels)
+    assert_allclose(found.silhouette, expected.mean())
+    assert found.num_neighbours == 4
+    assert_allclose(found.neighbours.sum(axis=1), [1, 0, 1, 0])
+    assert found.nearest_confusable()[2] == (0, 1.0)
+
+
+def test_identical_points_give_finite_figures():
+    found = separation(np.ones((6, 2)), np.arange(6) % 2, 2, np.arange(6))
+    assert (found.silhouette, found.variance_ratio) == (0, 0)
+
+
+def test_labels_that_do_not_fit_the_rows_are_refused(rng):
+    with pytest.raises(ValueError, match="5 rows and 4 labels"):
+        separation(rng.standard_normal((5, 2)), np.zeros(4, int), 2, np.arange(4))
+
+
+def test_all_are_asked_where_that_is_cheap_and_the_price_is_bounded_elsewhere():
+    assert affordable_queries(10_000, 3) == 10_000
+    for n, d in ((10_000, 9216), (50_000, 3), (50_000, 9216)):
+        asked = affordable_queries(n, d)
+        assert 100 < asked < n
+        assert asked * n * (2 * d + module.OPERATIONS_PER_DISTANCE) <= module.MAX_OPERATIONS
+
+
+def test_the_figures_have_names_in_json(rng):
+    X, labels = blobs(rng, classes=2)
+    figures = separation(X, labels, 2, np.arange(len(X))).as_json(("cat", "dog"))
+    assert figures["per_class"]["cat"]["nearest_confusable"] == "dog"
+    assert figures["per_class"]["cat"]["own_share"] + figures["per_class"]["cat"]["its_share"] == pytest.approx(1)
