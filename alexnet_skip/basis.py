@@ -16,14 +16,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from alexnet_skip.backbone import NUM_FEATURES
 from alexnet_skip.console import Console
 from alexnet_skip.features import CachedFeatures, LiveFeatures
-from alexnet_skip.files import write_json
+from alexnet_skip.files import reserve, write_json
+from alexnet_skip.folder_lock import folder_lock
 from alexnet_skip.model import Joined, LinearRegressor, SkipConnection, SkipHead
+from alexnet_skip.tensor_files import save_tensors
 
 # Rows that the basis is fitted on. Any orthonormal basis folds exactly; more rows only choose it a little better.
 BASIS_ROWS = 5_000
@@ -174,9 +176,11 @@ def open_basis(
     paths = {kind: source.folder / f"{stem}.{kind}" for kind in ("safetensors", "npy", "json")}
     with accelerator.main_process_first():
         if accelerator.is_main_process and not _basis_is_intact(paths, key):
-            basis = fit()
-            paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
-            _write_coordinates(paths, key, CoordinateSource(source, mode, basis), len(source.views), console)
+            with folder_lock(source.folder, console.line):
+                if not _basis_is_intact(paths, key):  # nobody else has made it while this one waited
+                    basis = fit()
+                    paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
+                    _write_coordinates(paths, key, CoordinateSource(source, mode, basis), len(source.views), console)
     # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
     loaded = load(paths["safetensors"].read_bytes())
     coordinates = np.load(paths["npy"], mmap_mode="r")
@@ -205,9 +209,10 @@ def _write_coordinates(
     basis, total = source.basis, source.num_samples * num_views
     # Beside their places, since another run may be reading what stands there.
     temporary = {kind: path.with_name(path.name + ".tmp") for kind, path in paths.items()}
-    save_file({"mean": basis.mean.cpu(), "projection": basis.projection.cpu()}, str(temporary["safetensors"]))
+    save_tensors(temporary["safetensors"], {"mean": basis.mean.cpu(), "projection": basis.projection.cpu()})
     shape = (total, basis.projection.shape[1])
     array = np.lib.format.open_memmap(temporary["npy"], mode="w+", dtype=np.float16, shape=shape)
+    reserve(temporary["npy"])
     with console.progress("Project onto the basis", total) as progress:
         for start in range(0, total, PROJECT_ROWS):
             rows = np.arange(start, min(start + PROJECT_ROWS, total))

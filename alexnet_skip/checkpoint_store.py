@@ -2,15 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor
 
-from alexnet_skip.files import sha256, sync_file, sync_folder, write_json
+from alexnet_skip.files import sha256, sync_folder, write_json
+from alexnet_skip.tensor_files import save_tensors
 from alexnet_skip.tensor_tree import flatten, rebuild
 
 FORMAT_VERSION = 1
@@ -36,7 +36,7 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, state: Any, score: float | None = None) -> Path:
+    def save(self, step: int, state: Any, score: Sequence[float] | None = None) -> Path:
         """Save a state (:func:`alexnet_skip.tensor_tree.flatten`) as the checkpoint of a step, then remove old ones.
 
         Raises:
@@ -50,10 +50,9 @@ class CheckpointStore:
         temporary.mkdir(parents=True)
         try:
             tree, tensors = flatten(state)
-            save_file(tensors, str(temporary / TENSORS))
-            sync_file(temporary / TENSORS)
+            save_tensors(temporary / TENSORS, tensors)
             write_json(temporary / TREE, tree)
-            marker: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step, "score": score}
+            marker: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step, "score": score and list(score)}
             marker |= {name: sha256(temporary / name) for name in (TENSORS, TREE)}
             sync_folder(temporary)
             shutil.rmtree(place, ignore_errors=True)
@@ -61,9 +60,6 @@ class CheckpointStore:
             write_json(place / MARKER, marker)
             sync_folder(place)
             sync_folder(self.folder)
-        except SafetensorError as error:  # what a full disk looks like from there
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise OSError(str(error)) from None
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -128,9 +124,9 @@ class CheckpointStore:
                 (path / MARKER).unlink()
                 shutil.rmtree(path)
 
-    def _score(self, place: Path) -> float | None:
+    def _score(self, place: Path) -> list[float] | None:
         try:
             score = json.loads((place / MARKER).read_text(encoding="utf-8"))["score"]
-            return float(score) if score is not None else None
+            return [float(value) for value in score] if score else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

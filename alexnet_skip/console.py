@@ -1,5 +1,6 @@
 """What people see: lines, tables, panels and progress on stderr; and the one JSON line on stdout for programs."""
 
+import errno
 import json
 import sys
 import time
@@ -22,6 +23,8 @@ PLAIN_PROGRESS_SECONDS = 15.0
 # A log file has no width of its own; rich's 80 would cut tables of runs.
 PLAIN_WIDTH = 120
 MAX_PANEL_WIDTH = 100
+# What a disk says that is full, or a folder that must not be written: the user's to mend, wherever it shows.
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # Above this many classes only the weakest are shown on screen.
 MAX_CLASS_ROWS = 25
 
@@ -217,6 +220,15 @@ def run_script(body: Callable[[], tuple[dict[str, Any], bool]]) -> int:
             result, speaks = body()
     except UserError as error:
         Console().error(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        Console().error(
+            f"{place}{error.strerror}; make room or choose a folder that can be written, and run again: what was "
+            "finished is kept, and train.py --resume goes on with a run"
+        )
         return 2
     except KeyboardInterrupt:
         Console().line("Interrupted.")

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from alexnet_skip.checkpoint import published_folder, published_name
 from alexnet_skip.engine import FeatureSource, predict
 from alexnet_skip.evaluation_figures import draw_evaluation, summarize_predictions
-from alexnet_skip.files import read_json, write_json, write_text
+from alexnet_skip.files import read_json, write_sealed_json, write_text
 from alexnet_skip.model_card import model_card
 from alexnet_skip.network import AlexNetWithSkip
 from alexnet_skip.opened_run import Selection
@@ -71,7 +71,7 @@ def evaluate_model(
         where.mkdir(parents=True, exist_ok=True)
         write_predictions(where, predictions)
         figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
-        write_json(where / "metrics.json", summary)
+        write_sealed_json(where / "metrics.json", summary)
         log_evaluation(run, where.name, summary, figure)
         add_to_card(run, published_folder(run, which))
     accelerator.wait_for_everyone()

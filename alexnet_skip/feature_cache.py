@@ -25,7 +25,7 @@ from alexnet_skip.backbone import (
     FrozenAlexNet,
 )
 from alexnet_skip.errors import UserError
-from alexnet_skip.files import release_pages, write_json
+from alexnet_skip.files import release_pages, reserve, write_json
 from alexnet_skip.transfer import to_device
 
 ARRAYS = ("main", "tap", "main_mirrored", "tap_mirrored")
@@ -103,6 +103,7 @@ class FeatureCache:
 
         Raises:
             UserError: if the disk is too small.
+        OSError: if it fills up meanwhile.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob("*.tmp"):
@@ -121,6 +122,7 @@ class FeatureCache:
             temporary = self._path(name).with_suffix(".tmp")
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.shape)
             del array  # close the map: Windows refuses to replace an open file
+            reserve(temporary)
             temporary.replace(self._path(name))
 
     def recorded_checksums(self) -> dict[str, dict[int, int]]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from alexnet_skip.console import Console
 from alexnet_skip.data import Split
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.files import release_pages
+from alexnet_skip.folder_lock import open_for_writing
 from alexnet_skip.transfer import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
@@ -119,35 +121,45 @@ def open_features(
         mirrored: whether the mirrored view is needed.
 
     Raises:
-        UserError: if the disk is too small.
+        UserError: if the disk is too small, or the folder can't be made.
     """
     if cache_dir is None:
         return LiveFeatures(split.images, backbone, accelerator.device)
     key = FeatureKey(split.digest, weights_digest, len(split.images))
     cache = FeatureCache(cache_dir / f"{name}-{key.short}", key)
     names = array_names(tap, mirrored)
-    with accelerator.main_process_first():
-        if accelerator.is_main_process:
-            cache.prepare(names, console.line)
-    share = range(accelerator.process_index, cache.num_blocks, accelerator.num_processes)
-    wanted = cache.missing(names, share)
-    total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
-    if total:
-        known = cache.num_blocks - total
-        console.line(f"{name}: extracting {total} of {cache.num_blocks} blocks ({known} are in the cache and intact)")
-        with console.progress(f"Extract {name}", sum(cache.block_length(block) for block in wanted)) as progress:
-            extract(cache, split.images, backbone, wanted, accelerator.process_index, progress.advance)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            cache.finish()
-    else:
-        console.line(f"{name}: all features are in the cache ({cache.folder})")
-    accelerator.wait_for_everyone()
+    with ExitStack() as lock:
+        with accelerator.main_process_first():
+            if accelerator.is_main_process:
+                lock.enter_context(open_for_writing(cache.folder, console.line))
+                cache.prepare(names, console.line)
+        _extract_missing(cache, names, name, split, backbone, accelerator, console)
     maps = {array: cache.open(array) for array in names}
     views = [(maps["main"], maps.get("tap"))]
     if mirrored:
         views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
     return CachedFeatures(views, accelerator.device, cache.folder)
+
+
+def _extract_missing(
+    cache: FeatureCache, names: Sequence[str], title: str, split: Split, backbone: FrozenAlexNet,
+    accelerator: Accelerator, console: Console,
+) -> None:  # fmt: skip
+    """Extract the blocks that the cache lacks, each process its share."""
+    share = range(accelerator.process_index, cache.num_blocks, accelerator.num_processes)
+    wanted = cache.missing(names, share)
+    total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
+    if total:
+        known = cache.num_blocks - total
+        console.line(f"{title}: extracting {total} of {cache.num_blocks} blocks ({known} are in the cache and intact)")
+        with console.progress(f"Extract {title}", sum(cache.block_length(block) for block in wanted)) as progress:
+            extract(cache, split.images, backbone, wanted, accelerator.process_index, progress.advance)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            cache.finish()
+    else:
+        console.line(f"{title}: all features are in the cache ({cache.folder})")
+    accelerator.wait_for_everyone()
 
 
 if __name__ == "__main__":

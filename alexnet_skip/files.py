@@ -99,3 +99,17 @@ def release_pages(array: np.ndarray) -> None:
     mapping = getattr(array, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def reserve(path: Path) -> None:
+    """Claim the disk space of a file that was made longer but not yet written, where the system can (not Windows).
+
+    Raises:
+        OSError: if there is none: now, not when a program that writes into its memory map is killed for it.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None

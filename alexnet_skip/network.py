@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from alexnet_skip.backbone import IMAGE_SIZE, FrozenAlexNet
@@ -18,6 +18,7 @@ from alexnet_skip.files import read_json, sha256, write_sealed_json, write_text
 from alexnet_skip.metrics import softmax
 from alexnet_skip.model import SkipHead
 from alexnet_skip.model_card import model_card
+from alexnet_skip.tensor_files import save_tensors
 from alexnet_skip.user_images import ImageLike, as_list, as_rgb, squeeze
 
 FORMAT_VERSION = 1
@@ -150,13 +151,13 @@ def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: di
     state = {f"trained.{name}": value for name, value in trained.state_dict().items()}
     state |= {f"backbone.{name}": value for name, value in backbone.torchvision_state().items()}
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in state.items()}
-    temporary = folder / "model.safetensors.tmp"
-    save_file(tensors, str(temporary), metadata={"format": "pt"})
+    # Complete or absent: without its config.json a folder is no published model, and that is written last.
+    (folder / "config.json").unlink(missing_ok=True)
+    save_tensors(folder / "model.safetensors", tensors)
     form = {"format_version": FORMAT_VERSION, "skip_mode": trained.skip.mode, "architecture": ARCHITECTURE}
-    form["model_sha256"] = sha256(temporary)
-    os.replace(temporary, folder / "model.safetensors")
-    write_sealed_json(folder / "config.json", form | config)
+    form["model_sha256"] = sha256(folder / "model.safetensors")
     write_text(folder / "README.md", model_card(form | config))
+    write_sealed_json(folder / "config.json", form | config)
 
 
 def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:

@@ -8,7 +8,7 @@ from alexnet_skip.errors import UserError
 from alexnet_skip.evaluate_config import EvaluateSettings
 from alexnet_skip.evaluation import confused_pairs, evaluation_folder, evaluation_title
 from alexnet_skip.evaluation_figures import draw_evaluation, summarize_predictions
-from alexnet_skip.files import read_json, write_json
+from alexnet_skip.files import read_json, write_sealed_json
 from alexnet_skip.predictions import read_predictions
 from alexnet_skip.sample_images import find_split
 
@@ -40,7 +40,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     topk = settings.topk or ()
     summary = about | summarize_predictions(predictions, form["class_names"], topk, form.get("temperature"))
     draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
-    write_json(where / "metrics.json", summary)
+    write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))
     console.line(f"Drawn again in {where}")
     return {"run": str(run), "evaluation": str(where), "topk": summary["topk"]}, True

@@ -1,12 +1,10 @@
 """An interrupted run goes on from its last checkpoint, and comes to the same end as if nothing had happened."""
 
-import copy
 import shlex
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +24,7 @@ from alexnet_skip.errors import UserError
 from alexnet_skip.finite_guard import READ_STEPS, NonFiniteLossError
 from alexnet_skip.interruption import InterruptedRunError, Interruption
 from alexnet_skip.random_state import random_state, restore_random_state
+from alexnet_skip.run_state import RunState, score_of
 
 
 class Stateful(Protocol):
@@ -38,39 +37,6 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
         """Take over such a state."""
         ...
-
-
-@dataclass
-class RunState:
-    """Where a run stands, but for its weights.
-
-    Attributes:
-        epoch: the one in training, from 1.
-        progress: how far that one has come.
-        figures: of the last whole epoch.
-        history: the lines of metrics.jsonl.
-        best_score: of the best epoch so far: a later one must be above it.
-    """
-
-    epoch: int = 1
-    progress: EpochProgress = field(default_factory=EpochProgress)
-    figures: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_score: tuple[float, float] | None = None
-    best_epoch: int = 0
-    best_figures: dict[str, float] = field(default_factory=dict)
-    best_state: dict[str, Any] = field(default_factory=dict)
-
-    def finish_epoch(self, figures: dict[str, float], weights: dict[str, Any]) -> None:
-        """Take an epoch's figures; keep a copy of its weights if it is the best so far."""
-        # Without a validation split there is nothing to choose by: the last epoch is published.
-        score = (figures["val_top1"], -figures["val_loss"]) if "val_top1" in figures else (float(self.epoch), 0.0)
-        if self.best_score is None or score > self.best_score:
-            self.best_score, self.best_epoch, self.best_figures = score, self.epoch, figures
-            self.best_state = copy.deepcopy(weights)
-        self.figures = figures
-        self.epoch += 1
-        self.progress = EpochProgress()
 
 
 class Keeper:
@@ -225,9 +191,9 @@ class Keeper:
                 tracker.tracker.flush()  # what is not trained again must be on the curves
             step = (self.run.epoch - 1) * self.steps_per_epoch + self.run.progress.steps
             # Only what a whole epoch has shown: within one, the weights have moved on from what was validated.
-            whole = self.run.progress.steps == 0
+            measured = self.run.progress.steps == 0 and "val_top1" in self.run.figures
             try:
-                saved = self.store.save(step, state, self.run.figures.get("val_top1") if whole else None)
+                saved = self.store.save(step, state, score_of(self.run.figures) if measured else None)
             except OSError as error:
                 self.console.line(
                     f"{self.store.folder} can't be written ({error.strerror or error}): the run goes on, with older "

@@ -1,5 +1,6 @@
 """Train one run, from what a command has opened to the published model."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
@@ -18,6 +19,7 @@ from alexnet_skip.console import Console
 from alexnet_skip.dashboard import log_texts
 from alexnet_skip.data import Dataset, train_val_positions
 from alexnet_skip.files import read_json, write_sealed_json
+from alexnet_skip.folder_lock import folder_lock
 from alexnet_skip.inputs import load_images, make_optimizer, open_inputs
 from alexnet_skip.precision import Precision
 from alexnet_skip.resume import Keeper
@@ -120,11 +122,14 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     keeper = Keeper(folder, settings.checkpoints, parts, fixed, watch.seconds, steps_per_epoch, accelerator, console)
     run = keeper.restore() if resume is not None else keeper.run
 
+    # Two processes that go on with the same run would write over each other.
+    locked = folder_lock(folder, console.line, wait=False) if accelerator.is_main_process else nullcontext()
+
     def after_step(images: int) -> None:
         log.advance(images)
         keeper.after_step()
 
-    with keeper:
+    with locked, keeper:
         with RunLog(accelerator, folder, console, options.epochs, len(session.positions), run.history) as log:
             if accelerator.is_main_process and not run.history:
                 log_texts(log.writer, config, trained)

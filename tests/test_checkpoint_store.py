@@ -74,7 +74,7 @@ def steps(store: CheckpointStore) -> list[int]:
 def test_the_last_ones_and_the_best_are_kept(tmp_path):
     store = CheckpointStore(tmp_path, 2)
     for step, score in enumerate((0.1, 0.9, 0.3, None, 0.4, 0.2), start=1):
-        store.save(step, state(step), score)
+        store.save(step, state(step), score and (score, -1.0))
     assert steps(store) == [2, 5, 6]
 
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_none_of_the_older_ones(tmp_pa
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    for name in ("sync_file", "write_json", "sync_folder"):
+    for name in ("save_tensors", "write_json", "sync_folder"):
         with monkeypatch.context() as patch:
             patch.setattr(f"alexnet_skip.checkpoint_store.{name}", full)
             with pytest.raises(OSError, match="No space left"):
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_none_of_the_older_ones(tmp_pa
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "complete.json"])
 def test_a_flipped_bit_anywhere_is_detected_or_harmless(tmp_path, rng, file):
     store = CheckpointStore(tmp_path, 2)
-    place = store.save(3, state(3), 0.5)
+    place = store.save(3, state(3), (0.5, -1.0))
     whole, tree = (place / file).read_bytes(), flatten(store.load(place))[0]
     for offset in rng.integers(0, len(whole), 40):
         damaged = bytearray(whole)

@@ -16,6 +16,7 @@ from alexnet_skip import data, feature_cache, model, runlog, training
 ARGUMENTS = (
     "--dataset", "shapes", "--weights", "random", "--skip", "--val-fraction", "0.2", "--epochs", "3",
     "--batch-size", "16", "--pca-basis", "8", "--snapshot-epochs", "2",
+    "--lr", "1e-3", "--dropout", "0.2", "0.4", "0.3",
 )  # fmt: skip
 STEPS_PER_EPOCH = 6
 # Measured times differ between any two runs.

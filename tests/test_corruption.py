@@ -1,0 +1,191 @@
+"""Every kind of file we write, damaged at random offsets: it is noticed or makes no difference; never a wrong result.
+
+Checkpoints have their own tests (test_checkpoint_store.py).
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from tiny_run import ARGUMENTS, outcome, shrink
+
+import evaluate
+import train
+from alexnet_skip import basis, data, feature_cache, files, network, predictions
+from alexnet_skip.backbone import FrozenAlexNet
+from alexnet_skip.console import Console
+from alexnet_skip.errors import UserError
+from alexnet_skip.features import open_features
+from alexnet_skip.weights import load_weights
+
+Reader = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    """A folder with a run, its evaluation and its cache; read only."""
+    folder = tmp_path_factory.mktemp("sound")
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")]
+        assert train.main([*ARGUMENTS, *places, "--name", "run"]) == 0
+        assert evaluate.main(["--runs-dir", str(folder / "runs"), "--split", "val"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    shrink(monkeypatch.setattr)
+
+
+def damage(whole: bytes, rng: np.random.Generator) -> bytes:
+    """One flipped bit, a piece cut off, a piece overwritten with zeros or noise, or a piece doubled."""
+    at, length = int(rng.integers(len(whole))), int(rng.integers(1, 1 + min(64, len(whole))))
+    match int(rng.integers(8)):
+        case 0:
+            return whole[:at]
+        case 1:
+            return whole[:at] + bytes(length) + whole[at + length :]
+        case 2:
+            return whole[:at] + rng.bytes(length) + whole[at + length :]
+        case 3:
+            return whole[: at + length] + whole[at:]
+        case _:
+            return whole[:at] + bytes([whole[at] ^ 1 << int(rng.integers(8))]) + whole[at + 1 :]
+
+
+def model_state(folder: Path) -> Any:
+    model, config = network.load_published(folder)
+    return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}, config
+
+
+def read_predictions(folder: Path) -> Any:
+    read = predictions.read_predictions(folder)
+    return read.logits.tobytes(), read.labels.tolist(), read.index.tolist(), read.digest
+
+
+# File, how it is read, and how many times it is damaged in the default suite.
+READ: dict[str, tuple[str, Reader, int]] = {
+    "published model": ("model/model.safetensors", lambda path: model_state(path.parent), 25),
+    "published config": ("model/config.json", lambda path: model_state(path.parent), 25),
+    "run's config": ("config.json", files.read_json, 100),
+    "summary": ("summary.json", files.read_json, 60),
+    "metrics": ("evaluation/val-best/metrics.json", files.read_json, 60),
+    "predictions": ("evaluation/val-best/predictions.npz", lambda path: read_predictions(path.parent), 100),
+}
+
+
+def check_reader(folder: Path, kind: str, times: int, rng: np.random.Generator) -> int:
+    """Damage a file so many times; returns how often it was noticed."""
+    name, read, _ = READ[kind]
+    path, noticed = folder / name, 0
+    whole, expected = path.read_bytes(), read(path)
+    for _ in range(times):
+        path.write_bytes(damage(whole, rng))
+        try:
+            found = read(path)
+        except UserError as error:
+            noticed += str(folder) in str(error)
+            continue
+        assert found == expected, f"{kind}: a damaged file was taken for sound"
+    path.write_bytes(whole)
+    assert read(path) == expected
+    return noticed
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_damaged_file_is_refused_by_its_path_or_reads_the_same(sound, tmp_path, rng, kind):
+    shutil.copytree(sound / "runs" / "run", tmp_path / "run")
+    times = READ[kind][2]
+    assert check_reader(tmp_path / "run", kind, times, rng) > times / 2
+
+
+@pytest.fixture(scope="module")
+def images():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        return data.load_dataset("shapes").splits["train"], load_weights("random")
+
+
+def cached_rows(folder: Path, images) -> tuple[list[bytes], list[bytes]]:
+    """All features, and all coordinates with their basis, as a run would take them from the cache."""
+    split, weights = images
+    accelerator, console = Accelerator(cpu=True), Console(quiet=True)
+    backbone = FrozenAlexNet(weights.state)
+    features = open_features(
+        "shapes-train", split, backbone, weights.sha256, accelerator, console,
+        cache_dir=folder / "cache", tap=True, mirrored=True,
+    )  # fmt: skip
+    positions, _ = data.train_val_positions(split.labels, 0.2)
+    fitted, coordinates = basis.open_basis(features, positions, "conv", 8, accelerator, console, mirrored=True)
+    rows = np.arange(2 * features.num_samples)
+    taken = [*features.fetch(rows), coordinates.fetch(rows)[0]]
+    return [t.numpy().tobytes() for t in taken], [fitted.mean.numpy().tobytes(), fitted.projection.numpy().tobytes()]
+
+
+def check_cache(folder: Path, images, pattern: str, times: int, rng: np.random.Generator) -> None:
+    torch.set_num_threads(1)  # a basis fitted again must be the same to the bit
+    expected = cached_rows(folder, images)
+    paths = sorted((folder / "cache").glob(f"*/{pattern}"))
+    assert paths
+    for number in range(times):
+        path = paths[number % len(paths)]
+        path.write_bytes(damage(path.read_bytes(), rng))
+        assert cached_rows(folder, images) == expected, path
+    torch.set_num_threads(2)
+
+
+CACHE = {"main*.npy": 6, "tap*.npy": 6, "manifest.json": 8, "basis-*": 12}
+
+
+@pytest.fixture(scope="module")
+def cache(images, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        torch.set_num_threads(1)
+        cached_rows(folder, images)
+        torch.set_num_threads(2)
+    return folder
+
+
+@pytest.mark.parametrize("pattern", CACHE)
+def test_a_damaged_cache_is_mended_before_it_is_used(cache, images, rng, pattern):
+    check_cache(cache, images, pattern, CACHE[pattern], rng)
+
+
+def test_a_line_of_an_unfinished_pass_that_lies_costs_a_block_and_nothing_else(cache, images):
+    expected = cached_rows(cache, images)
+    (entry,) = (cache / "cache").glob("shapes-train-*")
+    (entry / "manifest.json").unlink()
+    lines = [json.dumps(["main", 0, 1]), "[[], {}, 1]", '["main", [], 2]', "\x00", '["elsewhere", 0, 0]', '["main", 1']
+    (entry / "progress-0000.jsonl").write_text("\n".join(lines))
+    assert cached_rows(cache, images) == expected
+
+
+def test_the_log_of_a_run_is_not_read_back_by_anything(sound, tmp_path):
+    """metrics.jsonl has no checksum: it is written for people and other programs. Going on with a run rewrites it."""
+    shutil.copytree(sound, tmp_path / "copy")
+    run = tmp_path / "copy" / "runs" / "run"
+    expected = outcome(run)["models"]
+    (run / "metrics.jsonl").write_text("{")
+    assert evaluate.main(["--runs-dir", str(run.parent), "--split", "val"]) == 0
+    assert {p.relative_to(run).as_posix() for p in run.glob("**/model.safetensors")} == set(expected)
+
+
+@pytest.mark.soak
+def test_soak_thousands_of_corruptions_give_no_wrong_result(sound, cache, images, tmp_path):
+    rng = np.random.default_rng()
+    shutil.copytree(sound / "runs" / "run", tmp_path / "run")
+    for kind, (_, _, times) in READ.items():
+        print(kind, 10 * times, "damaged,", check_reader(tmp_path / "run", kind, 10 * times, rng), "noticed")
+    for pattern, times in CACHE.items():
+        check_cache(cache, images, pattern, 10 * times, rng)
+        print(pattern, 10 * times, "damaged, all mended")
+    assert feature_cache.BLOCK_ROWS == 16

@@ -1,0 +1,148 @@
+"""SIGKILL at any moment of extraction, training, checkpointing and publishing: the run goes on to the same end."""
+
+import collections
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_run import ARGUMENTS, outcome
+from zygote import Zygote
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked, which Windows can't")
+
+# A checkpoint at every step.
+OFTEN = ("--checkpoint-minutes", "1e-9")
+# What shows that a phase has begun: kill as soon as it is there.
+PHASES = {
+    "extracting": "cache/*/progress-*.jsonl",
+    "fitting": "cache/*/basis-*.tmp",
+    "saving": "runs/run/checkpoints/*.tmp",
+    "publishing": "runs/run/model",
+    "publishing-the-last": "runs/run/last",
+}
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    process = Zygote()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
+def whole(zygote, tmp_path_factory):
+    """What an uninterrupted run comes to, and how long it takes on a cold cache."""
+    folder = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
+    assert zygote.run(arguments(folder), folder / "log") == 0, (folder / "log").read_text()
+    return outcome(folder / "runs" / "run"), time.monotonic() - began
+
+
+def arguments(folder: Path) -> list[str]:
+    return [*ARGUMENTS, *OFTEN, "--name", "run", "--cache-dir", f"{folder}/cache", "--runs-dir", f"{folder}/runs"]
+
+
+def go_on(folder: Path) -> list[str]:
+    """What the user types after the interruption: the same once more, until there is a run to go on with."""
+    if (folder / "runs" / "run" / "config.json").is_file():
+        return ["--resume", "run", "--runs-dir", f"{folder}/runs"]
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    return arguments(folder)
+
+
+def where(folder: Path) -> str:
+    """The phase in which a run was killed, from what it left."""
+    run = folder / "runs" / "run"
+    if (run / "summary.json").is_file():
+        return "finished"
+    if (run / "model").is_dir():
+        return "publishing"
+    if list(run.glob("checkpoints/*.tmp")) or list(run.glob("checkpoints/step-*")):
+        return "saving" if list(run.glob("checkpoints/*.tmp")) else "training"
+    if list(run.glob("events*")):
+        return "training"
+    return "extracting" if list(folder.glob("cache/*/*")) else "starting"
+
+
+def kill_and_go_on(zygote: Zygote, folder: Path, moment: float | str, then: float | None = None) -> list[str]:
+    """Kill a run at a moment (seconds, or a phase), once more after ``then`` seconds, and let it finish.
+
+    Returns:
+        The phases in which it was killed.
+    """
+    killed = []
+    for limit in (moment, then):
+        if limit is None:
+            continue
+        pid = zygote.start(go_on(folder), folder / "log")
+        if isinstance(limit, str):
+            deadline = time.monotonic() + 120
+            while not list(folder.glob(PHASES[limit])) and time.monotonic() < deadline:
+                time.sleep(0.0005)
+        else:
+            time.sleep(limit)
+        os.kill(pid, signal.SIGKILL)
+        zygote.wait(pid)
+        killed.append(where(folder))
+    if killed[-1] == "finished":
+        return killed
+    assert zygote.run(go_on(folder), folder / "log") == 0, (folder / "log").read_text()
+    return killed
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_run_killed_in_any_phase_goes_on_to_the_same_end(zygote, whole, tmp_path, phase):
+    kill_and_go_on(zygote, tmp_path, phase)
+    assert outcome(tmp_path / "runs" / "run") == whole[0]
+    assert not list(tmp_path.glob("**/*.lock*"))
+
+
+def test_a_run_killed_twice_at_random_moments_goes_on_to_the_same_end(zygote, whole, tmp_path):
+    chance = random.Random(time.time_ns())
+    moments = chance.uniform(0, whole[1]), chance.uniform(0, whole[1])
+    kill_and_go_on(zygote, tmp_path, *moments)
+    assert outcome(tmp_path / "runs" / "run") == whole[0], moments
+
+
+@pytest.mark.soak
+def test_soak_sixty_kills_lose_nothing(zygote, whole, tmp_path):
+    chance, killed = random.Random(time.time_ns()), collections.Counter()
+    for number in range(60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        moment = [*PHASES][number % 10] if number % 10 < len(PHASES) else chance.uniform(0, whole[1])
+        killed.update(kill_and_go_on(zygote, folder, moment))
+        assert outcome(folder / "runs" / "run") == whole[0], moment
+        shutil.rmtree(folder)
+    print(f"killed in: {dict(killed)}")
+    assert {"extracting", "training", "saving", "publishing"} <= set(killed)
+
+
+def test_two_trainings_on_one_cold_cache_take_turns(zygote, whole, tmp_path):
+    pids = []
+    for name in ("run", "other"):
+        command = [name if a == "run" else a for a in arguments(tmp_path)]
+        pids.append(zygote.start(command, tmp_path / f"{name}.log"))
+    assert [zygote.wait(pid) for pid in pids] == [0, 0]
+    for name in ("run", "other"):
+        assert outcome(tmp_path / "runs" / name) == whole[0]
+    logs = [(tmp_path / f"{name}.log").read_text() for name in ("run", "other")]
+    assert sum("shapes-train: extracting 7 of 7 blocks" in log for log in logs) == 1, logs
+    assert sum(f"is being written by process {pid} on" in log for log in logs for pid in pids) == 1, logs
+
+
+def test_two_processes_do_not_go_on_with_the_same_run(zygote, whole, tmp_path):
+    pid = zygote.start(arguments(tmp_path), tmp_path / "log")
+    while not list(tmp_path.glob("runs/run/checkpoints/*/complete.json")):
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGSTOP)
+    assert zygote.run(go_on(tmp_path), tmp_path / "second.log") == 2
+    assert f"runs/run is in use by process {pid} on" in (tmp_path / "second.log").read_text()
+    os.kill(pid, signal.SIGCONT)
+    assert zygote.wait(pid) == 0
+    assert outcome(tmp_path / "runs" / "run") == whole[0]
