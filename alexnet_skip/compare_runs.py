@@ -64,7 +64,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     title = f"{dataset} ({split}, n = {len(first.labels):,})"
     results = []
     for side, of_side, comparison, p in zip(sides[1:], predictions[1:], comparisons, adjusted, strict=True):
-        _draw(where, sides[0], side, predictions[0], of_side, comparison, class_names, title, images)
+        _draw(where, sides[0], side, predictions[0], of_side, comparison, class_names, f"{dataset} {split}", images)
         subject = side.name if study and sides[0].variant == "none" else f"{side.name} instead of {sides[0].name}"
         result: dict[str, Any] = {
             "a": sides[0].name,
@@ -89,6 +89,10 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 def _brief(result: dict[str, Any]) -> dict[str, Any]:
     keys = ("a", "b", "num_samples", "identical", "top1_difference", "over_seeds", "p", "p_holm", "claimed", "verdict")
     return {key: result[key] for key in keys}
+
+
+def _p_alone(p: float) -> str:
+    return p_text(p).removeprefix("p ").removeprefix("= ")
 
 
 def _stem(a: Side, b: Side) -> str:
@@ -126,11 +130,11 @@ def _draw(
         chosen = rows[np.argsort(-gain, kind="stable")[:MAX_GALLERY_IMAGES]]
         captions = [
             f"{class_names[label]} {per_cent(better[row, label], 0)} %\n"
-            f"not {class_names[worse[row].argmax()]} {per_cent(worse[row].max(), 0)} %"
+            f"≠ {class_names[worse[row].argmax()]} {per_cent(worse[row].max(), 0)} %"
             for row, label in zip(chosen, predictions_a[0].labels[chosen], strict=True)
         ]
         every = " with every seed" if len(b.seeds) > 1 else ""
-        heading = f"Only {winner.name} is right{every}: {len(chosen)} of {len(rows):,} images, {title}"
+        heading = f"{title}: only {winner.name} is right{every}, {len(chosen)} of {len(rows):,}"
         figure = plots.image_grid_figure(images_at(images, predictions_a[0], chosen), captions, heading)
         plots.save_figure(figure, where / f"{_stem(a, b)}-only-{winner.stem}.png")
 
@@ -160,7 +164,7 @@ def _show(
         [
             side.name,
             *(points(one.differences[k]).replace(" points", "") for k in topk),
-            p_text(p).removeprefix("p ").removeprefix("= "),
+            _p_alone(p),
             per_cent(one.agreement),
             f"{one.kappa:.3f}",
         ]
@@ -170,7 +174,7 @@ def _show(
     rows = []
     for side, one, _ in pairs:
         for seed, a, b, test in zip(side.seeds, one.top1_a, one.top1_b, one.mcnemar, strict=True):
-            rows.append([side.name, str(seed), signed(b - a, 2), f"{test.n01:,}", f"{test.n10:,}", p_text(test.p)[2:]])
+            rows.append([side.name, str(seed), signed(b - a, 2), f"{test.n01:,}", f"{test.n10:,}", _p_alone(test.p)])
         if one.over_seeds:
             rows.append(
                 [side.name, "mean", f"{signed(one.over_seeds.mean, 2)} {interval(one.over_seeds, 2)}", "", "", ""]
