@@ -30,7 +30,7 @@ from benchmarks.timing import ratio_summary
 
 ROOT = Path(__file__).resolve().parent.parent
 # Enough for the report's recipe to be past its best: without regularisation it overfits within a few epochs.
-REPORT_EPOCHS = 12
+REPORT_EPOCHS = 10
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
