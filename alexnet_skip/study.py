@@ -8,6 +8,7 @@ the first layer sees the same values: it is 1.4 % of a step without the skip and
 """
 
 import dataclasses
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from alexnet_skip.errors import UserError
 from alexnet_skip.evaluation import evaluate_model, evaluation_folder
 from alexnet_skip.features import CachedFeatures, LiveFeatures, open_features
 from alexnet_skip.files import read_json
+from alexnet_skip.folder_lock import folder_lock
 from alexnet_skip.interruption import InterruptedRunError
 from alexnet_skip.network import load_published
 from alexnet_skip.opened_run import Selection, choose_split
@@ -45,30 +47,20 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 
     # Seed by seed, so that an interrupted study holds whole comparisons.
     cells = [Cell(variant, seed) for seed in settings.study.seeds for variant in settings.study.study_variants]
-    unfinished = unfinished_cells(folder, cells, settings, session)
-    console.line(
-        f"Study {folder}: {len(cells)} runs, {len(unfinished)} to train; judged on {samples.name}, "
-        f"{len(samples.positions):,} images, after epochs {epochs[0]} and {epochs[1]}"
-    )
-    if samples.name == "val":
+    with _locked(folder, session):
+        unfinished = unfinished_cells(folder, cells, settings, session)
         console.line(
-            f"{session.dataset.name} has no test split: val is what the study measures, at these fixed epochs. "
-            "The best epoch of each run was chosen on the same images, so its figures would flatter."
+            f"Study {folder}: {len(cells)} runs, {len(unfinished)} to train; judged on {samples.name}, "
+            f"{len(samples.positions):,} images, after epochs {epochs[0]} and {epochs[1]}"
         )
-    if unfinished and settings.cache.cache:
-        # The tap at once, whatever the first run needs: asked for later, it would cost a second pass over the images.
-        with watch.phase("extract"):
-            _features("train", settings, session, mirrored=settings.training.hflip)
-    for number, (cell, resume) in enumerate(unfinished, start=1):
-        console.line(f"Run {number} of {len(unfinished)}: {cell.name}", style="bold")
-        try:
-            train_run(cell_settings(settings, folder, cell, resume), session, Stopwatch())
-        except InterruptedRunError:
-            console.line("The whole study goes on with the command that it was started with.")
-            raise
-        accelerator.free_memory()
-    with watch.phase("evaluate"):
-        _evaluate(folder, cells, settings, session, samples)
+        if samples.name == "val":
+            console.line(
+                f"{session.dataset.name} has no test split: val is what the study measures, at these fixed epochs. "
+                "The best epoch of each run was chosen on the same images, so its figures would flatter."
+            )
+        _train(folder, unfinished, settings, session, watch)
+        with watch.phase("evaluate"):
+            _evaluate(folder, cells, settings, session, samples)
     figures = _figures(folder, cells, epochs, samples) if accelerator.is_main_process else {}
     _show(console, figures, epochs)
     return {
@@ -82,6 +74,21 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     }
 
 
+def _locked(folder: Path, session: Session) -> AbstractContextManager[None]:
+    """The study's folder, made and held by the main process: a second study in it would remove the first one's runs.
+
+    Raises:
+        UserError: if it can't be made, or another process holds it.
+    """
+    if not session.accelerator.is_main_process:
+        return nullcontext()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--runs-dir {folder.parent} can't be written ({error.strerror}); choose another one") from None
+    return folder_lock(folder, session.console.line, wait=False)
+
+
 def _measured(settings: TrainSettings, session: Session) -> Selection:
     """What the study is judged on: test, or val where there is no test split."""
     if "test" not in session.dataset.splits and "val" not in session.dataset.splits and not len(session.val_positions):
@@ -91,6 +98,24 @@ def _measured(settings: TrainSettings, session: Session) -> Selection:
         )
     # Without the note on the best epoch, which a study does not judge.
     return choose_split("test", session.dataset, settings.training.val_fraction, Console(quiet=True))
+
+
+def _train(
+    folder: Path, cells: list[tuple[Cell, bool]], settings: TrainSettings, session: Session, watch: Stopwatch
+) -> None:
+    """Train runs one after the other, each from its start or, where that is said, from its checkpoint."""
+    if cells and settings.cache.cache:
+        # The tap at once, whatever the first run needs: asked for later, it costs a second pass over the images.
+        with watch.phase("extract"):
+            _features("train", settings, session, mirrored=settings.training.hflip)
+    for number, (cell, resume) in enumerate(cells, start=1):
+        session.console.line(f"Run {number} of {len(cells)}: {cell.name}", style="bold")
+        try:
+            train_run(cell_settings(settings, folder, cell, resume), session, Stopwatch())
+        except InterruptedRunError:
+            session.console.line("The whole study goes on with the command that it was started with.")
+            raise
+        session.accelerator.free_memory()
 
 
 def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session: Session, samples: Selection) -> None:

@@ -22,6 +22,7 @@ import train
 from alexnet_skip import checkpoint, resume
 from alexnet_skip.errors import UserError
 from alexnet_skip.files import read_json
+from alexnet_skip.folder_lock import folder_lock
 from alexnet_skip.predictions import read_predictions
 from alexnet_skip.train_config import parse_train
 
@@ -103,6 +104,13 @@ def test_a_finished_study_trains_nothing_again(finished, capsys):
     again = last_line(capsys)
     assert (again["trained"], again["variants"]) == ([], result["variants"])
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_two_studies_in_one_folder_are_refused_while_the_first_one_runs(finished, capsys):
+    folder, cache, _ = finished
+    with folder_lock(folder, print):
+        assert study(folder.parent, cache) == 2
+    assert f"is in use by process {os.getpid()}" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
