@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from zygote import Zygote
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +29,14 @@ def fresh_accelerate_state() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def two_threads() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Starts tiny runs as processes of their own."""
+    process = Zygote()
+    yield process
+    process.close()
 
 
 @pytest.fixture

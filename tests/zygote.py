@@ -5,6 +5,7 @@ It must not compute before it forks: the threads of OpenMP do not survive a fork
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +34,24 @@ class Zygote:
         self._process.stdin.flush()
         return self._answer()
 
-    def start(self, arguments, log: Path) -> int:
-        """Start ``train.py`` with these arguments; returns its process id at once."""
-        return self._ask(do="start", arguments=[str(a) for a in arguments], log=str(log))
+    def start(self, arguments, log: Path, *, script: str = "train", **environment: str) -> int:
+        """Start ``train.py``, or another script, with these arguments; returns its process id at once."""
+        arguments = [str(a) for a in arguments]
+        return self._ask(do="start", script=script, arguments=arguments, log=str(log), environment=environment)
+
+    def start_together(self, processes: int, arguments, log: Path, **more: str) -> list[int]:
+        """Start the processes of one distributed run, as a launcher would; each has a log of its own (``log-0``, …)."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        common = {
+            "ACCELERATE_USE_CPU": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+        }  # fmt: skip
+        return [
+            self.start(arguments, log.with_name(f"{log.name}-{r}"), RANK=str(r), LOCAL_RANK=str(r), **common, **more)
+            for r in range(processes)
+        ]
 
     def wait(self, pid: int) -> int:
         """Wait for a process; returns its exit code, negative for a signal."""
@@ -51,12 +67,17 @@ class Zygote:
         self._process.stdout.close()
 
 
-def _child(arguments: list[str], log: str) -> None:
+def _child(script: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
     try:
-        code = train.main(arguments)
+        if environment.get("SPOIL_RANK") == os.environ.get("RANK", "0"):
+            _spoil()
+        if "RUN_AS" in environment:
+            os.setuid(int(environment["RUN_AS"]))
+        code = {"train": train, "evaluate": evaluate}[script].main(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:
@@ -67,9 +88,23 @@ def _child(arguments: list[str], log: str) -> None:
     os._exit(code)
 
 
+def _spoil() -> None:
+    """Make the eighth loss of this process NaN."""
+    from alexnet_skip.finite_guard import FiniteGuard
+
+    backward, calls = FiniteGuard.backward, []
+
+    def spoilt(guard, loss, factor):
+        calls.append(1)
+        backward(guard, loss * float("nan") if len(calls) == 8 else loss, factor)
+
+    FiniteGuard.backward = spoilt
+
+
 if __name__ == "__main__":
     import tiny_run
 
+    import evaluate
     import train
 
     tiny_run.shrink(setattr)
@@ -80,7 +115,7 @@ if __name__ == "__main__":
             pid = os.fork()
             if pid == 0:
                 sys.stdin.close()
-                _child(command["arguments"], command["log"])
+                _child(command["script"], command["arguments"], command["log"], command["environment"])
             print(json.dumps(pid), flush=True)
         else:
             _, status = os.waitpid(command["pid"], 0)

@@ -1,0 +1,151 @@
+"""Several processes train as one does, stop together, and none is left behind when one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_run import ARGUMENTS, outcome
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked, which Windows can't")
+
+
+def arguments(folder: Path) -> list[str]:
+    return [*ARGUMENTS, "--name", "run", "--cache-dir", f"{folder}/cache", "--runs-dir", f"{folder}/runs"]
+
+
+def logs(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(folder.glob("log*")))
+
+
+def run_together(zygote, processes: int, command, folder: Path, **more: str) -> list[int]:
+    return [zygote.wait(pid) for pid in zygote.start_together(processes, command, folder / "log", **more)]
+
+
+@pytest.fixture(scope="module")
+def folders(zygote, tmp_path_factory) -> dict[int, Path]:
+    """Folders of the same run by 1, 2 and 4 processes: 83 images in batches of 16, the last of which holds 3."""
+    places = {}
+    for processes in (1, 2, 4):
+        folder = places[processes] = tmp_path_factory.mktemp(f"by-{processes}")
+        assert run_together(zygote, processes, arguments(folder), folder) == [0] * processes, logs(folder)
+    return places
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_curve_is_that_of_one_process(folders, processes):
+    one, several = (outcome(folders[n] / "runs" / "run")["metrics"] for n in (1, processes))
+    for a, b in zip(one, several, strict=True):
+        for name in ("train_loss", "val_loss", "lr", "grad_norm"):
+            assert b[name] == pytest.approx(a[name], rel=1e-5), name
+        for name in ("train_top1", "val_top1", "val_top3"):
+            assert a[name] == b[name], name
+        assert round(a["train_top1"] * 83, 9).is_integer(), "a sample was counted twice, or not at all"
+
+
+def test_features_are_the_same_to_the_bit_however_many_extract_them(folders):
+    arrays = {n: sorted(folder.glob("cache/*/*_mirrored.npy")) for n, folder in folders.items()}
+    assert len(arrays[1]) == 2
+    for several in (arrays[2], arrays[4]):
+        for a, b in zip(arrays[1], several, strict=True):
+            assert a.read_bytes() == b.read_bytes()
+
+
+def test_every_sample_is_evaluated_once_and_alike(zygote, folders, tmp_path):
+    found = {}
+    for processes in (1, 2, 4):
+        command = ["--runs-dir", folders[1] / "runs", "--split", "val", "--quiet"]
+        pids = zygote.start_together(processes, command, tmp_path / f"log-{processes}", script="evaluate")
+        assert [zygote.wait(pid) for pid in pids] == [0] * processes, logs(tmp_path)
+        with np.load(folders[1] / "runs/run/evaluation/val-best/predictions.npz") as file:
+            found[processes] = {name: file[name] for name in file.files}
+    assert len(np.unique(found[1]["index"])) == 20
+    for processes in (2, 4):
+        np.testing.assert_array_equal(found[processes]["index"], found[1]["index"])
+        np.testing.assert_allclose(found[processes]["logits"], found[1]["logits"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on_to_the_same_end(
+    zygote, folders, tmp_path
+):
+    pids = zygote.start_together(2, arguments(tmp_path), tmp_path / "log")
+    while not list(tmp_path.glob("runs/run/metrics.jsonl")):
+        time.sleep(0.001)
+    os.kill(pids[1], signal.SIGTERM)
+    assert [zygote.wait(pid) for pid in pids] == [143, 143], logs(tmp_path)
+    command = ["--resume", "run", "--runs-dir", f"{tmp_path}/runs"]
+    assert run_together(zygote, 2, command, tmp_path) == [0, 0], logs(tmp_path)
+    assert outcome(tmp_path / "runs" / "run") == outcome(folders[2] / "runs" / "run")
+
+
+def test_a_run_saved_by_two_processes_goes_on_with_one(zygote, folders, tmp_path):
+    pids = zygote.start_together(2, arguments(tmp_path), tmp_path / "log")
+    while not list(tmp_path.glob("runs/run/metrics.jsonl")):
+        time.sleep(0.001)
+    os.kill(pids[0], signal.SIGINT)
+    assert [zygote.wait(pid) for pid in pids] == [130, 130], logs(tmp_path)
+    assert zygote.run(["--resume", "--runs-dir", f"{tmp_path}/runs"], tmp_path / "log") == 0, logs(tmp_path)
+    assert "was saved by 2 process(es) and goes on with 1" in logs(tmp_path)
+    one, found = (outcome(place / "runs" / "run")["metrics"] for place in (folders[1], tmp_path))
+    assert [line["val_loss"] for line in found] == pytest.approx([line["val_loss"] for line in one], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_in_one_process_stops_all_before_the_step(zygote, tmp_path):
+    command = [*arguments(tmp_path), "--checkpoint-epochs", "1"]
+    assert run_together(zygote, 2, command, tmp_path, SPOIL_RANK="1") == [2, 2], logs(tmp_path)
+    for rank in (0, 1):
+        told = " ".join((tmp_path / f"log-{rank}").read_text().split())
+        assert "epoch 2, step 2: the loss or its gradient is not finite" in told
+    assert run_together(zygote, 2, ["--resume", "--runs-dir", f"{tmp_path}/runs"], tmp_path) == [0, 0], logs(tmp_path)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_when_one_process_dies_the_other_ends_within_a_minute(zygote, tmp_path, victim):
+    """Below the launcher, as on two machines: the connection breaks."""
+    pids = zygote.start_together(2, [*arguments(tmp_path), "--epochs", "2000", "--quiet"], tmp_path / "log")
+    while not list(tmp_path.glob("runs/run/metrics.jsonl")):
+        time.sleep(0.01)
+    os.kill(pids[victim], signal.SIGKILL)
+    began = time.monotonic()
+    codes = [zygote.wait(pid) for pid in pids]
+    assert time.monotonic() - began < 60
+    assert codes[victim] == -signal.SIGKILL
+    assert codes[1 - victim] not in (0, None)
+    assert "Connection" in (tmp_path / f"log-{1 - victim}").read_text()
+
+
+def test_under_the_launcher_a_dying_process_ends_the_job_with_its_error_first_and_leaves_no_orphan(tmp_path):
+    script = tmp_path / "dies.py"
+    script.write_text(
+        "import os, sys, time, tiny_run, train\n"
+        "from alexnet_skip import resume\n"
+        "tiny_run.shrink(setattr)\n"
+        f"open(r'{tmp_path}/' + os.environ['RANK'] + '.pid', 'w').write(str(os.getpid()))\n"
+        "def after_epoch(keeper):\n"
+        "    if os.environ['RANK'] == '1':\n"
+        "        raise RuntimeError('the second process has had enough')\n"
+        "resume.Keeper.after_epoch = after_epoch\n"
+        "sys.exit(train.main(sys.argv[1:]))\n"
+    )
+    environment = os.environ | {
+        "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "2", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+    }  # fmt: skip
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launcher, str(script), *arguments(tmp_path)], env=environment, capture_output=True, text=True, check=False,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode != 0
+    first = done.stderr.index("the second process has had enough")
+    assert "Traceback" not in done.stderr[: done.stderr.rindex("Traceback", 0, first)]
+    for pid in (int(path.read_text()) for path in tmp_path.glob("*.pid")):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    config = json.loads((tmp_path / "runs/run/config.json").read_text())
+    assert config["num_processes"] == 2
