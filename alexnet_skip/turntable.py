@@ -14,9 +14,9 @@ FRAME_MILLISECONDS = 80
 ELEVATION_DEGREES = 20.0
 # Far points are mixed with white in this many steps, up to this much of it: what lies behind looks pale.
 DEPTH_STEPS, MOST_WHITE = 6, 0.65
-# Palette entries for the text around the cloud; the rest of 256 is for the points.
-BACKGROUND_COLOURS = 32
-GREY, WHITE = BACKGROUND_COLOURS, BACKGROUND_COLOURS + 1
+# Palette entries for the text around the cloud; the rest of 256 is for the classes.
+TEXT_COLOURS = 32
+GREY, WHITE = TEXT_COLOURS, TEXT_COLOURS + 1
 FIRST_SHADE = WHITE + 1
 
 
@@ -39,12 +39,14 @@ def turning_cloud(
     """
     canvas = FigureCanvasAgg(background)
     canvas.draw()
-    base = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(BACKGROUND_COLOURS)
     # A GIF has 256 colours: of very many classes, neighbours share one.
     kinds = min(len(colours), 256 - FIRST_SHADE)
     steps = min(DEPTH_STEPS, (256 - FIRST_SHADE) // kinds)
-    palette = _palette(base, colours[np.arange(kinds) * len(colours) // kinds], steps)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_palette(colours[np.arange(kinds) * len(colours) // kinds], steps))
     kind = labels * kinds // len(colours)
+    around = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+    base = around.quantize(palette=palette, dither=Image.Dither.NONE)
     font = ImageFont.truetype(os.path.join(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 11)
     right, bottom = min(side, base.width), base.height
     top = max(0, bottom - side)
@@ -67,7 +69,7 @@ def turning_cloud(
         value = np.repeat(FIRST_SHADE + kind[order] * steps + depth, len(offsets))
         pixels[y[inside], x[inside]] = value[inside]
         frame = Image.frombytes("P", base.size, pixels.tobytes())
-        frame.putpalette(palette)
+        frame.putpalette(palette.getpalette() or [])
         _draw_axes(frame, turn * 0.8 * spread * scale, centre, axis_names, font)
         frames.append(frame)
     return frames
@@ -100,14 +102,13 @@ def _disc(radius: int) -> np.ndarray:
     return grid[(grid**2).sum(axis=1) <= radius**2 + 0.5]
 
 
-def _palette(base: Image.Image, colours: np.ndarray, steps: int) -> list[int]:
-    """256 colours: the background's, grey, white, then each class from far to near."""
-    entries = list(base.getpalette() or [])[: 3 * BACKGROUND_COLOURS]
-    entries += [0] * (3 * BACKGROUND_COLOURS - len(entries)) + [70, 70, 70, 255, 255, 255]
+def _palette(colours: np.ndarray, steps: int) -> list[int]:
+    """256 colours: shades of grey for the text, grey, white, then each class from far, mixed with white, to near."""
+    greys = np.linspace(0, 255, TEXT_COLOURS).astype(int).repeat(3).tolist()
     white = np.linspace(MOST_WHITE, 0, steps)[None, :, None]
     shades = colours[:, None, :3] * (1 - white) + white
-    entries += (255 * shades + 0.5).astype(int).ravel().tolist()
-    return entries + [0] * (768 - len(entries))
+    entries = [*greys, 70, 70, 70, 255, 255, 255, *(255 * shades + 0.5).astype(int).ravel().tolist()]
+    return entries + [255] * (768 - len(entries))
 
 
 def _draw_axes(

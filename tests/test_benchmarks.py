@@ -34,6 +34,7 @@ def images(tmp_path_factory) -> Path:
         ("head_step", ["ratio_none", "ratio_conv", "ratio_concat", "fraction_of_bound_none"]),
         ("time_to_accuracy", ["ratio_fast"]),
         ("scaling", ["ratio_two_processes"]),
+        ("pca", ["ratio_report", "ratio_sklearn", "ratio_torch"]),
     ],
 )
 def test_the_quick_form_ends_with_one_json_object(images, name, ratios):

@@ -196,6 +196,18 @@ def test_views_of_the_features_are_what_their_names_say(trained, runs, capsys):
     assert len(config.embeddings) == 2, "two embeddings of one run stand side by side"
 
 
+def test_without_the_cache_the_same_comes_out(runs, capsys):
+    expected = exported(embed_run(runs, capsys, "--run", "plain"))[0]
+    path = runs / "plain" / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("checksum", None)
+    config["settings"]["cache"]["cache"] = False
+    path.write_text(json.dumps(config))
+    found = exported(embed_run(runs, capsys, "--run", "plain"))[0]
+    # Of the leading axes: those of few images' noise turn with the rounding of the cache's halves.
+    assert_allclose(found[:, :3], expected[:, :3], atol=5e-3 * np.abs(expected).max())
+
+
 def test_two_runs_are_compared_on_the_same_images(runs, capsys):
     result = embed_run(runs, capsys, "--run", "plain", "--compare", "skip", "--split", "val", "--layer", "hidden2")
     (other,) = result["compared"]

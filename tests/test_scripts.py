@@ -201,6 +201,7 @@ def test_the_readmes_commands_exist():
         f"{install} && accelerate launch train.py --skip",
         'python -m pip install ".[test]" && python -m pytest',
         "python evaluate.py --topk 1 3",
+        "python embed.py",
         "tensorboard --logdir runs",
     ):
         assert re.search(f"^{re.escape(command)}$", readme, re.MULTILINE), command
