@@ -37,7 +37,14 @@ class SkipConnection(nn.Module):
 
     def project(self, tap: Tensor) -> Tensor:
         """Apply the trained 1×1 convolution to a flat tap (B, 9216); returns (B, 9216)."""
-        # As a product over channels: a 1x1 convolution of 6x6 maps is one small matrix product.
+        if tap.device.type == "cpu":
+            # 16 ms for 512 rows, where the product takes 27 ms (measured).
+            return self.projection(tap.reshape(-1, *FEATURE_SHAPE)).flatten(1)
+        # Elsewhere autocast may run a convolution in fp16, which gives NaN on GTX 16xx cards.
+        return self.project_by_product(tap)
+
+    def project_by_product(self, tap: Tensor) -> Tensor:
+        """:meth:`project` as a product over channels: a 1×1 convolution of 6×6 maps is one small matrix product."""
         weight = self.projection.weight.flatten(1)
         maps = tap.reshape(-1, FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2])
         return (torch.matmul(weight, maps) + self.projection.bias[:, None]).flatten(1)  # type: ignore[index]

@@ -34,7 +34,9 @@ def test_the_projection_is_a_1x1_convolution_and_commutes_with_pooling():
     before = skip.projection(F.adaptive_avg_pool2d(maps, 6)).flatten(1)
     after = F.adaptive_avg_pool2d(skip.projection(maps), 6).flatten(1)
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(skip.project(F.adaptive_avg_pool2d(maps, 6).flatten(1)), before, rtol=1e-4, atol=1e-4)
+    tap = F.adaptive_avg_pool2d(maps, 6).flatten(1)
+    for project in (skip.project, skip.project_by_product):
+        torch.testing.assert_close(project(tap), before, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", MODES)
