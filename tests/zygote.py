@@ -3,6 +3,7 @@
 It must not compute before it forks: the threads of OpenMP do not survive a fork.
 """
 
+import importlib
 import json
 import os
 import socket
@@ -108,6 +109,8 @@ if __name__ == "__main__":
     import train
 
     tiny_run.shrink(setattr)
+    # What the first optimizer imports: once here, not in every child.
+    importlib.import_module("torch._dynamo")
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         command = json.loads(line)
