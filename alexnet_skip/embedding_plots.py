@@ -169,7 +169,7 @@ def _label_places(axes: Axes, means: np.ndarray) -> np.ndarray:
     """Where to write the names of class means (M, 2): outward from their centre, at distinct heights on each side."""
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
     unit = (high - low) * (0.30, 0.045)
-    centre = np.median(means, axis=0)
+    centre = means.mean(axis=0)
     places = means.copy()
     for side in (-1, 1):
         rows = np.flatnonzero(np.where(means[:, 0] >= centre[0], 1, -1) == side)
