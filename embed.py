@@ -54,9 +54,18 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     return result, accelerator.is_main_process
 
 
+def do_what_is_asked(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
+    """Embed, or tell what that would take."""
+    if settings.dry_run:
+        from alexnet_skip.dry_run import dry_run_pass
+
+        return dry_run_pass("embed.py", settings.runs_dir, settings.run, "best", settings.split, quiet=settings.quiet)
+    return embed(settings)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and embed; returns the exit code."""
-    return run_script(lambda: embed(parse_embed(argv)))
+    return run_script(lambda: do_what_is_asked(parse_embed(argv)))
 
 
 if __name__ == "__main__":

@@ -84,9 +84,12 @@ def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
         return export(settings)
     if settings.dry_run:
-        from alexnet_skip.dry_run import dry_run_evaluation
+        from alexnet_skip.dry_run import dry_run_pass
 
-        return dry_run_evaluation(settings)
+        return dry_run_pass(
+            "evaluate.py", settings.runs_dir, settings.run, settings.checkpoint, settings.split,
+            dataset=settings.dataset, mirrored=settings.tta, quiet=settings.quiet,
+        )  # fmt: skip
     return evaluate(settings)
 
 

@@ -17,6 +17,7 @@ from alexnet_skip.train_config import TrainSettings, parse_train
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     """Train one run, or a study; returns the figures and paths a program needs, and whether this process prints."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
+    from alexnet_skip.next_steps import show_run
     from alexnet_skip.runlog import Stopwatch
     from alexnet_skip.study import run_study
     from alexnet_skip.training import open_session, train_run
@@ -35,10 +36,9 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         session.console.line(f"Runs in {summary['study']}. Next:")
         session.console.line(f"  python evaluate.py --compare {summary['study']}")
         session.console.line(f"  python evaluate.py --table {summary['study']}")
+        session.console.line(f"  tensorboard --logdir {settings.run.runs_dir}")
     else:
-        session.console.line(f"Model of epoch {summary['best_epoch']} in {summary['model']}. Next:")
-        session.console.line(f"  python evaluate.py --topk 1 3 --run {summary['run']}")
-    session.console.line(f"  tensorboard --logdir {settings.run.runs_dir}")
+        show_run(session.console, summary, settings.run.runs_dir)
     return summary, session.accelerator.is_main_process
 
 

@@ -11,8 +11,6 @@ from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.errors import UserError
 from alexnet_skip.files import read_json
-from alexnet_skip.network import load_published as load_published
-from alexnet_skip.network import publish as publish
 
 
 def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:

@@ -14,11 +14,11 @@ from alexnet_skip.config import DataSettings
 from alexnet_skip.console import Console, duration
 from alexnet_skip.data import train_val_positions
 from alexnet_skip.errors import UserError
-from alexnet_skip.evaluate_config import EvaluateSettings
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names
 from alexnet_skip.inventory import CacheState, Images, size
 from alexnet_skip.model import SkipHead
 from alexnet_skip.opened_run import OpenedRun, open_run, own_images
+from alexnet_skip.precision import Precision
 from alexnet_skip.train_config import TrainSettings
 from alexnet_skip.weights import AlexNetWeights, load_weights
 
@@ -63,7 +63,7 @@ class Plan:
         return self.facts | {"would_start": True}
 
 
-def _tell_machine(plan: Plan, accelerator: Accelerator, precision: launch.Precision) -> None:
+def _tell_machine(plan: Plan, accelerator: Accelerator, precision: Precision) -> None:
     device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} thread(s)"
     plan.tell("device", f"{device} ({name}), {accelerator.num_processes} process(es)", device=str(device))
@@ -99,8 +99,8 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
 
     # What it works on
     images = inventory.find_images(settings.data, Console(quiet=True))
-    split = ", ".join(f"{name} {count:,}" for name, count in images.sizes.items())
-    plan.tell("images", f"{images.name} ({images.place}): {split}; {images.num_classes} classes", dataset=images.name)
+    sizes = ", ".join(f"{name} {count:,}" for name, count in images.sizes.items())
+    plan.tell("images", f"{images.name} ({images.place}): {sizes}; {images.num_classes} classes", dataset=images.name)
     told, weights = inventory.find_weights(settings.weights)
     plan.tell("weights", told, weights_here=weights is not None, images_here=images.dataset is not None)
     num_train = _num_train(images, options.val_fraction)
@@ -189,36 +189,44 @@ def _tell_time(
         parts["basis"] = rows * product / speed_probe.multiplication_rate(accelerator.device)
     runs = len(settings.study.study_variants) * len(settings.study.seeds) if settings.study.study else 1
     parts["train"] *= runs
-    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
-    note = "" if runs == 1 else f" for {runs} runs"
-    plan.tell("expected time", f"about {duration(sum(parts.values()))}{note} ({told})", expected_seconds=parts)
+    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items()) + f"; {runs} run(s)"
+    plan.tell("expected time", f"about {duration(sum(parts.values()))} ({told})", expected_seconds=parts)
 
 
-def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
-    """What ``evaluate.py`` would do with a run; returns the facts for programs, and whether this process prints them.
+def dry_run_pass(
+    script: str,
+    runs_dir: Path,
+    run_name: str | None,
+    which: str,
+    split: str,
+    *,
+    dataset: str | None = None,
+    mirrored: bool = False,
+    quiet: bool,
+) -> tuple[dict[str, Any], bool]:
+    """What one pass over a split of a run's images, or of another dataset's, would use, need and take.
+
+    Args:
+        which: ``best``, ``last`` or ``epoch-N``.
+
+    Returns:
+        The facts for programs, and whether this process prints them.
 
     Raises:
         UserError: if it would not start; says why.
     """
     accelerator, precision = launch.start("no")
-    plan = Plan(Console(settings.quiet, accelerator.is_main_process))
-    run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
-    plan.tell("run", f"{run.folder}, {settings.checkpoint} (epoch {run.form['epoch']})", run=str(run.folder))
-    tell_pass(plan, run, settings.split, settings.dataset, settings.tta, accelerator, precision)
-    return plan.conclude("evaluate.py would do this"), accelerator.is_main_process
+    plan = Plan(Console(quiet, accelerator.is_main_process))
+    run = open_run(runs_dir, run_name, which)
+    plan.tell("run", f"{run.folder}, {which} (epoch {run.form['epoch']})", run=str(run.folder))
+    _tell_machine(plan, accelerator, Precision(precision.mixed_precision, "nothing is trained"))
+    _tell_pass(plan, run, split, dataset, mirrored, accelerator)
+    return plan.conclude(f"{script} would do this"), accelerator.is_main_process
 
 
-def tell_pass(
-    plan: Plan,
-    run: OpenedRun,
-    split: str,
-    dataset: str | None,
-    mirrored: bool,
-    accelerator: Accelerator,
-    precision: launch.Precision,
+def _tell_pass(
+    plan: Plan, run: OpenedRun, split: str, dataset: str | None, mirrored: bool, accelerator: Accelerator
 ) -> None:
-    """Tell what one pass over a split of a run's images, or of another dataset's, would use, need and take."""
-    _tell_machine(plan, accelerator, precision)
     data = DataSettings(dataset=dataset) if dataset is not None else own_images(run.config)
     images = inventory.find_images(data, Console(quiet=True))
     if images.dataset is None:

@@ -46,6 +46,8 @@ class EmbedSettings:
     """Side of the projector's thumbnails in pixels; 0 leaves them out."""
     runs_dir: Path = Path("runs")
     """Folder of all runs."""
+    dry_run: bool = False
+    """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
 

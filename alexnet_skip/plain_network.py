@@ -28,4 +28,4 @@ class PlainNetwork(nn.Module):
         if self.network.image_size != (IMAGE_SIZE, IMAGE_SIZE):
             pixels = F.interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")
         main, tap = backbone.convolutions(backbone.features["0"](pixels))
-        return self.network.trained(main.flatten(1), tap.flatten(1)).softmax(1)
+        return (self.network.trained(main.flatten(1), tap.flatten(1)) / self.network.temperature).softmax(1)

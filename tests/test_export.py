@@ -21,7 +21,8 @@ NAMES = ("cat", "dog", "ship")
 @pytest.fixture(scope="module")
 def network() -> AlexNetWithSkip:
     torch.manual_seed(0)
-    return AlexNetWithSkip(FrozenAlexNet(load_weights("random").state), SkipHead("conv", 3), NAMES, (32, 32)).eval()
+    backbone = FrozenAlexNet(load_weights("random").state)
+    return AlexNetWithSkip(backbone, SkipHead("conv", 3), NAMES, (32, 32), temperature=0.5).eval()
 
 
 def test_the_plain_network_is_the_fast_one(network, rng):

@@ -9,7 +9,7 @@ import pytest
 from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import train
-from alexnet_skip import checkpoint, engine, resume
+from alexnet_skip import engine, network, resume
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +129,7 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
     assert result["epochs"] == 5
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
-    assert checkpoint.load_published(folder / "last")[1]["epoch"] == 5
+    assert network.load_published(folder / "last")[1]["epoch"] == 5
 
 
 @pytest.mark.parametrize(

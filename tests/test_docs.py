@@ -1,0 +1,111 @@
+"""Every command that the documentation shows is run here, small, or listed as not run with the reason."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+from PIL import Image
+
+import alexnet_skip
+from alexnet_skip import checkpoint, speed_probe
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_RUN = {
+    "python -m pip install": "packages are installed by .ci/run, as README says",
+    "ruff check": ".ci/run does",
+    "tensorboard --logdir": "a server; what it reads is tested in test_dashboard.py",
+    "python -m benchmarks.": "takes minutes; the benchmarks' own tests run them small",
+    "ACCELERATE_USE_CPU=1 torchrun": "several processes are started in test_scripts.py",
+    "accelerate launch --config_file": "the same script; what the file says is tested in test_scripts.py",
+    "accelerate launch train.py --resume": "test_resume.py interrupts runs and goes on with them",
+    "python evaluate.py --export onnx": "test_export.py does where the extra packages are installed",
+}
+TINY = [
+    "--dataset", "shapes", "--weights", "random", "--val-fraction", "0.2", "--epochs", "2", "--batch-size", "16",
+    "--pca-basis", "8", "--quiet",
+]  # fmt: skip
+STUDY = ["--study-variants", "none", "conv", "--seeds", "0", "--name", "study-cifar10"]
+
+
+def commands_of(text):
+    """Commands in blocks, and those between backticks that begin like one."""
+    blocks = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    scripts = ("python ", "accelerate launch ", "tensorboard ", "ACCELERATE_USE_CPU", "ruff ")
+    return [line for line in (*blocks, *inline) if line.startswith(scripts) and line.split()[-1:] != ["launch"]]
+
+
+SHOWN = list(dict.fromkeys(command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8"))))
+
+
+def is_not_run(command):
+    return any(command.startswith(start) for start in NOT_RUN)
+
+
+def test_the_documentation_shows_commands_and_every_exception_is_one_of_them():
+    assert len(SHOWN) > 15
+    assert {"accelerate launch train.py --skip", "python evaluate.py --topk 1 3"} <= set(SHOWN)
+    unused = [start for start in NOT_RUN if not any(command.startswith(start) for command in SHOWN)]
+    assert not unused
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with a run, a study and pictures, as a user of the documentation has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_run.shrink(patch.setattr)
+        folder = tmp_path_factory.mktemp("docs")
+        patch.chdir(folder)
+        (folder / "my_photos").mkdir()
+        for name in ("photo.jpg", "my_photos/1.png"):
+            Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(folder / name)
+        train = importlib.import_module("train")
+        patch.setattr(speed_probe, "PART_SECONDS", 0.01)
+        assert train.main(["--study", *STUDY, *TINY]) == 0
+        assert train.main(["--skip", *TINY]) == 0
+        yield folder
+
+
+def run(command):
+    """Run a command as its words say, in this process, with small settings where it trains."""
+    words = shlex.split(command)
+    words = words[2:] if words[:2] == ["accelerate", "launch"] else words[1:]
+    if words[0] == "-m":
+        module = {"alexnet_skip.features": "alexnet_skip.cache_care"}[words[1]]
+        return importlib.import_module(module).main(words[2:])
+    script = words[0].removesuffix(".py")
+    small = {"train": TINY, "evaluate": ["--quiet"], "embed": ["--quiet"]}[script]
+    if "--study" in words:
+        small = [*small, *STUDY]  # finds everything trained
+    return importlib.import_module(script).main([*words[1:], *small])
+
+
+@pytest.mark.parametrize("command", [command for command in SHOWN if not is_not_run(command)])
+def test_the_command_does_what_it_says(workplace, capsys, command):
+    code = run(command)
+    assert code == 0, capsys.readouterr().err
+
+
+def test_the_python_that_the_documentation_shows_runs(workplace, capsys):
+    newest = checkpoint.find_run(workplace / "runs", None).name
+    model = alexnet_skip.AlexNetWithSkip.from_pretrained(workplace / "runs" / newest)
+    examples = [e for page in PAGES for e in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+    assert len(examples) >= 2
+    for example in examples:
+        exec(compile(example.replace("runs/NAME", f"runs/{newest}"), "example", "exec"), {})
+        shown = capsys.readouterr().out
+        assert any(name in shown for name in model.class_names)
+
+
+def test_links_lead_to_files_and_pictures_are_small():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), (page.name, target)
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert picture.stat().st_size < 300_000, picture.name

@@ -1,0 +1,23 @@
+"""The end of a training says what it came to and what to type next."""
+
+from alexnet_skip.console import Console
+from alexnet_skip.next_steps import shell_word, show_run
+
+SUMMARY = {
+    "best": {"val_top1": 0.8618, "val_top3": 0.9762}, "best_epoch": 12, "epochs": 15, "run": "my runs/a",
+    "seconds": {"load": 0.4, "train": 200.0, "extract": 282.0}, "model": "my runs/a/model",
+}  # fmt: skip
+
+
+def test_figures_times_and_commands_with_exact_paths_are_told(capsys, tmp_path):
+    show_run(Console(), SUMMARY, tmp_path)
+    shown = capsys.readouterr().err
+    assert "Best epoch 12 of 15: top-1 86.18 %, top-3 97.62 % of the held-out images" in shown
+    assert "8 min 2 s in all (extract 4 min 42 s, train 3 min 20 s)" in shown
+    assert '  python evaluate.py --topk 1 3 --run "my runs/a"\n' in shown
+    assert f"  tensorboard --logdir {shell_word(str(tmp_path))}\n" in shown
+
+
+def test_a_run_that_held_nothing_out_claims_nothing(capsys, tmp_path):
+    show_run(Console(), SUMMARY | {"best": {"train_top1": 0.9}}, tmp_path)
+    assert "nothing was held out" in capsys.readouterr().err
