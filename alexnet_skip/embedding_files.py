@@ -95,11 +95,11 @@ def write_comparison(path: Path, embeddings: Sequence[Embedding], labels: np.nda
 
 
 def _note(embedding: Embedding) -> str:
-    spaces = zip((_embedded(embedding), _whole(embedding)), embedding.figures.values(), strict=True)
+    dimensions = (embedding.components, embedding.num_features)
     return "\n".join(
-        f"in {name}: kNN {per_cent(figures.knn_top1)} %, silhouette {figures.silhouette:+.3f}, "
-        f"variance ratio {figures.variance_ratio:.3f}".replace("-0.", "−0.")
-        for name, figures in spaces
+        f"{count:,}-D: kNN {per_cent(figures.knn_top1)} %, silhouette {figures.silhouette:+.3f}, "
+        f"between/within {figures.variance_ratio:.3f}".replace("-0.", "−0.")
+        for count, figures in zip(dimensions, embedding.figures.values(), strict=True)
     )
 
 
