@@ -16,6 +16,7 @@ from alexnet_skip.data import Split
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.files import release_pages
 from alexnet_skip.folder_lock import open_for_writing
+from alexnet_skip.machines import Crew, crew_of
 from alexnet_skip.transfer import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
@@ -128,34 +129,36 @@ def open_features(
     key = FeatureKey(split.digest, weights_digest, len(split.images))
     cache = FeatureCache(cache_dir / f"{name}-{key.short}", key)
     names = array_names(tap, mirrored)
+    crew = crew_of(cache_dir, accelerator)
     with ExitStack() as lock:
-        with accelerator.main_process_first():
-            if accelerator.is_main_process:
+        with accelerator.main_process_first() if crew.shared else accelerator.local_main_process_first():
+            if crew.rank == 0:
                 lock.enter_context(open_for_writing(cache.folder, console.line))
                 cache.prepare(names, console.line)
-        _extract_missing(cache, names, name, split, backbone, accelerator, console)
+        _extract_missing(cache, names, name, split, backbone, accelerator, crew, console)
     maps = {array: cache.open(array) for array in names}
     views = [(maps["main"], maps.get("tap"))]
     if mirrored:
         views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
-    return CachedFeatures(views, accelerator.device, cache.folder)
+    # What is derived from the features is kept beside them only where all would find the same there.
+    return CachedFeatures(views, accelerator.device, cache.folder if crew.shared else None)
 
 
 def _extract_missing(
     cache: FeatureCache, names: Sequence[str], title: str, split: Split, backbone: FrozenAlexNet,
-    accelerator: Accelerator, console: Console,
+    accelerator: Accelerator, crew: Crew, console: Console,
 ) -> None:  # fmt: skip
     """Extract the blocks that the cache lacks, each process its share."""
-    share = range(accelerator.process_index, cache.num_blocks, accelerator.num_processes)
+    share = range(crew.rank, cache.num_blocks, crew.size)
     wanted = cache.missing(names, share)
     total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
     if total:
         known = cache.num_blocks - total
         console.line(f"{title}: extracting {total} of {cache.num_blocks} blocks ({known} are in the cache and intact)")
         with console.progress(f"Extract {title}", sum(cache.block_length(block) for block in wanted)) as progress:
-            extract(cache, split.images, backbone, wanted, accelerator.process_index, progress.advance)
+            extract(cache, split.images, backbone, wanted, crew.rank, progress.advance)
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
+        if crew.rank == 0:
             cache.finish()
     else:
         console.line(f"{title}: all features are in the cache ({cache.folder})")
