@@ -22,8 +22,8 @@ SOURCES = [
     *ROOT.glob("embed.py"),
     *sorted((ROOT / "alexnet_skip").glob("*.py")),
 ]
-# What Windows does not have, or demands a privilege for.
-FOREIGN = {"fork", "forkpty", "symlink", "symlink_to", "hardlink_to", "link", "mkfifo", "getuid", "setsid", "killpg"}
+# What Windows does not have, or demands a privilege for. Hard links it has (os.link, on NTFS, without a privilege).
+FOREIGN = {"fork", "forkpty", "symlink", "symlink_to", "mkfifo", "getuid", "setsid", "killpg"}
 # Modules that Windows does not have; allowed inside a try that expects their absence.
 POSIX_ONLY = {"fcntl", "resource", "pwd", "grp", "termios"}
 RESERVED = re.compile(r'[<>:"|?*\\]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
