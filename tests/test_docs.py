@@ -22,6 +22,8 @@ NOT_RUN = {
     "python -m benchmarks.": "takes minutes; the benchmarks' own tests run them small",
     "ACCELERATE_USE_CPU=1 torchrun": "several processes are started in test_scripts.py",
     "accelerate launch --config_file": "the same script; what the file says is tested in test_scripts.py",
+    "accelerate launch --multi_gpu": "needs several GPUs; several processes on CPUs are tested in test_processes.py",
+    "python -m pytest -m soak": "takes long; its short form is among the tests",
     "accelerate launch train.py --resume": "test_resume.py interrupts runs and goes on with them",
     "python evaluate.py --export onnx": "test_export.py does where the extra packages are installed",
 }
