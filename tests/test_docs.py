@@ -21,6 +21,8 @@ NOT_RUN = {
     "tensorboard --logdir": "a server; what it reads is tested in test_dashboard.py",
     "python -m benchmarks.": "takes minutes; the benchmarks' own tests run them small",
     "ACCELERATE_USE_CPU=1 torchrun": "several processes are started in test_scripts.py",
+    "accelerate launch --multi_gpu": "needs several GPUs; test_two_machines.py does the same on processors",
+    "accelerate launch --cpu --num_processes": "shown as what does not start two processes",
     "accelerate launch --config_file": "the same script; what the file says is tested in test_scripts.py",
     "accelerate launch --multi_gpu": "needs several GPUs; several processes on CPUs are tested in test_processes.py",
     "python -m pytest -m soak": "takes long; its short form is among the tests",
