@@ -5,6 +5,7 @@ import pickle
 import shutil
 import struct
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -313,6 +314,21 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path, capsys, flag, messag
     assert place.read_text() == "mine"
 
 
+def as_somebody_without_rights(tmp_path: Path) -> dict[str, str]:
+    """Environment of a process that may write only where everybody may: the superuser, who may anywhere, is nobody."""
+    if os.geteuid() != 0:
+        return {}
+    for needed in (Path(sys.prefix), Path(train.__file__).resolve()):
+        closed = [folder for folder in (needed, *needed.parents) if not folder.stat().st_mode & 0o004]
+        if closed:
+            pytest.skip(f"{closed[0]} is closed to other users: Python could not import from {needed} as one of them")
+    for folder in tmp_path.parents:
+        if folder.name.startswith(("pytest-", "popen-")):
+            folder.chmod(0o755)
+    tmp_path.chmod(0o755)
+    return {"RUN_AS": "65534"}
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which Windows can't")
 @pytest.mark.parametrize("what", ["runs", "cache"])
 def test_a_folder_without_permission_is_named(zygote, tmp_path, what):
@@ -321,11 +337,7 @@ def test_a_folder_without_permission_is_named(zygote, tmp_path, what):
         (tmp_path / name).chmod(0o555 if name == what else 0o777)
     log = tmp_path / "log"
     log.touch(0o666)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        if os.geteuid() == 0:
-            folder.chmod(0o755)
-    # The superuser may write anywhere: it becomes nobody.
-    more = {"RUN_AS": "65534"} if os.geteuid() == 0 else {}
+    more = as_somebody_without_rights(tmp_path)
     command = [*ARGUMENTS, "--cache-dir", f"{tmp_path}/cache", "--runs-dir", f"{tmp_path}/runs"]
     assert zygote.wait(zygote.start(command, log, **more)) == 2, log.read_text()
     assert "(Permission denied)" in log.read_text()
@@ -343,10 +355,7 @@ def test_a_cache_that_may_only_be_read_serves_a_run(trained, tmp_path, zygote):
     (tmp_path / "log").touch(0o666)
     for path in (tmp_path / "cache").rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        if os.geteuid() == 0:
-            folder.chmod(0o755)
-    more = {"RUN_AS": "65534"} if os.geteuid() == 0 else {}
+    more = as_somebody_without_rights(tmp_path)
     command = [*ARGUMENTS, "--name", "run", "--cache-dir", f"{tmp_path}/cache", "--runs-dir", f"{tmp_path}/runs"]
     assert zygote.wait(zygote.start(command, tmp_path / "log", **more)) == 0, (tmp_path / "log").read_text()
     assert outcome(tmp_path / "runs/run") == outcome(trained / "runs/run")
