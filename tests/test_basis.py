@@ -25,7 +25,7 @@ def features() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, features):
-    """Issue: same form as plain training, same logits to 1e-4."""
+    """The form is that of plain training, the logits are the same to 1e-4."""
     main, tap = features
     fixed = SkipConnection("identity" if mode == "conv" else mode)
     basis = fit_basis(fixed(main, tap).clone(), 20, seed=0)
