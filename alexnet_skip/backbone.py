@@ -1,9 +1,9 @@
 """Frozen AlexNet: uint8 images in, the features of its last pooling layer and the skip's tap out."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from alexnet_skip.folded_conv import SIZE as FOLDED_SIZE
 from alexnet_skip.folded_conv import FoldedResizeConv
+from alexnet_skip.winograd import WinogradConv, fp32_products
 
 # timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
 IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
@@ -36,8 +37,8 @@ STATE_SHAPES: dict[str, tuple[int, ...]] = {
     for name in ("weight", "bias")
 }
 # Images in one forward pass on a CPU, where each pass has one thread and several run side by side. Fixed, so that an
-# image's features depend neither on how callers batch nor on the number of threads; 32 keeps activations in the caches.
-CPU_BATCH = 32
+# image's features depend neither on how callers batch nor on the number of threads; 4 keeps activations in the caches.
+CPU_BATCH = 4
 
 
 class FrozenAlexNet(nn.Module):
@@ -107,25 +108,40 @@ class FrozenAlexNet(nn.Module):
             raise ValueError(f"images must be uint8 (B, H, W, 3), got {images.dtype} {tuple(images.shape)}")
         if images.device.type != "cpu":
             return self._forward(images)
-        parts = list(_single_threads(torch.get_num_threads()).map(self._forward, images.split(CPU_BATCH)))
+        _ = self.winograd  # made here, once, not by several threads at a time
+        with fp32_products():
+            parts = list(_single_threads(torch.get_num_threads()).map(self._forward, images.split(CPU_BATCH)))
         return torch.cat([main for main, _ in parts]), torch.cat([tap for _, tap in parts])
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         # Never in mixed precision, whoever calls: fp16 convolutions give NaN on GTX 16xx cards.
         with torch.autocast(images.device.type, enabled=False):
-            return self.convolutions(self.first_convolution(self.normalise(images)))
+            layers = self.winograd if images.device.type == "cpu" else self.features
+            return self.convolutions(self.first_convolution(self.normalise(images)), layers)
 
-    def convolutions(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Everything behind the first convolution (B, 64, 55, 55); returns what :meth:`forward` does."""
+    @cached_property
+    def winograd(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The convolutions of stride 1 as CPUs compute them: to rounding the same as `features`, and faster."""
+        state = self.torchvision_state()
+        return {
+            str(index): WinogradConv(state[f"{index}.weight"], state[f"{index}.bias"], padding)
+            for index, (_, _, _, stride, padding) in CONVOLUTIONS.items()
+            if stride == 1
+        }
+
+    def convolutions(
+        self, x: Tensor, layers: Mapping[str, Callable[[Tensor], Tensor]] | nn.ModuleDict
+    ) -> tuple[Tensor, Tensor]:
+        """Everything behind the first convolution (B, 64, 55, 55), by `layers`; returns what :meth:`forward` does."""
         # ReLU after max-pooling: they commute exactly, and it then works on a quarter of the values.
         x = F.max_pool2d(x, 3, 2).relu_()
-        x = F.max_pool2d(self.features["3"](x), 3, 2).relu_()
-        x = self.features["6"](x).relu_()
-        x = self.features["8"](x)
+        x = F.max_pool2d(layers["3"](x), 3, 2).relu_()
+        x = layers["6"](x).relu_()
+        x = layers["8"](x)
         # Pooled before the next line: an in-place ReLU would rewrite what the skip taps.
         tap = F.adaptive_avg_pool2d(x, FEATURE_SHAPE[1:])
-        main = F.max_pool2d(self.features["10"](x.relu_()), 3, 2).relu_()
+        main = F.max_pool2d(layers["10"](x.relu_()), 3, 2).relu_()
         # Back to the common memory layout, so that flattening gives torchvision's order of features.
         return main.contiguous(), tap.contiguous()
 

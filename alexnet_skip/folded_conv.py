@@ -55,8 +55,8 @@ class FoldedResizeConv(nn.Module):
             "right": torch.einsum("ochv,vt->ocht", weight, last),
         }
         # Not persistent: they follow from the weights, which a state_dict has already.
-        # (7, 7·C, 3, 4, 7), each of the 7 channels_last
-        phases = phases.float().movedim(2, -1).contiguous().movedim(-1, 2)
+        # (7, 7·C, 3, 4, 7) → (7, 4·7·3, 7·C): in the order in which channels_last pixels lie
+        phases = phases.float().permute(0, 3, 4, 2, 1).flatten(1, 3).contiguous()
         self.register_buffer("phase_weights", phases, persistent=False)
         self.register_buffer("phase_bias", bias.repeat(PHASES), persistent=False)
         self.register_buffer("bias", bias, persistent=False)
@@ -73,12 +73,15 @@ class FoldedResizeConv(nn.Module):
             (B, C, 56, 56), channels_last. Row and column 55 are beyond the edge and mean nothing: slice them off, or
             pool (3, stride 2), which never reads them.
         """
-        padded = _channels_last(F.pad(x, (1, 2, 1, 2), mode="replicate"))  # as interpolation does at the edge
+        padded = F.pad(x, (1, 2, 1, 2), mode="replicate")  # as interpolation does at the edge
         num_images, channels = len(x), len(self.bias)
+        blocks = padded.unfold(2, BLOCK_SPAN, BLOCK_STRIDE).unfold(3, BLOCK_SPAN, BLOCK_STRIDE)
+        blocks = blocks.permute(0, 2, 3, 4, 5, 1).contiguous()  # (B, 8, 8, 7 rows, 7 columns, 3)
         out = x.new_empty(num_images, BLOCKS, PHASES, BLOCKS * PHASES, channels)
         for phase, (row, weight) in enumerate(zip(self.first_rows, self.phase_weights, strict=True)):
-            y = F.conv2d(padded[:, :, row : row + SIZE], weight, self.phase_bias, stride=BLOCK_STRIDE)
-            out[:, :, phase] = y.permute(0, 2, 3, 1).reshape(num_images, BLOCKS, BLOCKS * PHASES, channels)
+            seen = blocks[:, :, :, row : row + PHASE_SPAN].reshape(-1, len(weight))
+            y = torch.addmm(self.phase_bias, seen, weight)  # faster than as a convolution of three channels
+            out[:, :, phase] = y.view(num_images, BLOCKS, BLOCKS * PHASES, channels)
         out = out.flatten(1, 2).permute(0, 3, 1, 2)
         out[:, :, 0, :OUT_SIZE] = self._row(x[:, :, :2], self.top)
         out[:, :, OUT_SIZE - 1, :OUT_SIZE] = self._row(x[:, :, -2:], self.bottom)

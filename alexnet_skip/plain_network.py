@@ -27,5 +27,5 @@ class PlainNetwork(nn.Module):
         pixels = (pixels.round() - backbone.mean) / backbone.std
         if self.network.image_size != (IMAGE_SIZE, IMAGE_SIZE):
             pixels = F.interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")
-        main, tap = backbone.convolutions(backbone.features["0"](pixels))
+        main, tap = backbone.convolutions(backbone.features["0"](pixels), backbone.features)
         return (self.network.trained(main.flatten(1), tap.flatten(1)) / self.network.temperature).softmax(1)
