@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's minimal filtering: the plain numbers to rounding, for a quarter of the multiplications."""
+"""Convolutions by Winograd's minimal filtering: the plain numbers to rounding, for a third of the multiplications."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
