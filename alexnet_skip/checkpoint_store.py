@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load
 from torch import Tensor
 
-from alexnet_skip.files import sha256, sync_folder, write_json
+from alexnet_skip.files import file_digest, sync_folder, write_json
 from alexnet_skip.tensor_files import save_tensors
 from alexnet_skip.tensor_tree import flatten, rebuild
 
@@ -53,7 +53,7 @@ class CheckpointStore:
             save_tensors(temporary / TENSORS, tensors)
             write_json(temporary / TREE, tree)
             marker: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step, "score": score and list(score)}
-            marker |= {name: sha256(temporary / name) for name in (TENSORS, TREE)}
+            marker |= {name: file_digest(temporary / name) for name in (TENSORS, TREE)}
             sync_folder(temporary)
             shutil.rmtree(place, ignore_errors=True)
             temporary.rename(place)
@@ -107,7 +107,7 @@ class CheckpointStore:
             marker = json.loads((place / MARKER).read_text(encoding="utf-8"))
             if marker["format_version"] != FORMAT_VERSION or marker["step"] != int(place.name.removeprefix("step-")):
                 return f"{MARKER} is of another version or step"
-            wrong = [name for name in (TENSORS, TREE) if marker[name] != sha256(place / name)]
+            wrong = [name for name in (TENSORS, TREE) if marker[name] != file_digest(place / name)]
             return f"{wrong[0]} does not fit its checksum" if wrong else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             return f"{type(error).__name__}: {error}"

@@ -1,8 +1,6 @@
 """CIFAR-10 and CIFAR-100: from a folder that has them, from their archive, or from their server."""
 
-import hashlib
 import shutil
-import socket
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -10,10 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from alexnet_skip.console import Console
+from alexnet_skip.download import download
 from alexnet_skip.errors import UserError
+from alexnet_skip.files import file_digest
 
 URL = "https://www.cs.toronto.edu/~kriz/"
-NETWORK_TIMEOUT_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def load(
-    name: str, data_dir: Path, archive: Path | None = None, download: bool = True
+    name: str, data_dir: Path, console: Console, archive: Path | None = None, allow_download: bool = True
 ) -> tuple[dict[str, Arrays], tuple[str, ...]]:
     """Load ``cifar10`` or ``cifar100`` from ``data_dir``, else from the archive, else from its server.
 
@@ -63,9 +63,9 @@ def load(
         nearby = data_dir / source.archive
         if nearby.is_file() and _md5(nearby) == source.md5:
             archive = nearby
-        elif download:
+        elif allow_download:
             try:
-                _download(source, nearby)
+                download(URL + source.archive, nearby, source.md5, console, algorithm="md5")
                 archive = nearby
             except OSError as error:
                 failure += f" and can't be downloaded ({error})"
@@ -90,16 +90,12 @@ def _read(name: str, data_dir: Path) -> tuple[dict[str, Arrays], tuple[str, ...]
 
 
 def _md5(archive: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
     try:
-        with archive.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        return file_digest(archive, "md5")
     except OSError as error:
         raise UserError(
             f"--data-archive is {archive}, which can't be read ({error.strerror}); give the path of CIFAR's .tar.gz"
         ) from None
-    return digest.hexdigest()
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -131,26 +127,3 @@ def unpack(archive: Path, target: Path) -> None:
                     whole.replace(place)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"--data-archive {archive} can't be unpacked into {target} ({error})") from None
-
-
-def _download(source: Source, path: Path) -> None:
-    """Fetch the archive.
-
-    Raises:
-        OSError: if the server can't be reached, or the folder can't be written.
-    """
-    from torchvision.datasets.utils import download_url
-
-    before = socket.getdefaulttimeout()
-    # Without a time limit a silent server would hang the run.
-    socket.setdefaulttimeout(NETWORK_TIMEOUT_SECONDS)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place, so that a download that was cut off, or another process's, is never taken for the archive.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as temporary:
-            download_url(URL + source.archive, temporary, source.archive, source.md5)
-            Path(temporary, source.archive).replace(path)
-    except RuntimeError as error:  # a wrong digest
-        raise OSError(str(error)) from None
-    finally:
-        socket.setdefaulttimeout(before)

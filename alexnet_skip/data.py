@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_skip import cifar, image_folder, shapes
+from alexnet_skip.console import Console
 from alexnet_skip.errors import UserError
 
 # The folders of an image folder; train must be there.
@@ -64,23 +65,26 @@ def load_dataset(
     data_archive: Path | None = None,
     skip_unreadable: bool = False,
     download: bool = True,
+    console: Console | None = None,
 ) -> Dataset:
     """Load a dataset.
 
     Args:
         name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in
             ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
+        console: shows the progress of a download; none is shown without one.
 
     Raises:
         UserError: if it can't be had; lists the ways out.
     """
     if name == "shapes":
         return _shapes()
+    console = console or Console(quiet=True)
     if name in cifar.SOURCES:
-        return _cifar(name, data_dir, data_archive, download)
+        return _cifar(name, data_dir, console, data_archive, download)
     if name == "auto":
         try:
-            return _cifar("cifar10", data_dir, data_archive, download)
+            return _cifar("cifar10", data_dir, console, data_archive, download)
         except UserError as error:
             if data_archive is not None:
                 raise  # what the user named is never replaced by something else
@@ -147,8 +151,8 @@ def _shapes(fallback_reason: str | None = None) -> Dataset:
     return Dataset("shapes", "shapes", names, splits, fallback_reason=fallback_reason)
 
 
-def _cifar(name: str, data_dir: Path, archive: Path | None, download: bool) -> Dataset:
-    arrays, names = cifar.load(name, data_dir, archive, download)
+def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, download: bool) -> Dataset:
+    arrays, names = cifar.load(name, data_dir, console, archive, download)
     return Dataset(name, name, names, {split: make_split(*content, names) for split, content in arrays.items()})
 
 

@@ -82,13 +82,21 @@ class FeatureCache:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
 
+    def progress_file(self, rank: int) -> Path:
+        """Where a process records the blocks that it has written, until the manifest is."""
+        return self.folder / f"progress-{rank:04d}.jsonl"
+
     def open(self, name: str, mode: str = "r") -> np.ndarray:
         """Memory-map one array (N, 9216), fp16."""
         return np.lib.format.open_memmap(self._path(name), mode=mode)
 
+    def rows(self, block: int) -> slice:
+        """Which rows a block is made of; the last one may be shorter."""
+        return slice(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self.key.num_samples))
+
     def block_length(self, block: int) -> int:
-        """Rows in a block: the last one may be shorter."""
-        return min(BLOCK_ROWS, self.key.num_samples - block * BLOCK_ROWS)
+        """How many rows a block has."""
+        return self.rows(block).stop - self.rows(block).start
 
     def _intact(self, name: str) -> bool:
         """Whether the array's file has the right form; its values are checked block by block."""
@@ -150,7 +158,7 @@ class FeatureCache:
         maps = {name: self.open(name) for name in names}
         wanted: dict[int, list[str]] = {}
         for block in blocks:
-            rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+            rows = self.rows(block)
             lacking = [n for n in names if known[n].get(block) != zlib.crc32(np.ascontiguousarray(maps[n][rows]).data)]
             if lacking:
                 wanted[block] = lacking
@@ -160,7 +168,7 @@ class FeatureCache:
 
     def write(self, name: str, block: int, values: np.ndarray, array: np.ndarray) -> str:
         """Store one block; returns the line that records it, to be appended to the pass's progress file."""
-        array[block * BLOCK_ROWS : block * BLOCK_ROWS + len(values)] = values
+        array[self.rows(block)] = values
         return json.dumps([name, block, zlib.crc32(np.ascontiguousarray(values).data)]) + "\n"
 
     def finish(self) -> None:
@@ -189,9 +197,9 @@ def extract(
         advance: called with the number of images after each block.
     """
     arrays = {name: cache.open(name, "r+") for name in {n for names in wanted.values() for n in names}}
-    with (cache.folder / f"progress-{rank:04d}.jsonl").open("a", encoding="utf-8") as progress:
+    with cache.progress_file(rank).open("a", encoding="utf-8") as progress:
         for block, names in wanted.items():
-            rows = images[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+            rows = images[cache.rows(block)]
             for name, values in compute_features(backbone, rows, names).items():
                 progress.write(cache.write(name, block, values, arrays[name]))
                 release_pages(arrays[name])

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.console import Console
 from alexnet_skip.data import Split
+from alexnet_skip.exchange import divide, exchange
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.files import release_pages
 from alexnet_skip.folder_lock import open_for_writing
@@ -148,9 +150,11 @@ def _extract_missing(
     cache: FeatureCache, names: Sequence[str], title: str, split: Split, backbone: FrozenAlexNet,
     accelerator: Accelerator, crew: Crew, console: Console,
 ) -> None:  # fmt: skip
-    """Extract the blocks that the cache lacks, each process its share."""
-    share = range(crew.rank, cache.num_blocks, crew.size)
-    wanted = cache.missing(names, share)
+    """Extract the blocks that no cache has, each process its share, and exchange what single machines lack."""
+    wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
+    if not crew.shared:
+        division = divide(gather_object([wanted]), crew.machines)
+        wanted = division.extract[accelerator.process_index]
     total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
     if total:
         known = cache.num_blocks - total
@@ -158,6 +162,10 @@ def _extract_missing(
         with console.progress(f"Extract {title}", sum(cache.block_length(block) for block in wanted)) as progress:
             extract(cache, split.images, backbone, wanted, crew.rank, progress.advance)
         accelerator.wait_for_everyone()
+    if division and division.send:
+        console.line(f"{title}: exchanging {len({block for block, _ in division.send})} blocks between machines")
+        exchange(cache, division, crew, accelerator)
+    if total or (division and division.send):
         if crew.rank == 0:
             cache.finish()
     else:

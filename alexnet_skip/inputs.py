@@ -40,6 +40,7 @@ def load_images(settings: DataSettings, console: Console, *, download: bool = Tr
         data_archive=settings.data_archive,
         skip_unreadable=settings.skip_unreadable,
         download=download,
+        console=console,
     )
     if dataset.fallback_reason:
         console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)

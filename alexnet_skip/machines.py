@@ -5,9 +5,10 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
 
 @dataclass(frozen=True)
@@ -16,17 +17,29 @@ class Crew:
 
     Attributes:
         rank: from 0, who leads.
-        shared: whether all processes of the run see the same disk.
+        machine: number of this process's machine.
+        machines: the same of every process of the run; all 0 where they share a disk.
     """
 
     rank: int
     size: int
-    shared: bool
+    machine: int
+    machines: tuple[int, ...]
+
+    @property
+    def shared(self) -> bool:
+        """Whether all processes of the run see the same disk."""
+        return len(set(self.machines)) == 1
+
+    @property
+    def leaders(self) -> list[int]:
+        """The process of each machine that leads there."""
+        return [self.machines.index(machine) for machine in sorted(set(self.machines))]
 
 
 def crew_of(folder: Path, accelerator: Accelerator) -> Crew:
     """Find out whether all processes see the same folder, by a file that the main one makes in it; on every process."""
-    everyone = Crew(accelerator.process_index, accelerator.num_processes, True)
+    everyone = Crew(accelerator.process_index, accelerator.num_processes, 0, (0,) * accelerator.num_processes)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     if local == accelerator.num_processes:
         return everyone  # on one machine
@@ -40,4 +53,10 @@ def crew_of(folder: Path, accelerator: Accelerator) -> Crew:
     shared = int(accelerator.reduce(seen, "sum").item()) == accelerator.num_processes
     if accelerator.is_main_process:
         mark.unlink()
-    return everyone if shared else Crew(accelerator.local_process_index, local, False)
+    if shared:
+        return everyone
+    leads = np.array(
+        gather_object([accelerator.is_local_main_process])
+    )  # launchers number a machine's processes in a row
+    machines = tuple((np.cumsum(leads) - 1).tolist())
+    return Crew(accelerator.local_process_index, local, machines[accelerator.process_index], machines)

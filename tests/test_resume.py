@@ -10,6 +10,7 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import train
 from alexnet_skip import engine, network, resume
+from alexnet_skip.folder_lock import folder_lock
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +147,18 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
 def test_changed_settings_are_refused_by_name(reference, capsys, arguments, message):
     assert train_in(reference, "--resume", "whole", *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_goes_on_with_is_refused_and_left_as_it_is(reference, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt(patch, signal.SIGTERM, 4)
+        assert train_in(reference, *ARGUMENTS, "--name", "wanted-by-two") == 143
+    folder = reference / "runs" / "wanted-by-two"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with folder_lock(folder, print):
+        assert train_in(reference, "--resume", "wanted-by-two") == 2
+        assert f"{folder} is in use by process {os.getpid()}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_is_not_there_is_refused(reference, capsys):

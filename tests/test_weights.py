@@ -3,7 +3,6 @@
 import hashlib
 import os
 import pickle
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from torch import Tensor
 from torchvision.models import AlexNet_Weights, alexnet
 
 from alexnet_skip import weights
+from alexnet_skip.console import Console
 from alexnet_skip.errors import UserError
 from alexnet_skip.weights import STATE_SHAPES, load_weights
 
@@ -159,13 +159,10 @@ def test_lpips_file_of_another_version_is_refused(
 def test_without_any_source_the_error_lists_each_reason_and_the_ways_out(
     empty_hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timeouts = []
-
     def no_network(*args: object, **kwargs: object) -> None:
-        timeouts.append(socket.getdefaulttimeout())
         raise OSError("network is unreachable")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(weights, "download", no_network)
     with pytest.raises(UserError) as error:
         load_weights("imagenet")
     message = str(error.value)
@@ -179,18 +176,16 @@ def test_without_any_source_the_error_lists_each_reason_and_the_ways_out(
         weights.HUB_FILE,
     ):
         assert part in message
-    assert timeouts == [weights.NETWORK_TIMEOUT_SECONDS]
-    assert socket.getdefaulttimeout() is None
 
 
 def test_a_download_lands_in_the_hub_cache_and_is_named(
     state: dict[str, Tensor], empty_hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def download(url: str, dst: str, hash_prefix: str, progress: bool) -> None:
-        assert url.endswith(f"{hash_prefix}.pth")
-        torch.save({f"features.{key}": value for key, value in state.items()}, dst)
+    def download(url: str, path: Path, digest: str, console: Console) -> None:
+        assert url.endswith(f"{digest}.pth")
+        torch.save({f"features.{key}": value for key, value in state.items()}, path)
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(weights, "download", download)
     loaded = load_weights("imagenet")
     assert loaded.source == "download"
     assert (empty_hub / weights.HUB_FILE).is_file()
