@@ -18,11 +18,12 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from alexnet_skip.backbone import NUM_FEATURES
+from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES
 from alexnet_skip.console import Console
 from alexnet_skip.features import CachedFeatures, LiveFeatures
-from alexnet_skip.files import reserve, write_json
+from alexnet_skip.files import release_pages, reserve, write_json
 from alexnet_skip.folder_lock import folder_lock
 from alexnet_skip.model import Joined, LinearRegressor, SkipConnection, SkipHead
 from alexnet_skip.tensor_files import save_tensors
@@ -72,14 +73,16 @@ class SkipHeadInBasis(nn.Module):
         self.skip = SkipConnection(mode)
         self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
         if mode == "conv":
-            self.register_buffer("projection", basis.projection.clone(), persistent=False)
+            # (K, 9216), channels last within a place, as the projected tap comes.
+            axes = basis.projection.T.unflatten(1, (FEATURE_SHAPE[0], -1)).transpose(1, 2).flatten(1)
+            self.register_buffer("projection", axes.contiguous(), persistent=False)
 
     def forward(self, coordinates: Tensor, tap: Tensor | None = None) -> Tensor:
         """Logits of coordinates (B, K) and, for ``conv``, the flat tap (B, 9216)."""
         if self.skip.mode == "conv":
             if tap is None:
                 raise ValueError("skip mode conv needs the tap")
-            coordinates = coordinates + self.skip.project(tap) @ self.projection
+            coordinates = coordinates + F.linear(self.skip.project_by_place(tap).flatten(1), self.projection)
         return self.head(coordinates)
 
     def fold(self, basis: Basis) -> SkipHead:
@@ -217,6 +220,7 @@ def _write_coordinates(
         for start in range(0, total, PROJECT_ROWS):
             rows = np.arange(start, min(start + PROJECT_ROWS, total))
             array[rows[0] : rows[-1] + 1] = source.fetch(rows)[0].half().cpu().numpy()
+            release_pages(array)
             progress.advance(len(rows))
     array.flush()
     del array  # close the map: Windows refuses to move an open file

@@ -159,7 +159,12 @@ class FeatureCache:
         wanted: dict[int, list[str]] = {}
         for block in blocks:
             rows = self.rows(block)
-            lacking = [n for n in names if known[n].get(block) != zlib.crc32(np.ascontiguousarray(maps[n][rows]).data)]
+            lacking = [
+                name
+                for name in names
+                if block not in known[name]  # nothing is read where there is nothing to hold it against
+                or known[name][block] != zlib.crc32(np.ascontiguousarray(maps[name][rows]).data)
+            ]
             if lacking:
                 wanted[block] = lacking
             for array in maps.values():

@@ -23,8 +23,9 @@ from alexnet_skip.transfer import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
-# Bytes of rows read from memory maps before their pages are given back.
-RELEASE_BYTES = 512 * 2**20
+# Bytes of rows read from memory maps before their pages are given back. Rows far apart may hold several times as much:
+# with a page, systems map its neighbours (64 KiB on Linux).
+RELEASE_BYTES = 16 * 2**20
 
 
 class CachedFeatures:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES
 from alexnet_skip.dropout import Dropout
@@ -35,19 +36,18 @@ class SkipConnection(nn.Module):
         """Width of the joined features: 9,216, or 18,432 for ``concat``."""
         return NUM_FEATURES * (2 if self.mode == "concat" else 1)
 
-    def project(self, tap: Tensor) -> Tensor:
-        """Apply the trained 1×1 convolution to a flat tap (B, 9216); returns (B, 9216)."""
-        if tap.device.type == "cpu":
-            # 16 ms for 512 rows, where the product takes 27 ms (measured).
-            return self.projection(tap.reshape(-1, *FEATURE_SHAPE)).flatten(1)
-        # Elsewhere autocast may run a convolution in fp16, which gives NaN on GTX 16xx cards.
-        return self.project_by_product(tap)
+    def project_by_place(self, tap: Tensor) -> Tensor:
+        """Apply the trained 1×1 convolution to a flat tap (B, 9216); returns (B, 36, 256), channels last.
 
-    def project_by_product(self, tap: Tensor) -> Tensor:
-        """:meth:`project` as a product over channels: a 1×1 convolution of 6×6 maps is one small matrix product."""
-        weight = self.projection.weight.flatten(1)
-        maps = tap.reshape(-1, FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2])
-        return (torch.matmul(weight, maps) + self.projection.bias[:, None]).flatten(1)  # type: ignore[index]
+        As one matrix product: half the time of a convolution on the CPU (measured), and never a convolution in fp16,
+        which autocast might choose and which gives NaN on GTX 16xx cards.
+        """
+        maps = tap.reshape(-1, FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2]).transpose(1, 2).contiguous()
+        return F.linear(maps, self.projection.weight.flatten(1), self.projection.bias)
+
+    def project(self, tap: Tensor) -> Tensor:
+        """The same in the order of features; returns (B, 9216)."""
+        return self.project_by_place(tap).transpose(1, 2).flatten(1)
 
     def forward(self, main: Tensor, tap: Tensor | None = None) -> Tensor:
         """Join flat features (B, 9216) and tap (B, 9216) to (B, num_features)."""
