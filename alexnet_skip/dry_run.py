@@ -9,12 +9,13 @@ from accelerate import Accelerator
 
 from alexnet_skip import inventory, launch, speed_probe
 from alexnet_skip.backbone import NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.basis import BASIS_ROWS
+from alexnet_skip.basis import BASIS_ROWS, PROJECT_ROWS
 from alexnet_skip.config import DataSettings
 from alexnet_skip.console import Console, duration
 from alexnet_skip.data import train_val_positions
 from alexnet_skip.errors import UserError
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names
+from alexnet_skip.fitted_basis import ITERATIONS
 from alexnet_skip.inventory import CacheState, Images, size
 from alexnet_skip.model import SkipHead
 from alexnet_skip.opened_run import OpenedRun, open_run, own_images
@@ -22,8 +23,6 @@ from alexnet_skip.precision import Precision
 from alexnet_skip.train_config import TrainSettings
 from alexnet_skip.weights import AlexNetWeights, load_weights
 
-# Passes over the rows that a basis is fitted on (torch.svd_lowrank with one iteration), each of a product's size.
-BASIS_PASSES = 4
 # Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
 COPIES_IN_MEMORY, COPIES_IN_CHECKPOINT = 5, 4
 
@@ -124,9 +123,9 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     plan.tell_room("disk for the run", needed, free, "choose another --runs-dir or fewer --snapshot-epochs")
     _check_run_folder(plan, settings)
 
-    # What it would take
     height, side = images.image_size
-    fit = min(BASIS_ROWS, num_train) * width * 4 * 2 if options.pca_basis else 0
+    rows = min(PROJECT_ROWS if settings.cache.cache else BASIS_ROWS, num_train)
+    fit = 2 * 4 * width * (rows + options.pca_basis) if options.pca_basis else 0
     needed = 4 * num_values * COPIES_IN_MEMORY + max(fit, sum(images.sizes.values()) * height * side * 3)
     plan.tell_room(
         "memory", needed, inventory.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
@@ -185,7 +184,8 @@ def _tell_time(
     parts = {"extract": passes / extraction, "train": options.epochs * num_train / training}
     if options.pca_basis:
         product = 2 * NUM_FEATURES * options.pca_basis
-        rows = BASIS_PASSES * min(BASIS_ROWS, num_train) + (2 if options.hflip else 1) * images.sizes["train"]
+        fitted = (2 * ITERATIONS + 1) * min(BASIS_ROWS, num_train)  # two products a pass, the last has one
+        rows = fitted + (2 if options.hflip else 1) * images.sizes["train"]
         parts["basis"] = rows * product / speed_probe.multiplication_rate(accelerator.device)
     runs = len(settings.study.study_variants) * len(settings.study.seeds) if settings.study.study else 1
     parts["train"] *= runs

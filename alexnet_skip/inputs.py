@@ -10,13 +10,14 @@ from torch import nn
 
 from alexnet_skip import metrics
 from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.basis import Basis, CoordinateSource, SkipHeadInBasis, open_basis
+from alexnet_skip.basis import CoordinateSource, SkipHeadInBasis, open_basis
 from alexnet_skip.config import DataSettings
 from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset, limit_positions, load_dataset
 from alexnet_skip.engine import FeatureSource, cosine_with_warmup, predict
 from alexnet_skip.features import open_features
 from alexnet_skip.finite_guard import NonFiniteLossError
+from alexnet_skip.fitted_basis import Basis
 from alexnet_skip.model import Joined, SkipHead
 from alexnet_skip.runlog import Stopwatch
 from alexnet_skip.train_config import TrainSettings

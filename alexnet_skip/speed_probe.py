@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from alexnet_skip.backbone import NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.basis import Basis
 from alexnet_skip.engine import FeatureSource
 from alexnet_skip.feature_cache import compute_features
+from alexnet_skip.fitted_basis import Basis
 from alexnet_skip.inputs import Inputs, make_optimizer
 from alexnet_skip.train_config import TrainSettings
 

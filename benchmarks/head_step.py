@@ -20,9 +20,10 @@ from torch import nn
 
 from alexnet_skip import engine
 from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.basis import CoordinateSource, SkipHeadInBasis, fit_basis
+from alexnet_skip.basis import CoordinateSource, SkipHeadInBasis
 from alexnet_skip.feature_cache import compute_features
 from alexnet_skip.features import CachedFeatures
+from alexnet_skip.fitted_basis import fit_basis
 from alexnet_skip.image_file import read_image
 from alexnet_skip.inputs import make_optimizer
 from alexnet_skip.model import Joined, SkipConnection
@@ -62,7 +63,8 @@ def our_steps(
     """One epoch of ours on all rows; floating-point operations of it, and parameters."""
     options, num_images = settings.training, len(labels)
     main, tap = (torch.from_numpy(arrays[name]).float() for name in ("main", "tap"))
-    basis = fit_basis(SkipConnection("identity" if mode == "conv" else mode)(main, tap), options.pca_basis, seed=0)
+    joined = SkipConnection("identity" if mode == "conv" else mode)(main, tap)
+    basis = fit_basis(lambda: [joined], options.pca_basis, seed=0)
     device = torch.device("cpu")
     rows = CoordinateSource(CachedFeatures([(arrays["main"], arrays["tap"])], device), mode, basis)
     coordinates = rows.fetch(np.arange(num_images))[0].half().numpy()

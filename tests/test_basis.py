@@ -8,9 +8,10 @@ import torch
 from accelerate import Accelerator
 
 from alexnet_skip.backbone import NUM_FEATURES
-from alexnet_skip.basis import SkipHeadInBasis, fit_basis, open_basis
+from alexnet_skip.basis import SkipHeadInBasis, open_basis
 from alexnet_skip.console import Console
 from alexnet_skip.features import CachedFeatures
+from alexnet_skip.fitted_basis import fit_basis
 from alexnet_skip.model import SkipConnection, SkipHead
 
 MODES = ("none", "identity", "conv", "concat")
@@ -28,7 +29,7 @@ def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, feature
     """The form is that of plain training, the logits are the same to 1e-4."""
     main, tap = features
     fixed = SkipConnection("identity" if mode == "conv" else mode)
-    basis = fit_basis(fixed(main, tap).clone(), 20, seed=0)
+    basis = fit_basis(lambda: [fixed(main, tap)], 20, seed=0)
     model = SkipHeadInBasis(mode, 10, basis).eval()
     if mode == "conv":
         torch.nn.init.normal_(model.skip.projection.weight, std=0.05)
@@ -44,9 +45,11 @@ def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, feature
 def test_the_basis_is_orthogonal_deterministic_and_captures_what_pca_captures(rng):
     low_rank = rng.normal(size=(300, 12)) @ rng.normal(size=(12, 80)) + 0.01 * rng.normal(size=(300, 80)) + 5
     values = torch.from_numpy(low_rank).float()
-    basis = fit_basis(values.clone(), 12, seed=3)
-    again = fit_basis(values.clone(), 12, seed=3)
+    basis = fit_basis(lambda: [values], 12, seed=3)
+    again = fit_basis(lambda: [values], 12, seed=3)
     assert torch.equal(basis.projection, again.projection)
+    in_parts = fit_basis(lambda: iter(values.split(70)), 12, seed=3)
+    torch.testing.assert_close(in_parts.projection.abs(), basis.projection.abs(), rtol=1e-3, atol=1e-4)
     axes = basis.projection / basis.projection.norm(dim=0)
     torch.testing.assert_close(axes.T @ axes, torch.eye(12), rtol=1e-4, atol=1e-4)
     kept = ((values - basis.mean) @ axes).var(0).sum().item()
@@ -56,7 +59,7 @@ def test_the_basis_is_orthogonal_deterministic_and_captures_what_pca_captures(rn
 
 def test_coordinates_have_mean_square_one_and_stay_ordered_by_variance(rng):
     values = torch.from_numpy(rng.normal(size=(500, 30)) * np.linspace(1, 9, 30) + 3).float()
-    coordinates = fit_basis(values.clone(), 30, seed=0).transform(values)
+    coordinates = fit_basis(lambda: [values], 30, seed=0).transform(values)
     assert coordinates.square().mean().item() == pytest.approx(1, rel=1e-2)
     torch.testing.assert_close(coordinates.mean(0), torch.zeros(30), rtol=0, atol=1e-4)
     deviation = coordinates.std(0)
@@ -65,7 +68,7 @@ def test_coordinates_have_mean_square_one_and_stay_ordered_by_variance(rng):
 
 def test_two_maps_side_by_side_count_alike(rng):
     main, tap = (torch.from_numpy(rng.normal(size=(60, NUM_FEATURES))).float() for _ in range(2))
-    basis = fit_basis(torch.cat((main, 30 * tap), dim=1), 40, seed=0)
+    basis = fit_basis(lambda: [torch.cat((main, 30 * tap), dim=1)], 40, seed=0)
     from_main, from_tap = (
         (part @ rows).square().sum().item()
         for part, rows in zip((main, 30 * tap), basis.projection.chunk(2), strict=True)
@@ -75,17 +78,18 @@ def test_two_maps_side_by_side_count_alike(rng):
 
 def test_axes_without_variance_do_not_break_the_basis():
     values = torch.randn(40, 3) @ torch.randn(3, 50)
-    assert torch.isfinite(fit_basis(values, 20, seed=0).projection).all()
+    assert torch.isfinite(fit_basis(lambda: [values], 20, seed=0).projection).all()
 
 
 def test_a_basis_never_has_more_axes_than_the_samples_allow():
-    assert fit_basis(torch.randn(10, 50), 40, seed=0).projection.shape == (50, 9)
+    values = torch.randn(10, 50)
+    assert fit_basis(lambda: [values], 40, seed=0).projection.shape == (50, 9)
 
 
 def test_folding_survives_a_mean_much_larger_than_the_coordinates():
     torch.manual_seed(0)
     values = torch.randn(200, 500) + 1000
-    basis = fit_basis(values.clone(), 30, seed=0)
+    basis = fit_basis(lambda: [values], 30, seed=0)
     layer = torch.nn.Linear(30, 7)
     with torch.no_grad():
         exact = (
