@@ -23,9 +23,10 @@ from alexnet_skip.transfer import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
-# Bytes of rows read from memory maps before their pages are given back. Rows far apart may hold several times as much:
-# with a page, systems map its neighbours (64 KiB on Linux).
-RELEASE_BYTES = 16 * 2**20
+# A memory-mapped array up to this size may stay in memory as it is read (the PCA coordinates of 130,000 views do); of a
+# larger one pages are given back after so many rows: with a page, systems map its neighbours, up to 2 MiB on Linux.
+MAPPED_BYTES = 256 * 2**20
+PIECE_ROWS = 64
 
 
 class CachedFeatures:
@@ -48,7 +49,6 @@ class CachedFeatures:
         self.num_samples = len(views[0][0])
         self.views = views
         self._resident: dict[int, Tensor] = {}
-        self._bytes_read = 0
         arrays = [array for view in views for array in view if array is not None]
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
@@ -72,12 +72,14 @@ class CachedFeatures:
             return batch.float()
         values = np.empty((len(rows), arrays[0].shape[1]), dtype=arrays[0].dtype)
         for v in np.unique(view):
-            values[view == v] = arrays[v][sample[view == v]]
-        self._bytes_read += values.nbytes
-        if self._bytes_read > RELEASE_BYTES:
-            self._bytes_read = 0
-            for array in arrays:
-                release_pages(array)
+            places = np.flatnonzero(view == v)
+            large = arrays[v].nbytes > MAPPED_BYTES
+            step = PIECE_ROWS if large else len(places)
+            for start in range(0, len(places), step):
+                some = places[start : start + step]
+                values[some] = arrays[v][sample[some]]
+                if large:
+                    release_pages(arrays[v])
         return to_device(values, self.device).float()
 
 

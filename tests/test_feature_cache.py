@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_skip import feature_cache
+from alexnet_skip import feature_cache, features
 from alexnet_skip.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.errors import UserError
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, compute_features, extract
@@ -41,6 +41,19 @@ def build(cache, images, backbone, names, blocks=range(3)):
     wanted = cache.missing(names, blocks)
     extract(cache, images, backbone, wanted, 0, lambda n: None)
     return wanted
+
+
+@pytest.mark.parametrize("mapped_bytes", [0, 10**9], ids=["large", "small"])
+def test_rows_of_a_map_are_the_same_whether_its_pages_are_given_back_or_not(tmp_path, monkeypatch, rng, mapped_bytes):
+    monkeypatch.setattr(features, "MAPPED_BYTES", mapped_bytes)
+    monkeypatch.setattr(features, "PIECE_ROWS", 3)
+    views = []
+    for name in ("as it is", "mirrored"):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(20, 6)).astype(np.float16))
+        views.append((np.load(tmp_path / f"{name}.npy", mmap_mode="r"), None))
+    rows = rng.permutation(40)[:25]
+    fetched, _ = CachedFeatures(views, torch.device("cpu")).fetch(rows)
+    np.testing.assert_array_equal(fetched.numpy(), np.concatenate([main for main, _ in views])[rows].astype(np.float32))
 
 
 def test_cached_rows_are_the_live_rows_up_to_fp16(cache, images, backbone):
