@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from alexnet_skip.folded_conv import SIZE as FOLDED_SIZE
 from alexnet_skip.folded_conv import FoldedResizeConv
-from alexnet_skip.winograd import WinogradConv, fp32_products
+from alexnet_skip.fp32_products import fp32_products
+from alexnet_skip.winograd import WinogradConv
 
 # timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
 IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)

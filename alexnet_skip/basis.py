@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from alexnet_skip.backbone import FEATURE_SHAPE
 from alexnet_skip.console import Console
 from alexnet_skip.features import CachedFeatures, LiveFeatures
-from alexnet_skip.files import release_pages, reserve, write_json
+from alexnet_skip.files import file_crc32, release_pages, reserve, write_json
 from alexnet_skip.fitted_basis import EMPHASIS, Basis, fit_basis
 from alexnet_skip.folder_lock import folder_lock
 from alexnet_skip.model import Joined, LinearRegressor, SkipConnection, SkipHead
@@ -180,12 +179,3 @@ def _write_coordinates(
         temporary[kind].replace(paths[kind])
     checksums = [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]
     write_json(paths["json"], {"key": key, "crc32": checksums})
-
-
-def file_crc32(path: Path) -> int:
-    """CRC-32 of a whole file."""
-    crc = 0
-    with path.open("rb") as file:
-        while piece := file.read(1 << 24):
-            crc = zlib.crc32(piece, crc)
-    return crc

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_skip.basis import file_crc32
 from alexnet_skip.errors import UserError
 from alexnet_skip.feature_cache import ARRAYS, FeatureCache, FeatureKey
-from alexnet_skip.files import read_json
+from alexnet_skip.files import file_crc32, read_json
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from alexnet_skip.transfer import to_device
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
 # A memory-mapped array up to this size may stay in memory as it is read (the PCA coordinates of 130,000 views do); of a
-# larger one pages are given back after so many rows: with a page, systems map its neighbours, up to 2 MiB on Linux.
+# larger one pages are given back after so many rows: with a page, systems map its neighbours.
 MAPPED_BYTES = 256 * 2**20
 PIECE_ROWS = 64
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import mmap
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,15 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         while piece := file.read(1 << 22):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def file_crc32(path: Path) -> int:
+    """CRC-32 of a whole file."""
+    crc = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 24):
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def sync_file(path: Path) -> None:

@@ -1,9 +1,5 @@
 """Convolutions by Winograd's minimal filtering: the plain numbers to rounding, for a third of the multiplications."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-
 import numpy as np
 import torch
 from numpy.polynomial import polynomial
@@ -13,8 +9,6 @@ from torch.nn import functional as F
 OUT_TILE = 4  # outputs along each axis that one tile gives; larger ones round worse (5 was over 1e-4 in the features)
 # Where the polynomials are evaluated, besides infinity; the best of those tried by the error of whole convolutions.
 POINTS = (0, 1, -1, 2, -0.5, -2, 0.5)
-# Exact in fp32, a power of two in bf16: tells whether a product rounded its inputs.
-PROBE = 1 + 2**-12
 
 
 class WinogradConv:
@@ -83,28 +77,3 @@ def transforms(outputs: int, kernel: int) -> tuple[np.ndarray, np.ndarray, np.nd
     # Rows of B summing to one and columns of A reaching one keep the values of all places alike, and rounding small.
     down, up = np.abs(b).sum(1), np.abs(a).max(0)
     return a / up, g * (down * up)[:, None], b / down[:, None]
-
-
-@contextmanager
-def fp32_products() -> Iterator[None]:
-    """Have torch's matrix products made in true fp32 on the CPU, the fastest way, whatever the caller's setting.
-
-    At "medium" torch takes oneDNN's (over twice as fast as MKL's on AMD processors, measured), but where a processor
-    multiplies bf16 natively it may round the inputs.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest" if _medium_rounds() else "medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@cache
-def _medium_rounds() -> bool:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    values = torch.full((2, 256, 256), PROBE)
-    rounded = torch.stack([torch.bmm(values, values)[0], values[0] @ values[0]])
-    torch.set_float32_matmul_precision(before)
-    return bool((rounded / 256 - PROBE**2).abs().max() > 1e-5)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from alexnet_skip import cache_care
-from alexnet_skip.basis import file_crc32
 from alexnet_skip.feature_cache import BLOCK_ROWS, FeatureCache, FeatureKey
-from alexnet_skip.files import write_json
+from alexnet_skip.files import file_crc32, write_json
 from alexnet_skip.folder_lock import folder_lock
 
 NUM_SAMPLES = BLOCK_ROWS + 88
