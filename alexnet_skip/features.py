@@ -23,10 +23,9 @@ from alexnet_skip.transfer import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
-# A memory-mapped array up to this size may stay in memory as it is read (the PCA coordinates of 130,000 views do); of a
-# larger one pages are given back after so many rows: with a page, systems map its neighbours.
-MAPPED_BYTES = 256 * 2**20
-PIECE_ROWS = 64
+# Pages of a memory-mapped array are given back each time rows of so many bytes were read, so that what they occupy does
+# not grow with the array: with a page, systems map its neighbours.
+PIECE_BYTES = 2**20
 
 
 class CachedFeatures:
@@ -73,13 +72,11 @@ class CachedFeatures:
         values = np.empty((len(rows), arrays[0].shape[1]), dtype=arrays[0].dtype)
         for v in np.unique(view):
             places = np.flatnonzero(view == v)
-            large = arrays[v].nbytes > MAPPED_BYTES
-            step = PIECE_ROWS if large else len(places)
+            step = max(1, PIECE_BYTES // arrays[v][0].nbytes)
             for start in range(0, len(places), step):
                 some = places[start : start + step]
                 values[some] = arrays[v][sample[some]]
-                if large:
-                    release_pages(arrays[v])
+                release_pages(arrays[v])
         return to_device(values, self.device).float()
 
 

@@ -1,6 +1,7 @@
 """The feature cache: what is kept, what is rebuilt, and that its values are the live path's."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,17 +44,32 @@ def build(cache, images, backbone, names, blocks=range(3)):
     return wanted
 
 
-@pytest.mark.parametrize("mapped_bytes", [0, 10**9], ids=["large", "small"])
-def test_rows_of_a_map_are_the_same_whether_its_pages_are_given_back_or_not(tmp_path, monkeypatch, rng, mapped_bytes):
-    monkeypatch.setattr(features, "MAPPED_BYTES", mapped_bytes)
-    monkeypatch.setattr(features, "PIECE_ROWS", 3)
+@pytest.mark.parametrize("piece_rows", [3, 100], ids=["in pieces", "at once"])
+def test_rows_of_maps_are_those_that_were_stored(tmp_path, monkeypatch, rng, piece_rows):
     views = []
     for name in ("as it is", "mirrored"):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(20, 6)).astype(np.float16))
         views.append((np.load(tmp_path / f"{name}.npy", mmap_mode="r"), None))
+    monkeypatch.setattr(features, "PIECE_BYTES", piece_rows * views[0][0][0].nbytes)
     rows = rng.permutation(40)[:25]
     fetched, _ = CachedFeatures(views, torch.device("cpu")).fetch(rows)
     np.testing.assert_array_equal(fetched.numpy(), np.concatenate([main for main, _ in views])[rows].astype(np.float32))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what a map occupies")
+def test_what_was_read_from_a_map_does_not_stay_in_memory(tmp_path, rng):
+    path = tmp_path / "stored.npy"
+    np.save(path, rng.normal(size=(4096, 1024)).astype(np.float16))
+    stored = np.load(path, mmap_mode="r")
+
+    def resident_kib() -> int:
+        after = Path("/proc/self/smaps").read_text(encoding="utf-8").partition(str(path))[2]
+        return int(after.partition("Rss:")[2].split()[0])
+
+    np.array(stored)
+    assert resident_kib() >= 4096  # it does where nobody gives it back
+    CachedFeatures([(stored, None)], torch.device("cpu")).fetch(rng.permutation(4096))
+    assert resident_kib() == 0
 
 
 def test_cached_rows_are_the_live_rows_up_to_fp16(cache, images, backbone):
