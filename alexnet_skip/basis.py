@@ -37,6 +37,7 @@ class SkipHeadInBasis(nn.Module):
     """
 
     projection: Tensor
+    bias_projection: Tensor
 
     def __init__(
         self, mode: Joined, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
@@ -46,15 +47,18 @@ class SkipHeadInBasis(nn.Module):
         self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
         if mode == "conv":
             # (K, 9216), channels last within a place, as the projected tap comes.
-            axes = basis.projection.T.unflatten(1, (FEATURE_SHAPE[0], -1)).transpose(1, 2).flatten(1)
-            self.register_buffer("projection", axes.contiguous(), persistent=False)
+            axes = basis.projection.T.unflatten(1, (FEATURE_SHAPE[0], -1)).transpose(1, 2)
+            self.register_buffer("projection", axes.flatten(1).contiguous(), persistent=False)
+            # (K, 256). The convolution's bias is the same at every place: it is added to K coordinates, not to 9,216.
+            self.register_buffer("bias_projection", axes.sum(1), persistent=False)
 
     def forward(self, coordinates: Tensor, tap: Tensor | None = None) -> Tensor:
         """Logits of coordinates (B, K) and, for ``conv``, the flat tap (B, 9216)."""
         if self.skip.mode == "conv":
             if tap is None:
                 raise ValueError("skip mode conv needs the tap")
-            coordinates = coordinates + F.linear(self.skip.project_by_place(tap).flatten(1), self.projection)
+            bias = F.linear(self.skip.projection.bias, self.bias_projection)  # type: ignore[arg-type]
+            coordinates = coordinates + F.linear(self.skip.project_by_place(tap).flatten(1), self.projection, bias)
         return self.head(coordinates)
 
     def fold(self, basis: Basis) -> SkipHead:

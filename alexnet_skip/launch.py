@@ -12,6 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from alexnet_skip.errors import UserError
 from alexnet_skip.fp16_self_test import fp16_self_test
+from alexnet_skip.freed_memory import keep_freed_memory
 from alexnet_skip.precision import Precision, choose_precision, describe
 from alexnet_skip.processors import available_cpus
 
@@ -55,6 +56,7 @@ def start(
             "`ACCELERATE_USE_CPU=1 torchrun --standalone --nproc_per_node 2 train.py`"
         )
     if accelerator.device.type == "cpu":
+        keep_freed_memory()
         # `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told otherwise: the other cores would stay idle.
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":
             torch.set_num_threads(available_cpus())

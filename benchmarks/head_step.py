@@ -24,6 +24,7 @@ from alexnet_skip.basis import CoordinateSource, SkipHeadInBasis
 from alexnet_skip.feature_cache import compute_features
 from alexnet_skip.features import CachedFeatures
 from alexnet_skip.fitted_basis import fit_basis
+from alexnet_skip.freed_memory import keep_freed_memory
 from alexnet_skip.image_file import read_image
 from alexnet_skip.inputs import make_optimizer
 from alexnet_skip.model import Joined, SkipConnection
@@ -93,6 +94,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run all in turn; returns ratios of time per image."""
     num_images, repeats, report_steps = (64, 1, 1) if arguments.quick else (2048, arguments.repeats, 8)
     settings = TrainSettings()
+    keep_freed_memory()  # as launch.start() does; it is for the whole process, so the report's step gains by it too
     paths, labels = list_training_images(arguments.dataset)
     paths, labels = paths[:num_images], labels[:num_images]
     backbone = FrozenAlexNet(load_weights(arguments.weights).state)

@@ -1,0 +1,53 @@
+"""Freed memory is used again, where the C library can be asked for that."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from alexnet_skip import freed_memory
+from alexnet_skip.freed_memory import keep_freed_memory
+
+COUNT_FAULTS = """
+import resource, sys
+import numpy as np
+from alexnet_skip.freed_memory import keep_freed_memory
+
+def step():
+    kept = [np.ones(2**22, np.float32) for _ in range(4)]
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed memory back at once")
+def test_a_step_that_frees_what_it_took_asks_the_system_for_nothing_the_next_time():
+    faults = {}
+    for how in ("keep", "give back"):
+        done = subprocess.run([sys.executable, "-c", COUNT_FAULTS, how], capture_output=True, text=True, check=True)
+        faults[how] = int(done.stdout)
+    assert faults["keep"] < 100
+    assert faults["give back"] > 1000
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    def refuse(name):
+        raise AssertionError("no C library is to be asked")
+
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", refuse)
+    for platform_name in ("win32", "darwin"):
+        monkeypatch.setattr(freed_memory.sys, "platform", platform_name)
+        assert not keep_freed_memory()
+
+
+def test_a_c_library_without_the_call_is_left_alone(monkeypatch):
+    monkeypatch.setattr(freed_memory.sys, "platform", "linux")
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda name: object())
+    assert not keep_freed_memory()
