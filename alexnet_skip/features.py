@@ -14,11 +14,11 @@ from torch import Tensor
 from alexnet_skip.backbone import FrozenAlexNet
 from alexnet_skip.console import Console
 from alexnet_skip.data import Split
+from alexnet_skip.disks import Crew, crew_of
 from alexnet_skip.exchange import divide, exchange
 from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.files import release_pages
 from alexnet_skip.folder_lock import open_for_writing
-from alexnet_skip.machines import Crew, crew_of
 from alexnet_skip.transfer import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
@@ -133,10 +133,10 @@ def open_features(
     names = array_names(tap, mirrored)
     crew = crew_of(cache_dir, accelerator)
     with ExitStack() as lock:
-        with accelerator.main_process_first() if crew.shared else accelerator.local_main_process_first():
-            if crew.rank == 0:
-                lock.enter_context(open_for_writing(cache.folder, console.line))
-                cache.prepare(names, console.line)
+        if crew.rank == 0:
+            lock.enter_context(open_for_writing(cache.folder, console.line))
+            cache.prepare(names, console.line)
+        accelerator.wait_for_everyone()
         _extract_missing(cache, names, name, split, backbone, accelerator, crew, console)
     maps = {array: cache.open(array) for array in names}
     views = [(maps["main"], maps.get("tap"))]
@@ -150,10 +150,10 @@ def _extract_missing(
     cache: FeatureCache, names: Sequence[str], title: str, split: Split, backbone: FrozenAlexNet,
     accelerator: Accelerator, crew: Crew, console: Console,
 ) -> None:  # fmt: skip
-    """Extract the blocks that no cache has, each process its share, and exchange what single machines lack."""
+    """Extract the blocks that no cache has, each process its share, and exchange what single disks lack."""
     wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
     if not crew.shared:
-        division = divide(gather_object([wanted]), crew.machines)
+        division = divide(gather_object([wanted]), crew.disks)
         wanted = division.extract[accelerator.process_index]
     total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
     if total:
@@ -163,7 +163,7 @@ def _extract_missing(
             extract(cache, split.images, backbone, wanted, crew.rank, progress.advance)
         accelerator.wait_for_everyone()
     if division and division.send:
-        console.line(f"{title}: exchanging {len({block for block, _ in division.send})} blocks between machines")
+        console.line(f"{title}: exchanging {len({block for block, _ in division.send})} blocks between disks")
         exchange(cache, division, crew, accelerator)
     if total or (division and division.send):
         if crew.rank == 0:

@@ -1,4 +1,4 @@
-"""Machines without a shared disk: each feature is extracted once in all, and is on every machine in the end."""
+"""Machines that do not all share a disk: each feature is extracted once in all, and is on every disk in the end."""
 
 import json
 import os
@@ -24,41 +24,41 @@ def by_block(pieces) -> dict[int, list[str]]:
 
 
 @given(lacking=st.lists(PIECES, min_size=1, max_size=4), processes=st.data())
-def test_what_no_machine_has_is_extracted_once_and_everything_lacking_is_sent_by_one_that_has_it(lacking, processes):
+def test_what_no_disk_has_is_extracted_once_and_everything_lacking_is_sent_by_one_that_has_it(lacking, processes):
     counts = [processes.draw(st.integers(1, 3)) for _ in lacking]
-    machines = [machine for machine, count in enumerate(counts) for _ in range(count)]
-    # The processes of a machine each report the blocks that they have looked at.
+    disks = [disk for disk, count in enumerate(counts) for _ in range(count)]
+    # Those of a disk each report the blocks that they have looked at.
     reports = [
-        by_block({piece for piece in lacking[machine] if piece[0] % counts[machine] == place})
-        for machine, count in enumerate(counts)
+        by_block({piece for piece in lacking[disk] if piece[0] % counts[disk] == place})
+        for disk, count in enumerate(counts)
         for place in range(count)
     ]
-    division = divide(reports, machines)
+    division = divide(reports, disks)
     assert division.lacking == lacking
     extracted = [
-        (block, name, machines[p])
+        (block, name, disks[p])
         for p, blocks in enumerate(division.extract)
         for block, names in blocks.items()
         for name in names
     ]
     assert sorted((block, name) for block, name, _ in extracted) == sorted(set.intersection(*lacking))
-    has = [{(b, n) for b, n, m in extracted if m == machine} for machine in range(len(lacking))]
+    has = [{(b, n) for b, n, d in extracted if d == disk} for disk in range(len(lacking))]
     assert set(division.send) == set.union(*lacking)
-    for piece, machine in division.send.items():
-        assert piece in has[machine] or piece not in lacking[machine]
+    for piece, disk in division.send.items():
+        assert piece in has[disk] or piece not in lacking[disk]
     shares = [len(blocks) for blocks in division.extract]
     assert max(shares) - min(shares) <= 1
 
 
 def start_on(zygote, places: list[Path]) -> list[int]:
-    """The same run by one process on each of several machines, which see each other but not each other's disks."""
+    """The same run by one process on each of several machines, each with the disk that is its place."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     pids = [
         zygote.start(
             [*ARGUMENTS, "--name", "run", "--cache-dir", f"{place}/cache", "--runs-dir", f"{places[0]}/runs"],
-            place / "log", RANK=str(rank), LOCAL_RANK="0", WORLD_SIZE=str(len(places)), LOCAL_WORLD_SIZE="1",
+            place / f"log-{rank}", RANK=str(rank), LOCAL_RANK="0", WORLD_SIZE=str(len(places)), LOCAL_WORLD_SIZE="1",
             MASTER_ADDR="127.0.0.1", MASTER_PORT=port, ACCELERATE_USE_CPU="1",
         )
         for rank, place in enumerate(places)
@@ -67,11 +67,11 @@ def start_on(zygote, places: list[Path]) -> list[int]:
 
 
 def logs(places: list[Path]) -> str:
-    return "\n".join((place / "log").read_text() for place in places if (place / "log").exists())
+    return "\n".join(log.read_text() for place in places for log in place.glob("log-*"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked, which Windows can't")
-def test_a_machine_takes_what_another_has_and_extracts_only_its_part(zygote, tmp_path):
+def test_a_machine_takes_what_another_disk_has_and_extracts_only_its_part(zygote, tmp_path):
     alone, first, second = places = [tmp_path / name for name in ("alone", "first", "second")]
     for place in places:
         place.mkdir()
@@ -80,7 +80,8 @@ def test_a_machine_takes_what_another_has_and_extracts_only_its_part(zygote, tmp
     blocks = len(json.loads((entry / "manifest.json").read_text())["crc32"]["main"])
     assert blocks > 2
 
-    # The second machine has two blocks already, which bear a mark: it must come to the first, not be extracted again.
+    # The disk of the second and third machine has two blocks already. The first bears a mark: it must come to the first
+    # machine, not be extracted again.
     shutil.copytree(entry, second / "cache" / entry.name, ignore=shutil.ignore_patterns("basis-*"))
     manifest_path = second / "cache" / entry.name / "manifest.json"
     manifest = json.loads(manifest_path.read_text())
@@ -92,9 +93,10 @@ def test_a_machine_takes_what_another_has_and_extracts_only_its_part(zygote, tmp
     manifest_path.write_text(json.dumps(manifest))
     del array
 
-    assert start_on(zygote, [first, second]) == [0, 0], logs([first, second])
+    assert start_on(zygote, [first, second, second]) == [0, 0, 0], logs([first, second])
     both = [sorted((place / "cache" / entry.name).iterdir()) for place in (first, second)]
     assert len(both[0]) == len(ARRAYS) + 1, "every array, and the manifest"
+    assert not list(tmp_path.glob("*/cache/.seen-*"))
     for a, b in zip(*both, strict=True):
         assert (a.name, a.read_bytes()) == (b.name, b.read_bytes())
     whole, shared = (np.load(place / "cache" / entry.name / "main.npy") for place in (alone, first))
