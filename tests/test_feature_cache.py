@@ -50,7 +50,7 @@ def test_rows_of_maps_are_those_that_were_stored(tmp_path, monkeypatch, rng, pie
     for name in ("as it is", "mirrored"):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(20, 6)).astype(np.float16))
         views.append((np.load(tmp_path / f"{name}.npy", mmap_mode="r"), None))
-    monkeypatch.setattr(features, "PIECE_BYTES", piece_rows * views[0][0][0].nbytes)
+    monkeypatch.setattr(features, "PIECE_ROWS", piece_rows)
     rows = rng.permutation(40)[:25]
     fetched, _ = CachedFeatures(views, torch.device("cpu")).fetch(rows)
     np.testing.assert_array_equal(fetched.numpy(), np.concatenate([main for main, _ in views])[rows].astype(np.float32))
