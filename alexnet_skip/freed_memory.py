@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     """Have this process keep up to 256 MiB of freed memory, in allocations of up to 32 MiB each; False if it can't.
 
     By default glibc returns large allocations to the system when they are freed, and the system clears every page that
-    it hands out again: an eighth of a training step went into that (measured). Other C libraries do it otherwise, and
+    it hands out again: a tenth of the training went into that (measured). Other C libraries do it otherwise, and
     are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
