@@ -22,8 +22,8 @@ from alexnet_skip.model import Joined, SkipHead
 from alexnet_skip.runlog import Stopwatch
 from alexnet_skip.train_config import TrainSettings
 
-BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE "shapes"
-(6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.
+BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE
+"shapes" (6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.
 
 To use CIFAR-10, do one of these:
   --data-archive cifar-10-python.tar.gz   (from https://www.cs.toronto.edu/~kriz/cifar.html)

@@ -46,7 +46,7 @@ def start(
         mixed_precision=precision.mixed_precision,
         log_with="tensorboard" if logging_dir else None,
         project_config=project,
-        # The only buffer is the PCA projection, which never changes.
+        # The only buffers are the PCA projection and what follows from it, which never change.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if launched != accelerator.num_processes:
