@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.extract_throughput import FLOP_PER_IMAGE
+from benchmarks.time_to_accuracy import train_while_improving
 from benchmarks.timing import interleave, ratio_summary
 
 
@@ -22,3 +23,22 @@ def test_operations_of_the_network_are_those_that_torchvision_lists() -> None:
     # torchvision lists 0.714 G multiply-adds for the whole network, 0.0586 G of them in its three linear layers.
     linear = 9216 * 4096 + 4096 * 4096 + 4096 * 1000
     assert FLOP_PER_IMAGE / 2 + linear == pytest.approx(0.714e9, abs=0.001e9)
+
+
+@pytest.mark.parametrize(
+    ("top1", "patience", "limit", "epochs"),
+    [
+        ([0.1, 0.3, 0.2, 0.2, 0.9], 2, 6, 4),  # the third and fourth were no better than the second
+        ([0.1, 0.2, 0.3, 0.4, 0.3, 0.3], 2, 6, 6),  # still improving at the fourth
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 2, 5, 5),  # still improving, but that is the limit
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 0, 6, 2),
+    ],
+)
+def test_the_reports_recipe_is_trained_for_as_long_as_it_improves(top1, patience, limit, epochs) -> None:
+    history = train_while_improving(
+        lambda count: [{"epoch": i + 1, "val_top1": value} for i, value in enumerate(top1[:count])],
+        epochs=2,
+        patience=patience,
+        limit=limit,
+    )
+    assert len(history) == epochs
