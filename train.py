@@ -20,12 +20,13 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     from alexnet_skip.next_steps import show_run
     from alexnet_skip.runlog import Stopwatch
     from alexnet_skip.study import run_study
-    from alexnet_skip.training import open_session, train_run
+    from alexnet_skip.training import fit_to_images, open_session, train_run
 
     # Device, processes, precision; images and weights
     watch = Stopwatch()
     with watch.phase("load"):
         session = open_session(settings)
+        settings = fit_to_images(settings, session)
 
     # Features from the cache, head, epochs, published model
     summary = run_study(settings, session, watch) if settings.study.study else train_run(settings, session, watch)

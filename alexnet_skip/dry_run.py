@@ -14,13 +14,13 @@ from alexnet_skip.config import DataSettings
 from alexnet_skip.console import Console, duration
 from alexnet_skip.data import train_val_positions
 from alexnet_skip.errors import UserError
-from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names
+from alexnet_skip.feature_cache import array_names
 from alexnet_skip.fitted_basis import ITERATIONS
 from alexnet_skip.inventory import CacheState, Images, size
 from alexnet_skip.model import SkipHead
 from alexnet_skip.opened_run import OpenedRun, open_run, own_images
 from alexnet_skip.precision import Precision
-from alexnet_skip.train_config import TrainSettings
+from alexnet_skip.train_config import BATCH_SIZE, TrainSettings
 from alexnet_skip.weights import AlexNetWeights, load_weights
 
 # Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
@@ -89,9 +89,10 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     Raises:
         UserError: if it would not start; says why.
     """
-    options, mode = settings.training, settings.joined
     accelerator, precision = launch.start(
-        options.mixed_precision, force_precision=options.force_precision, batch_size=options.batch_size
+        settings.training.mixed_precision,
+        force_precision=settings.training.force_precision,
+        batch_size=settings.training.batch_size or BATCH_SIZE,
     )
     plan = Plan(Console(settings.run.quiet, accelerator.is_main_process))
     _tell_machine(plan, accelerator, precision)
@@ -102,7 +103,9 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     plan.tell("images", f"{images.name} ({images.place}): {sizes}; {images.num_classes} classes", dataset=images.name)
     told, weights = inventory.find_weights(settings.weights)
     plan.tell("weights", told, weights_here=weights is not None, images_here=images.dataset is not None)
-    num_train = _num_train(images, options.val_fraction)
+    num_train = _num_train(images, settings.training.val_fraction)
+    settings = settings.for_images(num_train)
+    options, mode = settings.training, settings.joined
 
     # What it would write
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
@@ -131,7 +134,10 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         "memory", needed, inventory.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
     )
     steps = -(-num_train // options.batch_size)
-    plan.tell("steps", f"{steps:,} an epoch, {options.epochs} epochs", steps_per_epoch=steps, epochs=options.epochs)
+    plan.tell(
+        "steps", f"{steps:,} an epoch of {options.batch_size} images, {options.epochs} epochs",
+        steps_per_epoch=steps, batch_size=options.batch_size, epochs=options.epochs,
+    )  # fmt: skip
     _tell_time(plan, settings, images, state, num_train, accelerator)
     return plan.conclude("train.py would do this"), accelerator.is_main_process
 
@@ -150,16 +156,7 @@ def _cache_of_training(settings: TrainSettings, images: Images, weights: AlexNet
     total = images.sizes["train"]
     if images.dataset is None or weights is None:
         return inventory.nothing_cached(total, names)
-    return _cache_state(settings.cache.cache_dir, images, "train", weights.sha256, names)
-
-
-def _cache_state(
-    cache_dir: Path, images: Images, stored: str, weights_digest: str, names: tuple[str, ...]
-) -> CacheState:
-    assert images.dataset is not None
-    split = images.dataset.splits[stored]
-    key = FeatureKey(split.digest, weights_digest, len(split.labels))
-    return inventory.look_into_cache(FeatureCache(cache_dir / f"{images.name}-{stored}-{key.short}", key), names)
+    return inventory.look_into_cache_of(settings.cache.cache_dir, images, "train", weights.sha256, names)
 
 
 def _check_run_folder(plan: Plan, settings: TrainSettings) -> None:
@@ -241,7 +238,7 @@ def _tell_pass(
         _tell_cache(plan, inventory.nothing_cached(len(samples.positions), names), None)
         return
     folder = Path(cache["cache_dir"])
-    state = _cache_state(folder, images, samples.stored, run.config["weights"]["sha256"], names)
+    state = inventory.look_into_cache_of(folder, images, samples.stored, run.config["weights"]["sha256"], names)
     _tell_cache(plan, state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, inventory.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)

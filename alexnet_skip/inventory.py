@@ -12,7 +12,7 @@ from alexnet_skip.config import DataSettings
 from alexnet_skip.console import Console
 from alexnet_skip.data import Dataset
 from alexnet_skip.errors import UserError
-from alexnet_skip.feature_cache import FeatureCache
+from alexnet_skip.feature_cache import FeatureCache, FeatureKey
 from alexnet_skip.inputs import load_images
 from alexnet_skip.weights import HUB_URL, AlexNetWeights, load_weights
 
@@ -125,6 +125,16 @@ def look_into_cache(cache: FeatureCache, names: Sequence[str]) -> CacheState:
         sum(there.values()), cache.num_blocks * len(names), round(share * cache.key.num_samples),
         len(absent) * cache.shape[0] * cache.shape[1] * 2,
     )  # fmt: skip
+
+
+def look_into_cache_of(
+    cache_dir: Path, images: Images, stored: str, weights_digest: str, names: Sequence[str]
+) -> CacheState:
+    """As :func:`look_into_cache`, of the entry that a split of images that are here has, or would have."""
+    assert images.dataset is not None
+    split = images.dataset.splits[stored]
+    key = FeatureKey(split.digest, weights_digest, len(split.labels))
+    return look_into_cache(FeatureCache(cache_dir / f"{images.name}-{stored}-{key.short}", key), names)
 
 
 def free_disk_bytes(folder: Path) -> int:

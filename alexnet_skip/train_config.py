@@ -1,6 +1,7 @@
 """Settings of train.py. Precedence: defaults < recipe < command line."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
+# The batch size of fast, and the smallest that it goes down to where an epoch would have fewer steps than this.
+BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH = 512, 32, 8
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -37,8 +41,9 @@ class TrainingSettings:
 
     epochs: int = 15
     """Passes over the training images."""
-    batch_size: int = 512
-    """Images in one optimizer step, over all processes together."""
+    batch_size: int = 0
+    """Images in one optimizer step, over all processes together; 0 takes 512, or fewer (down to 32) where that would be
+    less than 8 steps an epoch, and --lr then goes down with their square root."""
     lr: float = 2e-3
     """Peak learning rate (AdamW with warm-up and cosine for fast; constant Adam for report)."""
     weight_decay: float = 0.05
@@ -63,7 +68,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
-        require(self.batch_size >= 1, "--batch-size", self.batch_size, "at least 1")
+        require(self.batch_size >= 0, "--batch-size", self.batch_size, "0 (chosen from the images) or more")
         require(0 < self.lr < float("inf"), "--lr", self.lr, "a positive number")
         require(0 <= self.weight_decay < float("inf"), "--weight-decay", self.weight_decay, "0 or more")
         require(all(0 <= p < 1 for p in self.dropout), "--dropout", self.dropout, "three numbers from 0 to below 1")
@@ -73,6 +78,18 @@ class TrainingSettings:
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
         forced = self.force_precision and self.mixed_precision != "fp16"
         require(not forced, "--force-precision", "given", "left out unless --mixed-precision is fp16")
+
+    def for_images(self, num_images: int) -> "TrainingSettings":
+        """These settings for so many images to train on, with a batch size.
+
+        The rate goes with the square root of the batch size, as it should for Adam (Malladi et al. 2022, On the SDEs
+        and Scaling Rules for Adaptive Gradient Algorithms).
+        """
+        if self.batch_size:
+            return self
+        enough = 2 ** int(math.log2(max(1, num_images // STEPS_PER_EPOCH)))
+        size = min(BATCH_SIZE, max(SMALLEST_BATCH_SIZE, enough))
+        return dataclasses.replace(self, batch_size=size, lr=self.lr * math.sqrt(size / BATCH_SIZE))
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,10 @@ class TrainSettings:
         epochs = self.run.snapshot_epochs
         two = len(epochs) == 2 and epochs[0] < epochs[1]
         require(not epochs or two, "--snapshot-epochs", epochs, "two epochs with --study, the lower first")
+
+    def for_images(self, num_images: int) -> "TrainSettings":
+        """These settings for so many images to train on, as :meth:`TrainingSettings.for_images`."""
+        return dataclasses.replace(self, training=self.training.for_images(num_images))
 
     @property
     def joined(self) -> Literal["none", "conv", "identity", "concat"]:

@@ -26,7 +26,7 @@ from alexnet_skip.resume import Keeper
 from alexnet_skip.run_report import report_run
 from alexnet_skip.runlog import RunLog, Stopwatch
 from alexnet_skip.stored_settings import continue_config
-from alexnet_skip.train_config import TrainSettings
+from alexnet_skip.train_config import BATCH_SIZE, TrainSettings
 from alexnet_skip.weights import AlexNetWeights, load_weights
 
 
@@ -54,7 +54,7 @@ def open_session(settings: TrainSettings) -> Session:
     options = settings.training
     accelerator, precision = launch.start(
         options.mixed_precision, settings.run.runs_dir,
-        force_precision=options.force_precision, batch_size=options.batch_size,
+        force_precision=options.force_precision, batch_size=options.batch_size or BATCH_SIZE,
     )  # fmt: skip
     console = Console(settings.run.quiet, accelerator.is_main_process)
     console.line(
@@ -71,6 +71,15 @@ def open_session(settings: TrainSettings) -> Session:
     )
     backbone = FrozenAlexNet(weights.state).to(accelerator.device)
     return Session(accelerator, precision, console, dataset, weights, backbone, positions, val_positions)
+
+
+def fit_to_images(settings: TrainSettings, session: Session) -> TrainSettings:
+    """Settings as they are for as many images as there are to train on."""
+    fitted = settings.for_images(len(session.positions))
+    size, rate = fitted.training.batch_size, fitted.training.lr
+    if rate != settings.training.lr:
+        session.console.line(f"So few images are trained in smaller steps: --batch-size {size} --lr {rate:.2g}")
+    return fitted
 
 
 def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> dict[str, Any]:

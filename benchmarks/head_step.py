@@ -93,9 +93,9 @@ def our_steps(
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run all in turn; returns ratios of time per image."""
     num_images, repeats, report_steps = (64, 1, 1) if arguments.quick else (2048, arguments.repeats, 8)
-    settings = TrainSettings()
     keep_freed_memory()  # as launch.start() does; it is for the whole process, so the report's step gains by it too
     paths, labels = list_training_images(arguments.dataset)
+    settings = TrainSettings().for_images(len(paths))
     paths, labels = paths[:num_images], labels[:num_images]
     backbone = FrozenAlexNet(load_weights(arguments.weights).state)
     arrays = compute_features(backbone, np.stack([read_image(path, None) for path in paths]), ["main", "tap"])

@@ -23,7 +23,8 @@ def main() -> None:
     stored, weights, num_images, pca_basis, cache = sys.argv[1:]
     images = np.load(Path(stored).with_suffix(".npy"), mmap_mode="r")[: int(num_images)]
     labels = np.load(Path(stored).with_suffix(".labels.npy"))[: int(num_images)]
-    settings, console = TrainSettings(), Console(quiet=True)
+    # The batch size of many images for few as well: that is what is compared.
+    settings, console = TrainSettings().for_images(80_000), Console(quiet=True)
     accelerator, _ = launch.start("no")
     loaded = load_weights(weights)
     backbone = FrozenAlexNet(loaded.state)

@@ -210,7 +210,7 @@ def test_a_pickle_in_a_checkpoints_place_is_not_executed(trained, tmp_path, caps
     [
         (["--epochs", "0"], "--epochs is 0, but must be at least 1"),
         (["--epochs", "many"], "invalid"),
-        (["--batch-size", "0"], "--batch-size is 0, but must be at least 1"),
+        (["--batch-size", "-1"], "--batch-size is -1, but must be 0 (chosen from the images) or more"),
         (["--lr", "nan"], "--lr is nan, but must be a positive number"),
         (["--lr", "inf"], "--lr is inf, but must be a positive number"),
         (["--weight-decay", "-1"], "--weight-decay is -1.0, but must be 0 or more"),

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alexnet_skip.command_line import to_dict
 from alexnet_skip.evaluate_config import parse_evaluate
-from alexnet_skip.train_config import TrainSettings, parse_train
+from alexnet_skip.train_config import BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH, TrainSettings, parse_train
 
 
 def refusal(body, capsys) -> str:
@@ -35,6 +37,23 @@ def test_flags_override_the_recipe_in_any_order(spelling):
     assert train_settings("--epochs", "3", *spelling).training.epochs == 3
     assert train_settings(*spelling, "--epochs", "3").training.epochs == 3
     assert train_settings("--epochs", "3", *spelling).training.batch_size == 32
+
+
+@given(st.integers(1, 10**6))
+def test_few_images_are_trained_in_smaller_steps_at_a_lower_rate(num_images):
+    training = TrainSettings().for_images(num_images).training
+    size = training.batch_size
+    assert SMALLEST_BATCH_SIZE <= size <= BATCH_SIZE
+    assert size == SMALLEST_BATCH_SIZE or num_images >= STEPS_PER_EPOCH * size
+    assert size == BATCH_SIZE or num_images < STEPS_PER_EPOCH * 2 * size
+    # The step of Adam grows with the root of the batch: a quarter of the images, half the rate.
+    assert training.lr**2 / size == pytest.approx(TrainSettings().training.lr ** 2 / BATCH_SIZE)
+
+
+def test_a_batch_size_that_is_given_is_kept_and_so_is_the_rate():
+    for arguments in (["--batch-size", "512"], ["--recipe", "report"]):
+        settings = train_settings(*arguments, "--lr", "0.01")
+        assert settings.for_images(3) == settings
 
 
 def test_without_skip_nothing_is_joined():
