@@ -58,6 +58,9 @@ def main() -> None:
     if accelerator.is_main_process:
         figures = {"extract_seconds": extracted - began, "train_seconds": time.perf_counter() - ready}
         print(json.dumps(figures | {"peak_mib": (launch.peak_memory_mib() or 0.0) - before}))
+    # DDP keeps gloo's threads alive, and one that still held a tensor of the last sum when Python ends would abort the
+    # process (pytorch#179291); train.py waits here too.
+    accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
