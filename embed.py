@@ -10,17 +10,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet_skip.console import Console, run_script
-from alexnet_skip.embed_config import EmbedSettings, parse_embed
+from alexnet_skip.settings.embed import EmbedSettings, parse_embed
+from alexnet_skip.system.console import Console, run_script
 
 
 def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """Embed one split of a run; returns the figures and paths a program needs, and whether this process prints them."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    from alexnet_skip import embedding_files, launch
-    from alexnet_skip.embedding import RunFeatures, embed_run
-    from alexnet_skip.embedding_samples import choose_fit, choose_points, refuse_other_images
-    from alexnet_skip.opened_run import open_run
+    from alexnet_skip.devices import launch
+    from alexnet_skip.embedding import output
+    from alexnet_skip.embedding.samples import choose_fit, choose_points, refuse_other_images
+    from alexnet_skip.embedding.space import RunFeatures, embed_run
+    from alexnet_skip.runs.opened import open_run
 
     # The run, and one beside it
     accelerator, _ = launch.start("no")
@@ -48,7 +49,7 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     result = {}
     if accelerator.is_main_process:
         all_embeddings = [embedding for embedding, _ in found if embedding is not None]
-        result = embedding_files.write_all(all_embeddings, dataset.name, samples, positions, logits, settings, console)
+        result = output.write_all(all_embeddings, dataset.name, samples, positions, logits, settings, console)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return result, accelerator.is_main_process
@@ -57,7 +58,7 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
 def do_what_is_asked(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """Embed, or tell what that would take."""
     if settings.dry_run:
-        from alexnet_skip.dry_run import dry_run_pass
+        from alexnet_skip.upkeep.dry_run import dry_run_pass
 
         return dry_run_pass("embed.py", settings.runs_dir, settings.run, "best", settings.split, quiet=settings.quiet)
     return embed(settings)

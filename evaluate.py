@@ -12,17 +12,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet_skip.console import Console, run_script, show_evaluation
-from alexnet_skip.evaluate_config import EvaluateSettings, parse_evaluate
+from alexnet_skip.settings.evaluate import EvaluateSettings, parse_evaluate
+from alexnet_skip.system.console import Console, run_script, show_evaluation
 
 
 def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Evaluate one run; returns the figures and paths a program needs, and whether this process prints them."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    from alexnet_skip import launch
-    from alexnet_skip.errors import UserError
-    from alexnet_skip.evaluation import confused_pairs, evaluate_model
-    from alexnet_skip.opened_run import open_run
+    from alexnet_skip.devices import launch
+    from alexnet_skip.evaluation.evaluate import confused_pairs, evaluate_model
+    from alexnet_skip.runs.opened import open_run
+    from alexnet_skip.system.errors import UserError
 
     # The run and its published model
     accelerator, _ = launch.start("no")
@@ -40,7 +40,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # A temperature, fitted on held-out images and kept with the model
     if settings.fit_temperature:
-        from alexnet_skip.calibrate import calibrate
+        from alexnet_skip.evaluation.calibrate import calibrate
 
         own = dataset if settings.dataset is None else run.load_images(None, accelerator, console)
         run.form["temperature"] = calibrate(run, settings.checkpoint, own, accelerator, console)
@@ -64,27 +64,27 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Classify own images, draw again, compare runs, make the report's table, export the network, or evaluate."""
     if settings.images:
-        from alexnet_skip.classify import classify
+        from alexnet_skip.evaluation.classify import classify
 
         return classify(settings)
     if settings.redraw:
-        from alexnet_skip.redraw import redraw
+        from alexnet_skip.evaluation.redraw import redraw
 
         return redraw(settings)
     if settings.compare is not None:
-        from alexnet_skip.compare_runs import compare_runs
+        from alexnet_skip.study.compare import compare_runs
 
         return compare_runs(settings)
     if settings.table is not None:
-        from alexnet_skip.report_table import report_table
+        from alexnet_skip.study.table import report_table
 
         return report_table(settings)
     if settings.export != "none":
-        from alexnet_skip.export import export
+        from alexnet_skip.evaluation.export import export
 
         return export(settings)
     if settings.dry_run:
-        from alexnet_skip.dry_run import dry_run_pass
+        from alexnet_skip.upkeep.dry_run import dry_run_pass
 
         return dry_run_pass(
             "evaluate.py", settings.runs_dir, settings.run, settings.checkpoint, settings.split,

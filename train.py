@@ -10,17 +10,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet_skip.console import run_script
-from alexnet_skip.train_config import TrainSettings, parse_train
+from alexnet_skip.settings.train import TrainSettings, parse_train
+from alexnet_skip.system.console import run_script
 
 
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     """Train one run, or a study; returns the figures and paths a program needs, and whether this process prints."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    from alexnet_skip.next_steps import show_run
-    from alexnet_skip.runlog import Stopwatch
-    from alexnet_skip.study import run_study
-    from alexnet_skip.training import fit_to_images, open_session, train_run
+    from alexnet_skip.study.run import run_study
+    from alexnet_skip.training.log import Stopwatch
+    from alexnet_skip.training.next_steps import show_run
+    from alexnet_skip.training.run import fit_to_images, open_session, train_run
 
     # Device, processes, precision; images and weights
     watch = Stopwatch()
@@ -46,7 +46,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
 def do_what_is_asked(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     """Train, or tell what that would take."""
     if settings.run.dry_run:
-        from alexnet_skip.dry_run import dry_run_training
+        from alexnet_skip.upkeep.dry_run import dry_run_training
 
         return dry_run_training(settings)
     return train(settings)

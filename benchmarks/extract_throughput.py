@@ -20,16 +20,16 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.models import alexnet
 
-from alexnet_skip.backbone import (
+from alexnet_skip.features.cache import compute_features
+from alexnet_skip.images.file import read_image
+from alexnet_skip.network.backbone import (
     CONVOLUTIONS,
     IMAGE_SIZE,
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
     FrozenAlexNet,
 )
-from alexnet_skip.feature_cache import compute_features
-from alexnet_skip.image_file import read_image
-from alexnet_skip.weights import load_weights
+from alexnet_skip.network.weights import load_weights
 from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.report_loop import BATCH_SIZE, NUM_WORKERS, ReportImages, list_training_images
 from benchmarks.timing import interleave, ratio_summary

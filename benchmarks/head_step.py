@@ -18,18 +18,18 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from alexnet_skip import engine
-from alexnet_skip.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.basis import CoordinateSource, SkipHeadInBasis
-from alexnet_skip.feature_cache import compute_features
-from alexnet_skip.features import CachedFeatures
-from alexnet_skip.fitted_basis import fit_basis
-from alexnet_skip.freed_memory import keep_freed_memory
-from alexnet_skip.image_file import read_image
-from alexnet_skip.inputs import make_optimizer
-from alexnet_skip.model import Joined, SkipConnection
-from alexnet_skip.train_config import TrainSettings
-from alexnet_skip.weights import load_weights
+from alexnet_skip.features.basis import fit_basis
+from alexnet_skip.features.cache import compute_features
+from alexnet_skip.features.coordinates import CoordinateSource, SkipHeadInBasis
+from alexnet_skip.features.source import CachedFeatures
+from alexnet_skip.images.file import read_image
+from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.network.head import Joined, SkipConnection
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.system.freed_memory import keep_freed_memory
+from alexnet_skip.training import epoch
+from alexnet_skip.training.inputs import make_optimizer
 from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.extract_throughput import products
 from benchmarks.report_loop import BATCH_SIZE, LEARNING_RATE, list_training_images, report_head
@@ -75,8 +75,8 @@ def our_steps(
     accelerator = Accelerator(cpu=True)
 
     def run() -> None:
-        batches = engine.epoch_batches(np.arange(num_images), num_images, options.batch_size, 0, 1, mirrored=False)
-        engine.train_one_epoch(
+        batches = epoch.epoch_batches(np.arange(num_images), num_images, options.batch_size, 0, 1, mirrored=False)
+        epoch.train_one_epoch(
             model, source, labels, batches, optimizer, scheduler, accelerator,
             seed=(0, 1), label_smoothing=options.label_smoothing, advance=lambda images: None,
         )  # fmt: skip

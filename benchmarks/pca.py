@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA as SklearnPCA
 
-from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.feature_cache import compute_features
-from alexnet_skip.image_file import read_image
-from alexnet_skip.pca import PCA
-from alexnet_skip.weights import load_weights
+from alexnet_skip.features.cache import compute_features
+from alexnet_skip.images.file import read_image
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.pca.estimator import PCA
 from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.report_loop import list_training_images
 from benchmarks.timing import ratio_summary

@@ -16,8 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.models import alexnet
 
-from alexnet_skip.backbone import IMAGE_SIZE, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, NUM_FEATURES, TAP_LAYER
-from alexnet_skip.image_folder import list_images
+from alexnet_skip.images.folder import list_images
+from alexnet_skip.network.backbone import (
+    IMAGE_SIZE,
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    NUM_FEATURES,
+    TAP_LAYER,
+)
 
 BATCH_SIZE, NUM_WORKERS, LEARNING_RATE, EPOCHS = 32, 2, 1e-3, 100
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_skip import engine, launch
-from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.basis import SkipHeadInBasis, open_basis
-from alexnet_skip.console import Console
-from alexnet_skip.data import Split
-from alexnet_skip.features import open_features
-from alexnet_skip.inputs import make_optimizer
-from alexnet_skip.train_config import TrainSettings
-from alexnet_skip.weights import load_weights
+from alexnet_skip.devices import launch
+from alexnet_skip.features.coordinates import SkipHeadInBasis, open_basis
+from alexnet_skip.features.source import open_features
+from alexnet_skip.images.dataset import Split
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.system.console import Console
+from alexnet_skip.training import epoch
+from alexnet_skip.training.inputs import make_optimizer
 
 
 def main() -> None:
@@ -50,8 +51,8 @@ def main() -> None:
     optimizer, scheduler = make_optimizer(settings, model, -(-len(labels) // options.batch_size))
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     ready = time.perf_counter()
-    batches = engine.epoch_batches(positions, len(labels), options.batch_size, 0, 1, mirrored=False)
-    engine.train_one_epoch(
+    batches = epoch.epoch_batches(positions, len(labels), options.batch_size, 0, 1, mirrored=False)
+    epoch.train_one_epoch(
         prepared, source, torch.from_numpy(labels), batches, prepared_optimizer, scheduler, accelerator,
         seed=(0, 1), label_smoothing=options.label_smoothing, advance=lambda count: None,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from alexnet_skip.weights import load_weights
+from alexnet_skip.network.weights import load_weights
 from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.report_loop import BATCH_SIZE, EPOCHS, ReportTraining, list_training_images
 from benchmarks.timing import ratio_summary

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_skip.predictions import Predictions, write_predictions
+from alexnet_skip.runs.predictions import Predictions, write_predictions
 
 
 def make_run(

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.models import alexnet
 from torchvision.transforms.v2 import functional as tv
 
-from alexnet_skip.backbone import (
+from alexnet_skip.network.backbone import (
     FEATURE_SHAPE,
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
@@ -22,7 +22,7 @@ from alexnet_skip.backbone import (
     TAP_LAYER,
     FrozenAlexNet,
 )
-from alexnet_skip.weights import load_weights
+from alexnet_skip.network.weights import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4

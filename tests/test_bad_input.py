@@ -18,8 +18,9 @@ from tiny_run import ARGUMENTS, outcome, shrink
 
 import evaluate
 import train
-from alexnet_skip import files, network
-from alexnet_skip.weights import load_weights
+from alexnet_skip.network import published
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.system import files
 
 
 @pytest.fixture(autouse=True)
@@ -379,7 +380,7 @@ def fails_after(calls: int, call):
 @pytest.mark.parametrize("calls", [0, 2])
 def test_a_disk_that_fills_up_while_caching_is_named_and_costs_nothing(tmp_path, monkeypatch, capsys, calls):
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet_skip.feature_cache.reserve", fails_after(calls, files.reserve))
+        patch.setattr("alexnet_skip.features.cache.reserve", fails_after(calls, files.reserve))
         assert train_in(tmp_path, *ARGUMENTS, "--name", "run") == 2
     assert "No space left on device; make room or choose a folder that can be written" in told(capsys)
     assert train_in(tmp_path, "--resume", "run") == 0
@@ -390,7 +391,7 @@ def test_a_disk_that_fills_up_while_publishing_leaves_a_run_that_goes_on(trained
     shutil.copytree(trained / "cache", tmp_path / "cache")
     command = [*ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1"]
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet_skip.network.save_tensors", fails_after(calls, network.save_tensors))
+        patch.setattr("alexnet_skip.network.published.save_tensors", fails_after(calls, published.save_tensors))
         assert train_in(tmp_path, *command) == 2
     assert "No space left on device; make room" in told(capsys)
     assert not list((tmp_path / "runs/run").glob("*/config.json"))[calls:]
@@ -400,7 +401,7 @@ def test_a_disk_that_fills_up_while_publishing_leaves_a_run_that_goes_on(trained
 
 def test_a_disk_that_fills_up_while_checkpointing_does_not_end_the_run(trained, tmp_path, monkeypatch, capsys):
     shutil.copytree(trained / "cache", tmp_path / "cache")
-    monkeypatch.setattr("alexnet_skip.checkpoint_store.save_tensors", fails_after(0, None))
+    monkeypatch.setattr("alexnet_skip.runs.checkpoints.save_tensors", fails_after(0, None))
     assert train_in(tmp_path, *ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1") == 0
     text = told(capsys)
     assert text.count("can't be written (No space left on device): the run goes on, with older checkpoints only") == 3

@@ -7,12 +7,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from alexnet_skip.backbone import NUM_FEATURES
-from alexnet_skip.basis import SkipHeadInBasis, open_basis
-from alexnet_skip.console import Console
-from alexnet_skip.features import CachedFeatures
-from alexnet_skip.fitted_basis import fit_basis
-from alexnet_skip.model import SkipConnection, SkipHead
+from alexnet_skip.features.basis import fit_basis
+from alexnet_skip.features.coordinates import SkipHeadInBasis, open_basis
+from alexnet_skip.features.source import CachedFeatures
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.head import SkipConnection, SkipHead
+from alexnet_skip.system.console import Console
 
 MODES = ("none", "identity", "conv", "concat")
 

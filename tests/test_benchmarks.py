@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_skip.weights import load_weights
+from alexnet_skip.network.weights import load_weights
 from benchmarks.report_loop import ReportExtractor, report_head
 
 ROOT = Path(__file__).resolve().parent.parent

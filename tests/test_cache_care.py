@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from alexnet_skip import cache_care
-from alexnet_skip.feature_cache import BLOCK_ROWS, FeatureCache, FeatureKey
-from alexnet_skip.files import file_crc32, write_json
-from alexnet_skip.folder_lock import folder_lock
+from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
+from alexnet_skip.system.files import file_crc32, write_json
+from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.upkeep import cache as cache_care
 
 NUM_SAMPLES = BLOCK_ROWS + 88
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from alexnet_skip import checkpoint
-from alexnet_skip.errors import UserError
+from alexnet_skip.runs import folders as checkpoint
+from alexnet_skip.system.errors import UserError
 
 
 def test_a_run_folder_is_never_used_twice(tmp_path):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_skip.checkpoint_store import CheckpointStore, DamagedCheckpointError
-from alexnet_skip.tensor_tree import flatten, rebuild
+from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
+from alexnet_skip.system.tensor_tree import flatten, rebuild
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 TREES = st.recursive(
@@ -111,7 +111,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_none_of_the_older_ones(tmp_pa
 
     for name in ("save_tensors", "write_json", "sync_folder"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"alexnet_skip.checkpoint_store.{name}", full)
+            patch.setattr(f"alexnet_skip.runs.checkpoints.{name}", full)
             with pytest.raises(OSError, match="No space left"):
                 store.save(2, state(2))
         assert store.newest(lambda line: None)[0].name == "step-00000001"

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from alexnet_skip import cifar, data
-from alexnet_skip.data import load_dataset
-from alexnet_skip.errors import UserError
+from alexnet_skip.images import cifar
+from alexnet_skip.images import dataset as data
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.system.errors import UserError
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 FOLDER = "cifar-10-batches-py"
@@ -127,7 +128,7 @@ def test_auto_falls_back_to_shapes_and_says_why(tmp_path, no_network, monkeypatc
 def test_a_silent_server_is_given_up(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(cifar, "URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
-        monkeypatch.setattr("alexnet_skip.download.TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr("alexnet_skip.system.download.TIMEOUT_SECONDS", 0.1)
         with pytest.raises(UserError, match=r"can't be downloaded \(.*timed out"):
             load_dataset("cifar10", data_dir=tmp_path)
 

@@ -6,8 +6,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from alexnet_skip import comparison, paired
-from alexnet_skip.predictions import Predictions
+from alexnet_skip.runs.predictions import Predictions
+from alexnet_skip.statistics import paired
+from alexnet_skip.study import verdict
 
 WHERE = "cifar10 (test, n = 10,000)"
 
@@ -38,8 +39,8 @@ def _quantile(probability):
 
 def test_one_seed_is_compared_as_the_paired_statistics_say(rng):
     (a,), (b,) = sides(rng, gain=0.03)
-    result = comparison.compare([a], [b], topk=(1, 2))
-    assert result.differences[1] == paired.paired_bootstrap_interval(a.correct, b.correct, comparison.BOOTSTRAP_SEED)
+    result = verdict.compare([a], [b], topk=(1, 2))
+    assert result.differences[1] == paired.paired_bootstrap_interval(a.correct, b.correct, verdict.BOOTSTRAP_SEED)
     assert result.mcnemar == (paired.mcnemar_exact(a.correct, b.correct),)
     assert result.p == pytest.approx(result.mcnemar[0].p)
     assert result.over_seeds is None
@@ -53,7 +54,7 @@ def test_one_seed_is_compared_as_the_paired_statistics_say(rng):
 
 def test_several_seeds_are_averaged_and_only_unanimous_samples_are_named(rng):
     a, b = sides(rng, gain=0.03, seeds=3)
-    result = comparison.compare(a, b)
+    result = verdict.compare(a, b)
     each = [other.correct.mean() - one.correct.mean() for one, other in zip(a, b, strict=True)]
     assert result.differences[1].mean == pytest.approx(np.mean(each)) == pytest.approx(result.over_seeds.mean)
     assert result.confusion_a.sum() == 3 * 2000
@@ -65,8 +66,8 @@ def test_several_seeds_are_averaged_and_only_unanimous_samples_are_named(rng):
 def test_a_difference_that_is_not_there_is_rarely_claimed_and_a_large_one_nearly_always(rng):
     claims = []
     for gain in (0.0, 0.06):
-        results = [comparison.compare(*sides(rng, gain, seeds=3, n=600), topk=(1,)) for _ in range(60)]
-        claims.append(np.mean([comparison.is_claimed(result, result.p) for result in results]))
+        results = [verdict.compare(*sides(rng, gain, seeds=3, n=600), topk=(1,)) for _ in range(60)]
+        claims.append(np.mean([verdict.is_claimed(result, result.p) for result in results]))
     assert claims[0] <= 0.05
     assert claims[1] >= 0.6
 
@@ -75,10 +76,10 @@ def test_seeds_that_differ_more_than_the_sides_forbid_a_claim(rng):
     labels = rng.integers(0, 4, 4000)
     levels = ((0.80, 0.80), (0.81, 0.90))
     a, b = ([predictions(labels, rng.random(4000) < level, rng) for level in side] for side in levels)
-    result = comparison.compare(a, b)
+    result = verdict.compare(a, b)
     assert result.p < 0.001
-    assert not comparison.is_claimed(result, result.p)
-    assert comparison.verdict(result, result.p, WHERE, "skip (conv)").endswith("no difference can be claimed.")
+    assert not verdict.is_claimed(result, result.p)
+    assert verdict.verdict(result, result.p, WHERE, "skip (conv)").endswith("no difference can be claimed.")
 
 
 @pytest.mark.parametrize(
@@ -91,25 +92,23 @@ def test_seeds_that_differ_more_than_the_sides_forbid_a_claim(rng):
     ],
 )
 def test_the_verdict_is_one_plain_sentence(rng, gain, p, text):
-    result = comparison.compare(*sides(rng))
+    result = verdict.compare(*sides(rng))
     difference = paired.Difference(gain, gain - 0.003, gain + 0.003)
     result = dataclasses.replace(result, differences={1: difference})
-    assert comparison.verdict(result, p, WHERE, "skip (conv)") == f"On {WHERE} skip (conv) {text}"
+    assert verdict.verdict(result, p, WHERE, "skip (conv)") == f"On {WHERE} skip (conv) {text}"
 
 
 def test_a_run_with_itself_is_identical(rng):
     (a,), _ = sides(rng)
-    result = comparison.compare([a], [a])
+    result = verdict.compare([a], [a])
     assert (result.identical, result.p, result.kappa, result.differences[1]) == (True, 1.0, 1.0, (0, 0, 0))
-    assert (
-        comparison.verdict(result, 1.0, WHERE, "it") == f"On {WHERE} it changes nothing: the predictions are identical."
-    )
+    assert verdict.verdict(result, 1.0, WHERE, "it") == f"On {WHERE} it changes nothing: the predictions are identical."
 
 
 def test_other_samples_and_unpaired_seeds_are_refused(rng):
     (a,), (b,) = sides(rng)
     other = Predictions(b.logits, b.labels, b.index[::-1], b.digest)
     with pytest.raises(ValueError, match="same samples"):
-        comparison.compare([a], [other])
+        verdict.compare([a], [other])
     with pytest.raises(ValueError, match="2 and 1 sets"):
-        comparison.compare([a, a], [b])
+        verdict.compare([a, a], [b])

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_skip.command_line import to_dict
-from alexnet_skip.evaluate_config import parse_evaluate
-from alexnet_skip.train_config import BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH, TrainSettings, parse_train
+from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.evaluate import parse_evaluate
+from alexnet_skip.settings.train import BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH, TrainSettings, parse_train
 
 
 def refusal(body, capsys) -> str:

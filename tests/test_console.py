@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from alexnet_skip import console as module
-from alexnet_skip.console import MAX_CLASS_ROWS, Console, duration, print_json, run_script, show_evaluation
-from alexnet_skip.errors import UserError
+from alexnet_skip.system import console as module
+from alexnet_skip.system.console import MAX_CLASS_ROWS, Console, duration, print_json, run_script, show_evaluation
+from alexnet_skip.system.errors import UserError
 
 
 class Terminal(io.StringIO):

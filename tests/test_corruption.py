@@ -18,12 +18,17 @@ from tiny_run import ARGUMENTS, outcome, shrink
 
 import evaluate
 import train
-from alexnet_skip import basis, data, feature_cache, files, network, predictions
-from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.console import Console
-from alexnet_skip.errors import UserError
-from alexnet_skip.features import open_features
-from alexnet_skip.weights import load_weights
+from alexnet_skip.features import cache as feature_cache
+from alexnet_skip.features import coordinates as basis
+from alexnet_skip.features.source import open_features
+from alexnet_skip.images import dataset
+from alexnet_skip.network import published
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.runs import predictions
+from alexnet_skip.system import files
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
 
 Reader = Callable[[Path], Any]
 
@@ -62,7 +67,7 @@ def damage(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 def model_state(folder: Path) -> Any:
-    model, _ = network.load_published(folder)
+    model, _ = published.load_published(folder)
     return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}, content(
         folder / "config.json"
     )
@@ -119,7 +124,7 @@ def test_a_damaged_file_is_refused_by_its_path_or_reads_the_same(sound, tmp_path
 def images():
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
-        return data.load_dataset("shapes").splits["train"], load_weights("random")
+        return dataset.load_dataset("shapes").splits["train"], load_weights("random")
 
 
 def cached_rows(folder: Path, images) -> tuple[list[bytes], list[bytes]]:
@@ -131,7 +136,7 @@ def cached_rows(folder: Path, images) -> tuple[list[bytes], list[bytes]]:
         "shapes-train", split, backbone, weights.sha256, accelerator, console,
         cache_dir=folder / "cache", tap=True, mirrored=True,
     )  # fmt: skip
-    positions, _ = data.train_val_positions(split.labels, 0.2)
+    positions, _ = dataset.train_val_positions(split.labels, 0.2)
     fitted, coordinates = basis.open_basis(features, positions, "conv", 8, accelerator, console, mirrored=True)
     rows = np.arange(2 * features.num_samples)
     taken = [*features.fetch(rows), coordinates.fetch(rows)[0]]

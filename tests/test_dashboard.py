@@ -7,8 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_skip import dashboard, run_report
-from alexnet_skip.model import SkipHead
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.training import dashboard, report
 
 NAMES = ("cat", "dog", "ship")
 CONFIG = {
@@ -40,8 +40,8 @@ def events(tmp_path_factory):
     dashboard.log_texts(writer, CONFIG, model)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, 40)
     dashboard.log_validation(writer, images, rng.normal(size=(40, 3)), labels, NAMES, 2, "mine")
-    settings = run_report.compared_settings(CONFIG, "conv")
-    dashboard.log_hparams(writer, settings, run_report.final_figures(SUMMARY))
+    settings = report.compared_settings(CONFIG, "conv")
+    dashboard.log_hparams(writer, settings, report.final_figures(SUMMARY))
     writer.close()
     assert [path.name for path in folder.parent.rglob("*") if path.is_dir()] == ["mine"], "no stray run"
     return EventAccumulator(str(folder), {"tensors": 0, "images": 0}).Reload()

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_skip import data, shapes
-from alexnet_skip.errors import UserError
+from alexnet_skip.images import dataset as data
+from alexnet_skip.images import shapes
+from alexnet_skip.system.errors import UserError
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import tiny_run
 from PIL import Image
 
 import alexnet_skip
-from alexnet_skip import checkpoint, speed_probe
+from alexnet_skip.runs import folders
+from alexnet_skip.upkeep import speed_probe
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -78,7 +79,7 @@ def run(command):
     words = shlex.split(command)
     words = words[2:] if words[:2] == ["accelerate", "launch"] else words[1:]
     if words[0] == "-m":
-        module = {"alexnet_skip.features": "alexnet_skip.cache_care"}[words[1]]
+        module = {"alexnet_skip.features": "alexnet_skip.upkeep.cache"}[words[1]]
         return importlib.import_module(module).main(words[2:])
     script = words[0].removesuffix(".py")
     small = {"train": TINY, "evaluate": ["--quiet"], "embed": ["--quiet"]}[script]
@@ -94,7 +95,7 @@ def test_the_command_does_what_it_says(workplace, capsys, command):
 
 
 def test_the_python_that_the_documentation_shows_runs(workplace, capsys):
-    newest = checkpoint.find_run(workplace / "runs", None).name
+    newest = folders.find_run(workplace / "runs", None).name
     model = alexnet_skip.AlexNetWithSkip.from_pretrained(workplace / "runs" / newest)
     examples = [e for page in PAGES for e in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
     assert len(examples) >= 2

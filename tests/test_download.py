@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_skip import download as module
-from alexnet_skip.console import Console
-from alexnet_skip.download import PIECE_BYTES, download
+from alexnet_skip.system import download as module
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.download import PIECE_BYTES, download
 
 CONTENT = np.random.default_rng(0).bytes(5 * PIECE_BYTES + 123)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -85,7 +85,7 @@ def only_the_file(place: Path) -> bool:
 def test_a_file_comes_whole_and_its_progress_is_shown(
     server: Server, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("alexnet_skip.console.PLAIN_PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("alexnet_skip.system.console.PLAIN_PROGRESS_SECONDS", 0)
     download(server.url, place, DIGEST, Console())
     assert only_the_file(place)
     assert "Download weights.bin: 99 %" in capsys.readouterr().err

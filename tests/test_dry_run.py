@@ -7,10 +7,11 @@ import pytest
 
 import evaluate
 import train
-from alexnet_skip import data, dry_run, inventory, speed_probe
-from alexnet_skip.backbone import NUM_FEATURES
-from alexnet_skip.feature_cache import BLOCK_ROWS, FeatureCache, FeatureKey
-from alexnet_skip.inventory import look_into_cache, nothing_cached, size
+from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
+from alexnet_skip.images import dataset
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.upkeep import dry_run, inventory, speed_probe
+from alexnet_skip.upkeep.inventory import look_into_cache, nothing_cached, size
 
 SMALL = [
     "--dataset",
@@ -30,8 +31,8 @@ SMALL = [
 def fast(monkeypatch, tmp_path):
     """Rates by decree, and a folder that shows whatever is written."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(data, "SHAPES_TRAIN", 300)
-    monkeypatch.setattr(data, "SHAPES_TEST", 60)
+    monkeypatch.setattr(dataset, "SHAPES_TRAIN", 300)
+    monkeypatch.setattr(dataset, "SHAPES_TEST", 60)
     monkeypatch.setattr(speed_probe, "extraction_rate", lambda *_: 100.0)
     monkeypatch.setattr(speed_probe, "training_rate", lambda *_: 1000.0)
     monkeypatch.setattr(speed_probe, "multiplication_rate", lambda *_: 1e12)
@@ -96,8 +97,8 @@ def test_images_and_weights_that_would_be_downloaded_are_told_and_not_fetched(fa
         raise AssertionError("the network was used")
 
     monkeypatch.setattr("socket.create_connection", unreachable)
-    monkeypatch.setattr("alexnet_skip.weights._hub_path", lambda: fast / "no hub" / "alexnet.pth")
-    monkeypatch.setattr("alexnet_skip.weights.LPIPS_PACKAGE", "no-such-package")
+    monkeypatch.setattr("alexnet_skip.network.weights._hub_path", lambda: fast / "no hub" / "alexnet.pth")
+    monkeypatch.setattr("alexnet_skip.network.weights.LPIPS_PACKAGE", "no-such-package")
     code, facts, shown = run(capsys, train, "--skip")
     assert code == 0
     assert (facts["images_here"], facts["weights_here"]) == (False, False)

@@ -19,9 +19,10 @@ from tiny_run import shrink
 import embed
 import evaluate
 import train
-from alexnet_skip import embedding, embedding_files, projector
-from alexnet_skip.data import load_dataset, train_val_positions
-from alexnet_skip.pca import PCA
+from alexnet_skip.embedding import output, projector
+from alexnet_skip.embedding import space as embedding
+from alexnet_skip.images.dataset import load_dataset, train_val_positions
+from alexnet_skip.pca.estimator import PCA
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED = (
@@ -31,13 +32,13 @@ TRAINED = (
 WIDTHS = {"features": 9216, "hidden1": 32, "hidden2": 16, "logits": 10}
 
 
-write_pictures = embedding_files.write_pictures
+write_pictures = output.write_pictures
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     shrink(monkeypatch.setattr)
-    monkeypatch.setattr(embedding_files, "write_pictures", lambda *_: None)
+    monkeypatch.setattr(output, "write_pictures", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def cached(folder: Path, split: str, array: str) -> np.ndarray:
 
 
 def test_all_that_is_promised_is_written(runs, capsys, monkeypatch):
-    monkeypatch.setattr(embedding_files, "write_pictures", write_pictures)
+    monkeypatch.setattr(output, "write_pictures", write_pictures)
     result = embed_run(runs, capsys, "--run", "skip")
     where = Path(result["embedding"])
     assert where == runs / "skip" / "embedding" / "test-features"

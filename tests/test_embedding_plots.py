@@ -8,9 +8,9 @@ from matplotlib.colors import to_rgba_array
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from alexnet_skip import embedding_plots as plots
-from alexnet_skip.embedding_plots import Cloud, class_colours, draw_order
-from alexnet_skip.plot_style import save_figure
+from alexnet_skip.plots import embedding as plots
+from alexnet_skip.plots.embedding import Cloud, class_colours, draw_order
+from alexnet_skip.plots.style import save_figure
 
 
 def cloud(classes: int = 10, n: int = 300, components: int = 5) -> Cloud:

@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from alexnet_skip import engine
-from alexnet_skip.dropout import Dropout
+from alexnet_skip.network.dropout import Dropout
+from alexnet_skip.training import epoch as engine
 
 
 class Rows:

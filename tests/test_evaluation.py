@@ -12,10 +12,11 @@ from tiny_run import ARGUMENTS, shrink
 
 import evaluate
 import train
-from alexnet_skip import AlexNetWithSkip, metrics
-from alexnet_skip.data import load_dataset
-from alexnet_skip.files import read_json
-from alexnet_skip.predictions import read_predictions
+from alexnet_skip import AlexNetWithSkip
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.statistics import metrics
+from alexnet_skip.system.files import read_json
 
 PICTURES = ("confusion_matrix.png", "reliability.png", "mistakes.png")
 

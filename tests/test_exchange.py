@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_run import ARGUMENTS, BLOCK_ROWS
 
-from alexnet_skip.exchange import divide
-from alexnet_skip.feature_cache import ARRAYS
+from alexnet_skip.features.cache import ARRAYS
+from alexnet_skip.features.exchange import divide
 
 PIECES = st.sets(st.tuples(st.integers(0, 6), st.sampled_from(["main", "tap"])))
 

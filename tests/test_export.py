@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_skip import export
-from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.errors import UserError
-from alexnet_skip.model import SkipHead
-from alexnet_skip.network import AlexNetWithSkip
-from alexnet_skip.plain_network import PlainNetwork
-from alexnet_skip.weights import load_weights
+from alexnet_skip.evaluation import export
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.network.plain import PlainNetwork
+from alexnet_skip.network.published import AlexNetWithSkip
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.system.errors import UserError
 
 NAMES = ("cat", "dog", "ship")
 

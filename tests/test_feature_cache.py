@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_skip import feature_cache, features
-from alexnet_skip.backbone import NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.errors import UserError
-from alexnet_skip.feature_cache import FeatureCache, FeatureKey, array_names, compute_features, extract
-from alexnet_skip.features import CachedFeatures, LiveFeatures
-from alexnet_skip.weights import load_weights
+from alexnet_skip.features import cache as feature_cache
+from alexnet_skip.features import source
+from alexnet_skip.features.cache import FeatureCache, FeatureKey, array_names, compute_features, extract
+from alexnet_skip.features.source import CachedFeatures, LiveFeatures
+from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.system.errors import UserError
 
 N = 23
 
@@ -50,7 +51,7 @@ def test_rows_of_maps_are_those_that_were_stored(tmp_path, monkeypatch, rng, pie
     for name in ("as it is", "mirrored"):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(20, 6)).astype(np.float16))
         views.append((np.load(tmp_path / f"{name}.npy", mmap_mode="r"), None))
-    monkeypatch.setattr(features, "PIECE_ROWS", piece_rows)
+    monkeypatch.setattr(source, "PIECE_ROWS", piece_rows)
     rows = rng.permutation(40)[:25]
     fetched, _ = CachedFeatures(views, torch.device("cpu")).fetch(rows)
     np.testing.assert_array_equal(fetched.numpy(), np.concatenate([main for main, _ in views])[rows].astype(np.float32))

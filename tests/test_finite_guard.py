@@ -10,8 +10,8 @@ from tiny_run import ARGUMENTS, shrink
 from torch import nn
 
 import train
-from alexnet_skip import engine, finite_guard
-from alexnet_skip.finite_guard import FiniteGuard, NonFiniteLossError
+from alexnet_skip.training import epoch, finite_guard
+from alexnet_skip.training.finite_guard import FiniteGuard, NonFiniteLossError
 
 
 class Rows:
@@ -45,7 +45,7 @@ def train_rows(rows: Rows, steps: list[int]) -> nn.Module:
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     batches = iter(np.arange(40).reshape(10, 4))
     try:
-        engine.train_one_epoch(
+        epoch.train_one_epoch(
             model, rows, torch.arange(40) % 3, batches, optimizer, scheduler, Accelerator(cpu=True), seed=(0, 1),
             label_smoothing=0.0, advance=steps.append,
         )  # fmt: skip
@@ -130,8 +130,8 @@ def test_a_run_names_epoch_step_rate_and_precision_and_keeps_its_last_good_check
 
 def test_a_model_spoilt_by_the_last_step_is_noticed_in_validation(tmp_path, monkeypatch, capsys):
     shrink(monkeypatch.setattr)
-    predict = engine.predict
-    monkeypatch.setattr("alexnet_skip.inputs.predict", lambda *a, **k: predict(*a, **k) * np.float32(math.nan))
+    predict = epoch.predict
+    monkeypatch.setattr("alexnet_skip.training.inputs.predict", lambda *a, **k: predict(*a, **k) * np.float32(math.nan))
     places = ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(tmp_path / "runs")]
     assert train.main([*ARGUMENTS, *places]) == 2
     told = " ".join(capsys.readouterr().err.split())

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet_skip.folded_conv import FoldedResizeConv, _resize_seen_by_conv
+from alexnet_skip.network.folded_conv import FoldedResizeConv, _resize_seen_by_conv
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from alexnet_skip import folder_lock as module
-from alexnet_skip.errors import UserError
-from alexnet_skip.folder_lock import FILE_NAME, folder_lock
+from alexnet_skip.system import locks as module
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.locks import FILE_NAME, folder_lock
 
 
 @pytest.fixture(autouse=True)

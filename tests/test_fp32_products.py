@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from alexnet_skip import fp32_products as module
-from alexnet_skip.fp32_products import fp32_products
+from alexnet_skip.network import fp32_products as module
+from alexnet_skip.network.fp32_products import fp32_products
 
 
 @pytest.mark.parametrize("setting", ["highest", "high", "medium"])

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from alexnet_skip import freed_memory
-from alexnet_skip.freed_memory import keep_freed_memory
+from alexnet_skip.system import freed_memory
+from alexnet_skip.system.freed_memory import keep_freed_memory
 
 COUNT_FAULTS = """
 import resource, sys

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alexnet_skip import evaluate_config, stored_settings, train_config
-from alexnet_skip.command_line import to_dict
-from alexnet_skip.errors import UserError
+from alexnet_skip.settings import evaluate, stored, train
+from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.system.errors import UserError
 
 TRAIN = [
     "--skip", "--no-skip", "--skip-mode", "--recipe", "--weights", "--dataset", "--data-dir", "--data-archive",
@@ -63,9 +63,9 @@ def understood(parse: Callable[[list[str]], Any], arguments: list[str]) -> Any:
 
 
 def check_train(arguments: list[str]) -> None:
-    found = understood(train_config.parse_train, arguments)
+    found = understood(train.parse_train, arguments)
     if found is not None:
-        assert stored_settings.from_dict(type(found), to_dict(found)) == found, "settings survive their JSON"
+        assert stored.from_dict(type(found), to_dict(found)) == found, "settings survive their JSON"
 
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -81,13 +81,13 @@ def test_any_command_line_of_train(arguments):
 @FEW
 @given(lines(EVALUATE))
 def test_any_command_line_of_evaluate(arguments):
-    understood(evaluate_config.parse_evaluate, arguments)
+    understood(evaluate.parse_evaluate, arguments)
 
 
 @FEW
 @given(lines(EMBED))
 def test_any_command_line_of_embed(arguments):
-    embed_config = pytest.importorskip("alexnet_skip.embed_config")
+    embed_config = pytest.importorskip("alexnet_skip.settings.embed")
     understood(embed_config.parse_embed, arguments)
 
 
@@ -107,17 +107,17 @@ def test_any_command_line_of_embed(arguments):
 )
 def test_settings_of_any_other_shape_are_refused_not_believed(values):
     try:
-        found = stored_settings.from_dict(train_config.TrainSettings, values)
+        found = stored.from_dict(train.TrainSettings, values)
     except (UserError, TypeError, ValueError, AttributeError):
         return
-    assert stored_settings.from_dict(train_config.TrainSettings, to_dict(found)) == found
+    assert stored.from_dict(train.TrainSettings, to_dict(found)) == found
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("script", ["train", "evaluate", "embed"])
 def test_soak_five_thousand_command_lines(script):
     flags = {"train": TRAIN, "evaluate": EVALUATE, "embed": EMBED}[script]
-    module = pytest.importorskip(f"alexnet_skip.{script}_config")
+    module = pytest.importorskip(f"alexnet_skip.settings.{script}")
     parse = getattr(module, f"parse_{script}")
 
     @MANY
@@ -133,4 +133,4 @@ def test_a_resumed_run_of_a_damaged_config_is_refused(tmp_path):
     for text in ("{", "{}", '{"settings": 3}', '{"settings": {"data": 1}, "dataset": {"source": 2}}', "\x00"):
         Path(tmp_path / "run" / "config.json").write_text(text)
         with pytest.raises(UserError, match=r"config\.json"):
-            train_config.parse_train(["--resume", "run", "--runs-dir", str(tmp_path)])
+            train.parse_train(["--resume", "run", "--runs-dir", str(tmp_path)])

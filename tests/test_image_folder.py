@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet_skip import image_file, image_folder
-from alexnet_skip.data import load_dataset
-from alexnet_skip.errors import UserError
+from alexnet_skip.images import file
+from alexnet_skip.images import folder as image_folder
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.system.errors import UserError
 
 ADVICE = "; mend or remove it, or give --skip-unreadable to leave such files out"
 
@@ -86,7 +87,7 @@ def test_a_val_folder_is_a_split_of_its_own(folder):
 )  # fmt: skip
 def test_every_mode_and_format_becomes_rgb(tmp_path, name, mode):
     values = save(tmp_path / name, mode=mode)
-    found = image_file.read_image(tmp_path / name, None)
+    found = file.read_image(tmp_path / name, None)
     assert (found.shape, found.dtype) == ((32, 32, 3), np.uint8)
     # The picture is still there: its grey values go with those that were saved.
     if mode not in ("1", "P"):
@@ -98,16 +99,14 @@ def test_every_mode_and_format_becomes_rgb(tmp_path, name, mode):
 def test_16_bit_grey_is_scaled_not_clipped_however_dark(tmp_path, name, top):
     ramp = np.linspace(0, top, 32 * 32).astype(np.uint16).reshape(32, 32)
     Image.fromarray(ramp).save(tmp_path / name)
-    values = image_file.read_image(tmp_path / name, None)
+    values = file.read_image(tmp_path / name, None)
     np.testing.assert_allclose(values[..., 0], ramp / 257, atol=1)
 
 
 def test_32_bit_integers_are_scaled_too(tmp_path):
     ramp = np.linspace(0, 2**31 - 1, 32 * 32).astype(np.int32).reshape(32, 32)
     Image.fromarray(ramp).save(tmp_path / "x.tif")
-    np.testing.assert_allclose(
-        image_file.read_image(tmp_path / "x.tif", None)[..., 0], ramp / (2**31 - 1) * 255, atol=1
-    )
+    np.testing.assert_allclose(file.read_image(tmp_path / "x.tif", None)[..., 0], ramp / (2**31 - 1) * 255, atol=1)
 
 
 @pytest.mark.parametrize(("scale", "top"), [(1, 1.0), (255, 255.0), (300, 255.0)])
@@ -115,20 +114,20 @@ def test_floating_point_is_taken_as_0_to_1_or_0_to_255(tmp_path, scale, top):
     ramp = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
     Image.fromarray(ramp * np.float32(scale)).save(tmp_path / "x.tif")
     expected = (ramp * scale).clip(0, top) / top * 255
-    np.testing.assert_allclose(image_file.read_image(tmp_path / "x.tif", None)[..., 0], expected, atol=1)
+    np.testing.assert_allclose(file.read_image(tmp_path / "x.tif", None)[..., 0], expected, atol=1)
 
 
 def test_transparency_is_laid_on_white(tmp_path):
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     Image.new("P", (4, 4), 0).save(tmp_path / "palette.gif", transparency=0)
     for name in ("clear.png", "palette.gif"):
-        assert (image_file.read_image(tmp_path / name, None) == 255).all()
+        assert (file.read_image(tmp_path / name, None) == 255).all()
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    assert image_file.read_image(tmp_path / "x.gif", None)[0, 0].tolist() == [255, 0, 0]
+    assert file.read_image(tmp_path / "x.gif", None)[0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -179,11 +178,11 @@ def image_bytes(format: str) -> bytes:
     return buffer.getvalue()
 
 
-WHOLE = {format: image_bytes(format) for format in image_file.FORMATS}
+WHOLE = {format: image_bytes(format) for format in file.FORMATS}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(image_file.FORMATS), st.data())
+@given(st.sampled_from(file.FORMATS), st.data())
 def test_a_damaged_file_is_read_or_refused_by_name_and_nothing_else(tmp_path, format, data):
     content = bytearray(WHOLE[format])
     for _ in range(data.draw(st.integers(1, 4))):

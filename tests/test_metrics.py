@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
-from alexnet_skip import metrics
+from alexnet_skip.statistics import metrics
 
 # The same examples on every machine and every run.
 steady = settings(deadline=None, derandomize=True, max_examples=40)

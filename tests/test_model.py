@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alexnet_skip.backbone import NUM_FEATURES
-from alexnet_skip.model import LinearRegressor, SkipConnection, SkipHead
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
 
 MODES = ("none", "identity", "conv", "concat")
 

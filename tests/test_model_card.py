@@ -1,7 +1,7 @@
 """The card of a published model says what is known, and nothing else."""
 
-from alexnet_skip.metrics import wilson_interval
-from alexnet_skip.model_card import model_card
+from alexnet_skip.network.card import model_card
+from alexnet_skip.statistics.metrics import wilson_interval
 
 CONFIG = {
     "class_names": ["cat", "dog", "ship"],

@@ -7,13 +7,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import alexnet_skip
-from alexnet_skip import network
-from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.errors import UserError
-from alexnet_skip.files import read_json, write_json
-from alexnet_skip.model import SkipHead
-from alexnet_skip.network import PREDICT_IMAGES, AlexNetWithSkip
-from alexnet_skip.weights import load_weights
+from alexnet_skip.network import published as network
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.network.published import PREDICT_IMAGES, AlexNetWithSkip
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json, write_json
 
 CONFIG = {"class_names": ["cat", "dog"], "epoch": 3}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from alexnet_skip import paired
+from alexnet_skip.statistics import paired
 
 # The same examples on every machine and every run.
 steady = settings(deadline=None, derandomize=True, max_examples=60)

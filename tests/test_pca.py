@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA as Oracle
 
-from alexnet_skip import principal_axes, row_chunks
-from alexnet_skip.pca import PCA
-from alexnet_skip.row_chunks import CentredRows, LazyRows, widen
+from alexnet_skip.pca import solvers
+from alexnet_skip.pca.estimator import PCA
+from alexnet_skip.system import rows
+from alexnet_skip.system.rows import CentredRows, LazyRows, widen
 
 SOLVERS = ["exact", "krylov"]
 SHAPES = [(60, 20), (20, 60), (30, 30)]
@@ -57,8 +58,8 @@ def test_all_methods_agree(method, shape, rng, monkeypatch):
     n, d = shape
     if (method == "covariance" and d > n) or (method == "gram" and d <= n):
         pytest.skip("the other matrix is the smaller one")
-    monkeypatch.setattr(principal_axes, "SVD_BYTES", 2**20 if method == "svd" else 0)
-    monkeypatch.setattr(row_chunks, "CHUNK_BYTES", 8 * d * 7)  # seven rows at a time
+    monkeypatch.setattr(solvers, "SVD_BYTES", 2**20 if method == "svd" else 0)
+    monkeypatch.setattr(rows, "CHUNK_BYTES", 8 * d * 7)  # seven rows at a time
     X = spread_out(rng, n, d)
     pca = PCA(5, solver="krylov" if method == "krylov" else "exact").fit(X)
     reference = Oracle(5, svd_solver="full").fit(X)
@@ -77,7 +78,7 @@ def test_the_identities_hold_for_every_shape_and_rank(n, d, rank, seed, data, so
     k = data.draw(st.integers(1, min(n, d)))
     X = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d)) + rng.standard_normal(d)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(principal_axes, "SVD_BYTES", 2**20 if svd else 0)
+        patch.setattr(solvers, "SVD_BYTES", 2**20 if svd else 0)
         pca = PCA(k, solver=solver).fit(X)
     scores = pca.transform(X)
     assert_allclose(pca.components_ @ pca.components_.T, np.eye(k), atol=1e-10)
@@ -92,8 +93,8 @@ def test_the_identities_hold_for_every_shape_and_rank(n, d, rank, seed, data, so
 
 
 def test_a_wide_krylov_basis_is_orthonormal_and_captures_what_the_best_does(rng, monkeypatch):
-    monkeypatch.setattr(principal_axes, "MAX_BLOCK", 32)
-    monkeypatch.setattr(principal_axes, "MAX_DOUBLE_COMPONENTS", 10)
+    monkeypatch.setattr(solvers, "MAX_BLOCK", 32)
+    monkeypatch.setattr(solvers, "MAX_DOUBLE_COMPONENTS", 10)
     X = (rng.standard_normal((400, 300)) * np.arange(1, 301) ** -0.5).astype(np.float32)
     best = Oracle(80, svd_solver="full").fit(X).explained_variance_ratio_.sum()
     accurate = PCA(80, solver="krylov", tol=1e-5).fit(X)
@@ -141,10 +142,10 @@ def test_precision_follows_the_data(dtype, rng):
 
 
 def test_auto_takes_the_solver_that_costs_less():
-    assert principal_axes.cheapest(10_000, 9216, 3) == "krylov"
-    assert principal_axes.cheapest(100, 9216, 3) == "exact"
-    assert principal_axes.cheapest(50_000, 64, 10) == "exact"
-    assert principal_axes.cheapest(5000, 4096, 4000) == "exact"
+    assert solvers.cheapest(10_000, 9216, 3) == "krylov"
+    assert solvers.cheapest(100, 9216, 3) == "exact"
+    assert solvers.cheapest(50_000, 64, 10) == "exact"
+    assert solvers.cheapest(5000, 4096, 4000) == "exact"
 
 
 def test_rows_may_be_a_selection_sum_or_concatenation_of_memory_maps(tmp_path, rng):

@@ -20,7 +20,7 @@ SOURCES = [
     ROOT / "train.py",
     ROOT / "evaluate.py",
     *ROOT.glob("embed.py"),
-    *sorted((ROOT / "alexnet_skip").glob("*.py")),
+    *sorted((ROOT / "alexnet_skip").rglob("*.py")),
 ]
 # What Windows does not have, or demands a privilege for. Hard links it has (os.link, on NTFS, without a privilege).
 FOREIGN = {"fork", "forkpty", "symlink", "symlink_to", "mkfifo", "getuid", "setsid", "killpg"}

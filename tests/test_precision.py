@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_skip.errors import UserError
-from alexnet_skip.fp16_self_test import fp16_self_test
-from alexnet_skip.precision import Device, choose_precision
-from alexnet_skip.train_config import parse_train
+from alexnet_skip.devices.fp16_self_test import fp16_self_test
+from alexnet_skip.devices.precision import Device, choose_precision
+from alexnet_skip.settings.train import parse_train
+from alexnet_skip.system.errors import UserError
 
 CPU = Device("cpu", "CPU", False)
 GTX = Device("cuda", "NVIDIA GeForce GTX 1660 SUPER", False)
@@ -87,7 +87,7 @@ def test_emulated_bf16_is_named_as_such():
 
 
 def test_the_self_test_passes_where_fp16_is_sound_and_draws_no_random_numbers(monkeypatch):
-    monkeypatch.setattr("alexnet_skip.model.HIDDEN_SIZES", (64, 32))
+    monkeypatch.setattr("alexnet_skip.network.head.HIDDEN_SIZES", (64, 32))
     before = torch.get_rng_state()
     assert fp16_self_test(torch.device("cpu"), 16) is None
     assert torch.equal(before, torch.get_rng_state())

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from made_runs import make_predictions
 
-from alexnet_skip.errors import UserError
-from alexnet_skip.predictions import Predictions, read_predictions, write_predictions
+from alexnet_skip.runs.predictions import Predictions, read_predictions, write_predictions
+from alexnet_skip.system.errors import UserError
 
 
 def equal(a: Predictions, b: Predictions) -> bool:

@@ -15,8 +15,8 @@ from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_skip import projector
-from alexnet_skip.projector import export_embedding, make_sprite, max_thumbnails, metadata_table
+from alexnet_skip.embedding import projector
+from alexnet_skip.embedding.projector import export_embedding, make_sprite, max_thumbnails, metadata_table
 
 COLUMNS = {"true class": ["cat", "dog"] * 5, "sample": list(range(10))}
 

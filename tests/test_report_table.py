@@ -10,8 +10,8 @@ from PIL import Image
 from scipy import stats
 
 import evaluate
-from alexnet_skip.report_results import CELLS, CLASS_NAMES
-from alexnet_skip.report_table import least_paired_p, report_facts
+from alexnet_skip.study.source_report import CELLS, CLASS_NAMES
+from alexnet_skip.study.table import least_paired_p, report_facts
 
 
 @pytest.mark.parametrize("cell", CELLS)

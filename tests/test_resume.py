@@ -9,8 +9,10 @@ import pytest
 from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import train
-from alexnet_skip import engine, network, resume
-from alexnet_skip.folder_lock import folder_lock
+from alexnet_skip.network import published
+from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.training import epoch as engine
+from alexnet_skip.training import resume
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +85,7 @@ def test_a_run_may_be_interrupted_again_and_again(reference, monkeypatch, capsys
 
 def test_a_second_ctrl_c_leaves_at_once_and_the_run_can_still_be_taken_up(reference, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet_skip.interruption.SAME_KEYPRESS_SECONDS", 0.0)
+        patch.setattr("alexnet_skip.system.interruption.SAME_KEYPRESS_SECONDS", 0.0)
 
         reached = []
 
@@ -93,7 +95,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_run_can_still_be_taken_up(refere
             reached.append("end")
 
         interrupt(patch, signal.SIGINT, 9)
-        patch.setattr("alexnet_skip.checkpoint_store.CheckpointStore.save", save)
+        patch.setattr("alexnet_skip.runs.checkpoints.CheckpointStore.save", save)
         assert train_in(reference, *ARGUMENTS, "--name", "at-once") == 130
         assert reached == ["begin"]
     assert train_in(reference, "--resume", "at-once") == 0
@@ -130,7 +132,7 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
     assert result["epochs"] == 5
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
-    assert network.load_published(folder / "last")[1]["epoch"] == 5
+    assert published.load_published(folder / "last")[1]["epoch"] == 5
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_changed_images_are_refused(reference, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGTERM, 2)
         assert train_in(reference, *ARGUMENTS, "--name", "other-images") == 143
-    monkeypatch.setattr("alexnet_skip.data.SHAPES_TRAIN", 100)
+    monkeypatch.setattr("alexnet_skip.images.dataset.SHAPES_TRAIN", 100)
     assert train_in(reference, "--resume", "other-images") == 2
     assert "the training images have changed since it was started" in capsys.readouterr().err
 

@@ -4,8 +4,8 @@ import pytest
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 
-from alexnet_skip.console import Console
-from alexnet_skip.runlog import RunLog, best_epoch
+from alexnet_skip.system.console import Console
+from alexnet_skip.training.log import RunLog, best_epoch
 
 FIGURES = {"train_loss": 2.0, "train_top1": 0.3, "val_loss": 1.5, "val_top1": 0.4, "val_top3": 0.8}
 

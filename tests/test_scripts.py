@@ -150,7 +150,9 @@ def test_two_processes_build_the_same_cache_and_predict_the_same(tmp_path):
 
 def test_copies_that_do_not_see_each_other_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("alexnet_skip.launch.Accelerator", lambda **_: type("Alone", (), {"num_processes": 1})())
+    monkeypatch.setattr(
+        "alexnet_skip.devices.launch.Accelerator", lambda **_: type("Alone", (), {"num_processes": 1})()
+    )
     assert run(train, tmp_path, *QUICK) == 2
     assert "WORLD_SIZE is 2, but this process sees 1" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

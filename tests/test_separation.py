@@ -6,10 +6,10 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import calinski_harabasz_score, silhouette_samples
 from sklearn.neighbors import NearestNeighbors
 
-from alexnet_skip import row_chunks
-from alexnet_skip import separation as module
-from alexnet_skip.row_chunks import LazyRows
-from alexnet_skip.separation import affordable_queries, separation
+from alexnet_skip.statistics import separation as module
+from alexnet_skip.statistics.separation import affordable_queries, separation
+from alexnet_skip.system import rows as row_chunks
+from alexnet_skip.system.rows import LazyRows
 
 
 def blobs(rng: np.random.Generator, n: int = 240, d: int = 5, classes: int = 4, spread: float = 2.0):

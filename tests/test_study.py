@@ -19,12 +19,13 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import evaluate
 import train
-from alexnet_skip import checkpoint, resume
-from alexnet_skip.errors import UserError
-from alexnet_skip.files import read_json
-from alexnet_skip.folder_lock import folder_lock
-from alexnet_skip.predictions import read_predictions
-from alexnet_skip.train_config import parse_train
+from alexnet_skip.runs import folders
+from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.settings.train import parse_train
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json
+from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.training import resume
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (*ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")], "--name", "skip-study")
@@ -199,10 +200,10 @@ def test_what_is_left_of_a_run_without_a_checkpoint_is_replaced(finished, tmp_pa
 
 def test_runs_of_a_study_are_found_by_path_and_as_the_newest(finished, capsys):
     folder, _, _ = finished
-    assert checkpoint.find_run(folder.parent, "skip-study/none-seed1") == folder / "none-seed1"
-    assert checkpoint.find_run(folder.parent, None) == folder / "identity-seed1"
+    assert folders.find_run(folder.parent, "skip-study/none-seed1") == folder / "none-seed1"
+    assert folders.find_run(folder.parent, None) == folder / "identity-seed1"
     with pytest.raises(UserError, match="study of several runs; add one of them to the path: identity-seed1, none"):
-        checkpoint.find_run(folder.parent, "skip-study")
+        folders.find_run(folder.parent, "skip-study")
     arguments = ["--run", "skip-study/none-seed1", "--checkpoint", "epoch-0003", "--runs-dir", str(folder.parent)]
     assert evaluate.main([*arguments, "--quiet"]) == 0
     assert Path(last_line(capsys)["evaluation"]).name == "test-epoch-3"

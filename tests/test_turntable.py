@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet_skip import turntable
-from alexnet_skip.embedding_plots import class_colours, turn_background
-from alexnet_skip.turntable import save_turn, turning_cloud
+from alexnet_skip.plots import turntable
+from alexnet_skip.plots.embedding import class_colours, turn_background
+from alexnet_skip.plots.turntable import save_turn, turning_cloud
 
 SIDE = 200
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_skip.errors import UserError
-from alexnet_skip.user_images import as_list, as_rgb, find_images, squeeze
+from alexnet_skip.images.own import as_list, as_rgb, find_images, squeeze
+from alexnet_skip.system.errors import UserError
 
 
 def save(path: Path, image: Image.Image | None = None, **options) -> Path:

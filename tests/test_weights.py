@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torchvision.models import AlexNet_Weights, alexnet
 
-from alexnet_skip import weights
-from alexnet_skip.console import Console
-from alexnet_skip.errors import UserError
-from alexnet_skip.weights import STATE_SHAPES, load_weights
+from alexnet_skip.network import weights
+from alexnet_skip.network.weights import STATE_SHAPES, load_weights
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
 
 
 @pytest.fixture

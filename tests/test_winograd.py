@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from alexnet_skip.fp32_products import fp32_products
-from alexnet_skip.winograd import OUT_TILE, WinogradConv, transforms
+from alexnet_skip.network.fp32_products import fp32_products
+from alexnet_skip.network.winograd import OUT_TILE, WinogradConv, transforms
 
 
 @pytest.mark.parametrize("kernel", [3, 5])

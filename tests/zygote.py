@@ -91,7 +91,7 @@ def _child(script: str, arguments: list[str], log: str, environment: dict[str, s
 
 def _spoil() -> None:
     """Make the eighth loss of this process NaN."""
-    from alexnet_skip.finite_guard import FiniteGuard
+    from alexnet_skip.training.finite_guard import FiniteGuard
 
     backward, calls = FiniteGuard.backward, []
 

@@ -1,0 +1,1 @@
+"""Accelerate started: which device, how many processes, which precision is safe there."""

@@ -1,0 +1,79 @@
+"""Start Accelerate: which device, how many processes, which precision, and whether the copies see each other."""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+
+from alexnet_skip.devices.fp16_self_test import fp16_self_test
+from alexnet_skip.devices.precision import Precision, choose_precision, describe
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.freed_memory import keep_freed_memory
+from alexnet_skip.system.processors import available_cpus
+
+
+def start(
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"],
+    logging_dir: Path | None = None,
+    *,
+    force_precision: bool = False,
+    batch_size: int = 1,
+) -> tuple[Accelerator, Precision]:
+    """Create the Accelerator of this process.
+
+    Args:
+        mixed_precision, force_precision: as :func:`alexnet_skip.devices.precision.choose_precision` takes them.
+        batch_size: over all processes; fp16 is tried with this process's share.
+        logging_dir: where TensorBoard runs are kept, or None to log nothing.
+
+    Raises:
+        UserError: if several copies were launched that do not see each other, or the precision is not possible.
+    """
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    self_test = partial(fp16_self_test, device, max(1, batch_size // launched))
+    precision = choose_precision(mixed_precision, describe(device), self_test, force=force_precision)
+    project = ProjectConfiguration(str(logging_dir), str(logging_dir)) if logging_dir else None
+    # cpu=True: without it, torchrun on a machine without a GPU gives independent copies (accelerate#2741).
+    accelerator = Accelerator(
+        cpu=not cuda,
+        mixed_precision=precision.mixed_precision,
+        log_with="tensorboard" if logging_dir else None,
+        project_config=project,
+        # The only buffers are the PCA projection and what follows from it, which never change.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    if launched != accelerator.num_processes:
+        raise UserError(
+            f"WORLD_SIZE is {launched}, but this process sees {accelerator.num_processes} process(es): the copies "
+            "would overwrite each other; launch with `accelerate launch --multi_gpu`, or on CPUs with "
+            "`ACCELERATE_USE_CPU=1 torchrun --standalone --nproc_per_node 2 train.py`"
+        )
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
+        # `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told otherwise: the other cores would stay idle.
+        if os.environ.get("OMP_NUM_THREADS", "1") == "1":
+            torch.set_num_threads(available_cpus())
+        # oneDNN's matrix products: fp32 arithmetic, and over twice as fast as MKL's on AMD processors (measured). On
+        # processors with native bf16 matrix units torch may round inputs to bf16 here, as TF32 does on GPUs.
+        torch.set_float32_matmul_precision("medium")
+    else:
+        # TF32 for what is not in mixed precision, where the card has it; cards without it take no notice.
+        torch.set_float32_matmul_precision("high")
+    return accelerator, precision
+
+
+def peak_memory_mib() -> float | None:
+    """Peak resident memory of this process in MiB, or None where the platform does not tell."""
+    try:
+        import resource  # POSIX only
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

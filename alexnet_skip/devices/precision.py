@@ -1,0 +1,92 @@
+"""Which precision is safe for training the head on this device, and why."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from alexnet_skip.system.errors import UserError
+
+# Cards without tensor cores whose fp16 convolutions give NaN: matched by name, since RTX 20xx and T4 share their
+# compute capability (7.5) and are fine. List: pytorch#58123, and the cards listed in ultralytics#17977.
+NO_FP16 = re.compile(r"\b(GTX 16\d\d|1660|1650|1630|T400|T500|T550|T600|T1000|T1200|T2000|K40m)", re.IGNORECASE)
+
+MixedPrecision = Literal["no", "fp16", "bf16"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a decision about precision needs to know of a device."""
+
+    kind: str
+    name: str
+    native_bf16: bool
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A decision and its reason."""
+
+    mixed_precision: MixedPrecision
+    reason: str
+
+
+def describe(device: torch.device) -> Device:
+    """Describe a torch device."""
+    if device.type == "cuda":
+        # including_emulation=False: Turing cards answer True for a bf16 that is emulated and slow.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Device("cuda", torch.cuda.get_device_name(device), native)
+    return Device(device.type, device.type.upper(), False)
+
+
+def choose_precision(
+    requested: Literal["auto", "no", "fp16", "bf16"],
+    device: Device,
+    self_test: Callable[[], str | None],
+    *,
+    force: bool = False,
+) -> Precision:
+    """Decide the precision of the head; the convolutions are always fp32.
+
+    Args:
+        self_test: tries fp16 on the device; what is wrong, or None. Called only where the answer decides.
+        force: use fp16 although the card's name or the self-test speaks against it.
+
+    Raises:
+        UserError: if fp16 is asked for on a device that is known to fail with it, or fails now.
+    """
+    if requested == "auto":
+        return _automatic(device, self_test)
+    if requested == "bf16" and device.kind == "cuda" and not device.native_bf16:
+        return Precision("bf16", f"asked for; {device.name} only emulates it, which is slow")
+    if requested != "fp16":
+        return Precision(requested, "asked for")
+    if device.kind != "cuda":
+        raise UserError(f"--mixed-precision is fp16, but the device is {device.name}; use auto, no or bf16 there")
+    if force:
+        return Precision("fp16", "forced by --force-precision")
+    if NO_FP16.search(device.name):
+        raise UserError(
+            f"--mixed-precision is fp16, but {device.name} is of a family whose fp16 convolutions give NaN; use auto "
+            "(which tries the head in fp16) or no, or insist with --force-precision"
+        )
+    if failure := self_test():
+        raise UserError(
+            f"--mixed-precision is fp16, but {device.name} fails its self-test ({failure}); use auto or no, or insist "
+            "with --force-precision"
+        )
+    return Precision("fp16", "asked for; the self-test passed")
+
+
+def _automatic(device: Device, self_test: Callable[[], str | None]) -> Precision:
+    if device.kind != "cuda":
+        return Precision("no", f"fp32 on {device.name}")
+    if device.native_bf16:
+        return Precision("bf16", f"{device.name} has native bf16")
+    known = "fp16 convolutions give NaN, so they stay fp32; " if NO_FP16.search(device.name) else ""
+    if failure := self_test():
+        return Precision("no", f"{device.name}: {known}the head fails its self-test in fp16 ({failure})")
+    return Precision("fp16", f"{device.name}: {known}no native bf16, and the head passes its self-test in fp16")

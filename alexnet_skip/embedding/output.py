@@ -1,0 +1,192 @@
+"""What embed.py leaves in the run folder and shows on screen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet_skip.embedding import projector
+from alexnet_skip.embedding.space import Embedding, metrics_of
+from alexnet_skip.images.dataset import limit_positions
+from alexnet_skip.plots import embedding as embedding_plots
+from alexnet_skip.plots import turntable
+from alexnet_skip.plots.embedding import Cloud
+from alexnet_skip.plots.style import save_figure
+from alexnet_skip.runs.opened import Selection
+from alexnet_skip.settings.embed import EmbedSettings
+from alexnet_skip.statistics import metrics
+from alexnet_skip.system.console import Console, per_cent
+from alexnet_skip.system.files import write_json
+
+# Above this many classes only those with the weakest neighbourhoods are shown on screen.
+MAX_CLASS_ROWS = 25
+
+
+def cloud_of(embedding: Embedding, labels: np.ndarray) -> Cloud:
+    """An embedding as the figures take it."""
+    names = embedding.run.model.class_names
+    return Cloud(embedding.scores, labels, embedding.pca.explained_variance_ratio_, names)
+
+
+def write_all(
+    embeddings: Sequence[Embedding],
+    dataset: str,
+    samples: Selection,
+    positions: np.ndarray,
+    logits: np.ndarray,
+    settings: EmbedSettings,
+    console: Console,
+) -> dict[str, Any]:
+    """Write and show everything about the first embedding, beside the others; to be called by one process.
+
+    Returns:
+        The figures and paths a program needs.
+    """
+    embedding, *others = embeddings
+    run, labels = embedding.run, samples.split.labels[positions]
+    name = _folder_name(samples, settings)
+    where = run.folder / name
+    where.mkdir(parents=True, exist_ok=True)
+    images = f"{dataset} {samples.name}, {len(positions):,} images"
+    axes = f"axes fitted on {embedding.fitted_on}"
+    title = f"{embedding.space}: {images}; {run.folder.name} (epoch {run.form['epoch']}); {axes}"
+    summary = {"dataset": dataset, "split": samples.name, "num_samples": len(positions)} | metrics_of(embedding)
+    for each in embeddings:
+        show_embedding(console, each, f"{each.space}: {images}; {each.run.folder.name}; {axes}")
+    write_pictures(where, embedding, labels, title)
+    if others:
+        picture = where / f"compare-{others[0].run.folder.name}.png"
+        write_comparison(picture, embeddings, labels, f"{images}; {axes}")
+        summary["compared"] = [metrics_of(each) for each in others]
+    embedding.pca.save(where / "pca.npz")
+    listed = write_projector(embedding, name, samples, positions, logits, settings, console)
+    write_json(where / "metrics.json", summary)
+    console.line(f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name}:")
+    console.line(f"  tensorboard --logdir {run.folder.parent}")
+    keys = ("dataset", "split", "num_samples", "space", "num_features", "fitted_on", "separation", "compared")
+    figures = {key: summary[key] for key in keys if key in summary}
+    return figures | {"run": str(run.folder), "embedding": str(where), "projector": listed}
+
+
+def write_pictures(where: Path, embedding: Embedding, labels: np.ndarray, title: str) -> None:
+    """Write pca_2d.png, explained_variance.png and, of three components, pca_3d.png and pca_3d.gif."""
+    cloud = cloud_of(embedding, labels)
+    save_figure(embedding_plots.pca_2d_figure(cloud, title), where / "pca_2d.png")
+    variance = embedding_plots.explained_variance_figure(cloud.ratio, embedding.num_features, title)
+    save_figure(variance, where / "explained_variance.png")
+    if cloud.scores.shape[1] < 3:
+        return
+    save_figure(embedding_plots.pca_3d_figure(cloud, title), where / "pca_3d.png")
+    frames = turntable.turning_cloud(
+        cloud.scores[:, :3], labels, embedding_plots.class_colours(len(cloud.class_names)), ("PC1", "PC2", "PC3"),
+        embedding_plots.turn_background(cloud.class_names, title),
+        round(embedding_plots.TURN_INCHES * embedding_plots.TURN_DPI),
+    )  # fmt: skip
+    turntable.save_turn(frames, where / "pca_3d.gif")
+
+
+def write_comparison(path: Path, embeddings: Sequence[Embedding], labels: np.ndarray, title: str) -> None:
+    """Write a picture of several embeddings of the same images side by side, with their figures."""
+    figure = embedding_plots.comparison_figure(
+        [cloud_of(embedding, labels) for embedding in embeddings],
+        [f"{embedding.run.folder.name}, {embedding.space}" for embedding in embeddings],
+        [_note(embedding) for embedding in embeddings],
+        title,
+    )
+    save_figure(figure, path)
+
+
+def _note(embedding: Embedding) -> str:
+    dimensions = (embedding.components, embedding.num_features)
+    return "\n".join(
+        f"{count:,}-D: kNN {per_cent(figures.knn_top1)} %, silhouette {figures.silhouette:+.3f}, "
+        f"between/within {figures.variance_ratio:.3f}".replace("-0.", "−0.")
+        for count, figures in zip(dimensions, embedding.figures.values(), strict=True)
+    )
+
+
+def _embedded(embedding: Embedding) -> str:
+    return f"{embedding.components} components"
+
+
+def _whole(embedding: Embedding) -> str:
+    return f"all {embedding.num_features:,} dimensions"
+
+
+def write_projector(
+    embedding: Embedding,
+    name: str,
+    samples: Selection,
+    positions: np.ndarray,
+    logits: np.ndarray,
+    settings: EmbedSettings,
+    console: Console,
+) -> str:
+    """Show the embedding in the projector of the run's TensorBoard; returns the name under which it is listed.
+
+    Args:
+        logits: (N, num_classes), of which prediction and confidence are shown beside the true class.
+    """
+    kept, thumbnail_px = np.arange(len(positions)), settings.thumbnails
+    if thumbnail_px and len(kept) > projector.max_thumbnails(thumbnail_px):
+        most = projector.max_thumbnails(thumbnail_px)
+        kept = limit_positions(samples.split.labels[positions], most)
+        console.line(
+            f"The projector gets {most:,} of {len(positions):,} images, balanced over the classes: a sprite holds no "
+            f"more thumbnails of {thumbnail_px} px (smaller --thumbnails, or 0 for none, give it more)"
+        )
+    names = np.array(embedding.run.model.class_names)
+    labels, probabilities = samples.split.labels[positions[kept]], metrics.softmax(logits[kept])
+    predicted = probabilities.argmax(axis=1)
+    columns = {
+        "true class": names[labels].tolist(),
+        "predicted": names[predicted].tolist(),
+        "right": np.where(predicted == labels, "right", "wrong").tolist(),
+        "confidence": [f"{value:.3f}" for value in probabilities.max(axis=1)],
+        "sample": samples.split.index[positions[kept]].tolist(),
+    }
+    images = samples.split.images[positions[kept]] if thumbnail_px else None
+    sprite = projector.make_sprite(images, thumbnail_px) if images is not None else None
+    figures = {
+        f"embedding/{figure}/{space}": getattr(values, figure)
+        for space, values in embedding.figures.items()
+        for figure in ("knn_top1", "silhouette", "variance_ratio")
+    }
+    coordinates = embedding.scores[kept, : settings.projector_components]
+    return projector.export_embedding(embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, figures)
+
+
+def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
+    """Print how far the classes come apart, and which are nearest to each other."""
+    spaces = {_embedded(embedding): embedding.figures["embedding"], _whole(embedding): embedding.figures["full"]}
+    rows = [
+        [
+            name, f"{per_cent(f.knn_top1, 2)} %", f"{f.silhouette:+.4f}", f"{f.variance_ratio:.4f}",
+            f"{f.num_queries:,}",
+        ]
+        for name, f in spaces.items()
+    ]  # fmt: skip
+    neighbours = embedding.figures["full"].num_neighbours
+    columns = ("classes in", f"kNN top-1 ({neighbours} others)", "silhouette", "between/within", "images asked")
+    console.table(title, columns, rows)
+    names = embedding.run.model.class_names
+    shown = sorted(range(len(names)), key=lambda label: embedding.figures["full"].neighbours[label, label])
+    shown = sorted(shown[:MAX_CLASS_ROWS])
+    table = []
+    for label in shown:
+        row = [names[label]]
+        for figures in spaces.values():
+            other, share = figures.nearest_confusable()[label]
+            row += [per_cent(figures.neighbours[label, label]), names[other], per_cent(share)]
+        table.append(row)
+    short = (f"{embedding.components}-D", f"{embedding.num_features:,}-D")
+    heads = [head for name in short for head in (f"own %, {name}", "nearest other", "its %")]
+    which = "Whose neighbours they have" if len(shown) == len(names) else f"The {len(shown)} least apart"
+    console.table(f"{which}: share of a class's {neighbours} nearest images", ("class", *heads), table)
+
+
+def _folder_name(samples: Selection, settings: EmbedSettings) -> str:
+    """Folder of an embedding within the run: one for each split, layer and view."""
+    view = "" if settings.skip_view == "joined" else f"-{settings.skip_view}"
+    return f"embedding/{samples.name}-{settings.layer}{view}"

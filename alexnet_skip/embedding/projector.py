@@ -1,0 +1,189 @@
+"""Files for TensorBoard's embedding projector, from arrays; written so that a running TensorBoard shows them.
+
+What its plugin does (tensorboard 2.21, ``plugins/projector/projector_plugin.py``) decides the order here: it reads all
+configs again only when the set of runs has changed, keeps a tensor by run and name, and fails altogether on a config
+that names a missing file. So assets come first, under names that hold their digest; then the config, which keeps other
+embeddings; last a new event file in a folder of its own, which is a new run.
+"""
+
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import text_format
+from PIL import Image
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from torch.utils.tensorboard import SummaryWriter
+
+from alexnet_skip.system.files import write_text
+
+CONFIG_NAME = "projector_config.pbtxt"
+
+# From 50 dimensions on the projector normalises points to unit length unasked, from 200 on it reduces them at random
+# (THRESHOLD_DIM_NORMALIZE, and its PCA's limit).
+MAX_DIMENSIONS = 49
+
+# The largest side of a sprite that it accepts (MAX_SPRITE_IMAGE_SIZE_PX).
+MAX_SPRITE_PX = 8192
+
+SPRITE_QUALITY = 90
+
+
+def max_thumbnails(size_px: int) -> int:
+    """How many square thumbnails of a size fit into one sprite."""
+    return (MAX_SPRITE_PX // size_px) ** 2
+
+
+def make_sprite(images: np.ndarray, size_px: int) -> Image.Image:
+    """All images in one, row by row in a square grid: the projector takes rows and columns to be equally many.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        size_px: side of a thumbnail.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    if len(images) > max_thumbnails(size_px):
+        raise ValueError(
+            f"{len(images):,} thumbnails of {size_px} px do not fit into a sprite of {MAX_SPRITE_PX} px a side; "
+            f"at most {max_thumbnails(size_px):,} do"
+        )
+    columns = math.ceil(math.sqrt(len(images)))
+    if images.shape[1:3] != (size_px, size_px):
+        shrunk = [Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BILINEAR) for image in images]
+        images = np.stack([np.asarray(image) for image in shrunk])
+    grid = np.full((columns**2, size_px, size_px, 3), 255, np.uint8)
+    grid[: len(images)] = images
+    grid = grid.reshape(columns, columns, size_px, size_px, 3).swapaxes(1, 2)
+    return Image.fromarray(grid.reshape(columns * size_px, columns * size_px, 3))
+
+
+def metadata_table(columns: Mapping[str, Sequence[object]]) -> str:
+    """A table for the projector: a header where there are several columns, and no tab or line break in any cell."""
+
+    def clean(value: object) -> str:
+        # An empty cell would be read as "no value".
+        return " ".join(str(value).split()) or "-"
+
+    lines = ["\t".join(clean(value) for value in row) for row in zip(*columns.values(), strict=True)]
+    header = ["\t".join(clean(name) for name in columns)] if len(columns) > 1 else []
+    return "\n".join(header + lines) + "\n"
+
+
+def export_embedding(
+    run_folder: Path,
+    name: str,
+    coordinates: np.ndarray,
+    columns: Mapping[str, Sequence[object]],
+    sprite: Image.Image | None,
+    size_px: int,
+    figures: Mapping[str, float],
+) -> str:
+    """Show an embedding in the projector of a run, beside those that are there; one of the same name is replaced.
+
+    Args:
+        run_folder: a run of TensorBoard; it holds the config.
+        name: folder of the embedding within the run, as in ``embedding/test-features``.
+        coordinates: (N, K) with K from 2 to :data:`MAX_DIMENSIONS`.
+        columns: N values for each column of metadata, by its name.
+        sprite: from :func:`make_sprite`, with thumbnails of ``size_px``, or None.
+        figures: scalars shown for this embedding.
+
+    Returns:
+        The name under which the projector lists it.
+
+    Raises:
+        ValueError: if there are too few or too many dimensions, a value is not finite, or a column has another length.
+    """
+    num_points, dimensions = coordinates.shape
+    if not 2 <= dimensions <= MAX_DIMENSIONS:
+        raise ValueError(f"the projector leaves 2 to {MAX_DIMENSIONS} dimensions as they are, not {dimensions}")
+    if not np.isfinite(coordinates).all():
+        raise ValueError("coordinates must be finite")
+    uneven = [column for column, values in columns.items() if len(values) != num_points]
+    if uneven or not columns:
+        raise ValueError(f"metadata must have one value for each of {num_points} points; see {uneven or 'no column'}")
+
+    folder = run_folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    tensor = np.ascontiguousarray(coordinates, dtype="<f4")
+    table = metadata_table(columns)
+    digest = hashlib.sha256(tensor.tobytes() + table.encode() + (sprite.tobytes() if sprite else b"")).hexdigest()[:8]
+    tensor_file, table_file, sprite_file = (
+        folder / f"{kind}-{digest}.{ending}"
+        for kind, ending in (("tensor", "bytes"), ("metadata", "tsv"), ("sprite", "jpg"))
+    )
+    _write_bytes(tensor_file, tensor.tobytes())
+    write_text(table_file, table)
+    config = _other_embeddings(run_folder, name)
+    entry = config.embeddings.add()
+    entry.tensor_name = f"{Path(name).name} {digest}"
+    entry.tensor_shape.extend([num_points, dimensions])
+    entry.tensor_path = f"{name}/{tensor_file.name}"
+    entry.metadata_path = f"{name}/{table_file.name}"
+    if sprite is not None:
+        _write_sprite(sprite_file, sprite)
+        entry.sprite.image_path = f"{name}/{sprite_file.name}"
+        entry.sprite.single_image_dim.extend([size_px, size_px])
+    write_text(run_folder / CONFIG_NAME, text_format.MessageToString(config))
+    _announce(folder, digest, figures)
+    _remove_others(folder, digest)
+    return entry.tensor_name
+
+
+def _other_embeddings(run_folder: Path, name: str) -> ProjectorConfig:
+    """The config as it is, without the embedding of this name and without those whose files are gone."""
+    config = ProjectorConfig()
+    try:
+        text_format.Parse((run_folder / CONFIG_NAME).read_text(encoding="utf-8"), config)
+    except (OSError, text_format.ParseError, UnicodeDecodeError):
+        return ProjectorConfig()  # none yet, or one that TensorBoard could not read either
+    kept = [
+        entry
+        for entry in config.embeddings
+        if entry.tensor_path.rpartition("/")[0] != name and (run_folder / entry.tensor_path).is_file()
+    ]
+    del config.embeddings[:]
+    config.embeddings.extend(kept)
+    return config
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _write_sprite(path: Path, sprite: Image.Image) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    sprite.save(temporary, format="JPEG", quality=SPRITE_QUALITY, subsampling=0)
+    os.replace(temporary, path)
+
+
+def _announce(folder: Path, digest: str, figures: Mapping[str, float]) -> None:
+    """A run that TensorBoard does not know yet; one of the same digest shows the same embedding and stays."""
+    run = folder / f"projector-{digest}"
+    if any(run.glob("events.out.tfevents.*")):
+        return
+    with SummaryWriter(str(run)) as writer:
+        for tag, value in figures.items():
+            writer.add_scalar(tag, float(value))
+
+
+def _remove_others(folder: Path, digest: str) -> None:
+    """What earlier exports of this embedding left; what another program holds open stays."""
+    for path in folder.iterdir():
+        kind, _, rest = path.name.partition("-")
+        if kind in ("tensor", "metadata", "sprite", "projector") and not rest.startswith(digest):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                try:
+                    path.unlink()
+                except OSError:
+                    continue

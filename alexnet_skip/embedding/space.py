@@ -1,0 +1,210 @@
+"""The space that a run's images lie in, its principal axes, and how far the classes come apart in it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from alexnet_skip.embedding.samples import FitImages
+from alexnet_skip.evaluation.evaluate import evaluation_folder
+from alexnet_skip.features.source import CachedFeatures, LiveFeatures
+from alexnet_skip.images.dataset import Dataset, limit_positions
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.pca.estimator import PCA
+from alexnet_skip.runs.folders import published_folder
+from alexnet_skip.runs.opened import OpenedRun, Selection
+from alexnet_skip.runs.predictions import FILE_NAME, read_predictions
+from alexnet_skip.settings.embed import EmbedSettings, Layer, SkipView
+from alexnet_skip.statistics.separation import Separation, affordable_queries, separation
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.rows import LazyRows, Rows
+from alexnet_skip.training.epoch import predict
+
+# Accuracy of the axes: a thousandth of a variance is far below what a picture or a neighbour's vote shows.
+FIT_TOL = 1e-3
+
+
+class Space(nn.Module):
+    """A layer's values (B, D) of flat features and tap; for layers of the head, the logits (B, C) beside them.
+
+    Args:
+        view: which features, for ``layer`` ``features``.
+    """
+
+    def __init__(self, trained: SkipHead, layer: Layer, view: SkipView) -> None:
+        super().__init__()
+        self.trained = trained
+        self.layer = layer
+        self.view = view
+
+    @property
+    def single(self) -> Literal["main", "tap"] | None:
+        """The one cached array that the space is, if it is one."""
+        if self.layer != "features":
+            return None
+        if self.view == "joined":
+            return "main" if self.trained.skip.mode == "none" else None
+        return self.view
+
+    def forward(self, main: Tensor, tap: Tensor | None = None) -> Tensor:
+        """The layer's values; of a layer of the head, with the logits at their right."""
+        if self.layer == "features":
+            chosen = {"main": main, "tap": tap}[self.single] if self.single else self.trained.skip(main, tap)
+            assert chosen is not None, "opened without the tap"
+            return chosen
+        layers = self.trained.head.forward_layers(self.trained.skip(main, tap))
+        return torch.cat((layers[self.layer], layers["logits"]), dim=1)
+
+
+class RunFeatures:
+    """A run's frozen features, each stored split opened and verified once; used by all processes together.
+
+    Args:
+        tap: whether the tap is needed even if the run's model does without it.
+    """
+
+    def __init__(self, run: OpenedRun, dataset: Dataset, tap: bool, accelerator: Accelerator, console: Console) -> None:
+        self.run = run
+        self.accelerator = accelerator
+        self._open = lambda stored: run.open_features(
+            dataset, stored, accelerator, console, tap=tap or run.form["skip_mode"] != "none"
+        )
+        self._opened: dict[str, CachedFeatures | LiveFeatures] = {}
+
+    def of(self, stored: str) -> CachedFeatures | LiveFeatures:
+        """Features of a stored split."""
+        if stored not in self._opened:
+            self._opened[stored] = self._open(stored)
+        return self._opened[stored]
+
+    def compute(self, module: nn.Module, stored: str, positions: np.ndarray) -> np.ndarray:
+        """What a module makes (N, width) of the features of samples; each process computes its share."""
+        return predict(module.to(self.accelerator.device), self.of(stored), positions, self.accelerator)
+
+    def rows(self, space: Space, stored: str, positions: np.ndarray) -> tuple[Rows, np.ndarray | None]:
+        """Samples (N, D) of a stored split in a space, and logits (N, C) where they come for free.
+
+        Cached features are read when they are needed and never copied; all else is computed once.
+        """
+        features = self.of(stored)
+        if space.single and isinstance(features, CachedFeatures):
+            array = features.views[0][0 if space.single == "main" else 1]
+            assert array is not None, "opened without the tap"
+            return LazyRows((len(positions), array.shape[1]), lambda rows: array[positions[rows]]), None
+        values = self.compute(space, stored, positions)
+        if space.layer == "features":
+            return values, None
+        width = len(self.run.model.class_names)
+        return values[:, :-width], values[:, -width:]
+
+    def logits(self, samples: Selection, positions: np.ndarray) -> np.ndarray:
+        """Logits (N, C) of samples: those that evaluate.py has left, or new ones."""
+        known = _known_logits(self.run, samples, positions)
+        # All or none: a process that predicted alone would wait for the others forever.
+        everywhere = all(gather_object([known is not None]))
+        if known is not None and everywhere:
+            return known
+        return self.compute(self.run.model.trained, samples.stored, positions)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Samples of a run in their principal coordinates.
+
+    Attributes:
+        space: what the space is called.
+        fitted_on: which images the axes were fitted on, in words.
+        scores: principal coordinates (N, K).
+        components: how many coordinates are the embedding.
+        figures: separation in the embedding and in the whole space.
+    """
+
+    run: OpenedRun
+    space: str
+    fitted_on: str
+    pca: PCA
+    scores: np.ndarray
+    components: int
+    figures: dict[str, Separation]
+
+    @property
+    def num_features(self) -> int:
+        """Dimensions of the whole space."""
+        return self.pca.n_features_in_
+
+
+def embed_run(
+    features: RunFeatures, samples: Selection, positions: np.ndarray, fit: FitImages, settings: EmbedSettings
+) -> tuple[Embedding | None, np.ndarray | None]:
+    """Embed samples of a split; to be called by all processes, which share what must be computed.
+
+    Returns:
+        The embedding, on the main process only, and logits (N, C) if they came with it.
+
+    Raises:
+        UserError: if more components are asked for than there are, or values can't be used.
+    """
+    run = features.run
+    space = Space(run.model.trained, settings.layer, settings.skip_view)
+    rows, logits = features.rows(space, samples.stored, positions)
+    same = fit.stored == samples.stored and np.array_equal(fit.positions, positions)
+    fit_rows = rows if same else features.rows(space, fit.stored, fit.positions)[0]
+    most = min(fit_rows.shape)
+    if settings.components > most:
+        raise UserError(
+            f"--components is {settings.components}, but {fit_rows.shape[0]:,} images of {fit_rows.shape[1]:,} values "
+            f"have {most} principal components; give 2 to {most}"
+        )
+    if not features.accelerator.is_main_process:
+        return None, logits
+    wanted = min(most, max(settings.components, settings.projector_components))
+    try:
+        pca = PCA(wanted, tol=FIT_TOL).fit(fit_rows)
+        scores = pca.transform(rows)
+    except ValueError as error:
+        what = f"the {settings.layer} of {run.folder.name}"
+        raise UserError(f"{what} can't be embedded: {error}; train the run again") from None
+    labels, num_classes = samples.split.labels[positions], len(run.model.class_names)
+    queries = limit_positions(labels, affordable_queries(*rows.shape))
+    figures = {
+        "embedding": separation(scores[:, : settings.components], labels, num_classes, np.arange(len(labels))),
+        "full": separation(rows, labels, num_classes, queries),
+    }
+    mode = run.form["skip_mode"]
+    joined = "main" if mode == "none" else f"joined by {mode}"
+    view = joined if settings.skip_view == "joined" else settings.skip_view
+    name = f"features ({view})" if settings.layer == "features" else settings.layer
+    return Embedding(run, name, fit.words, pca, scores, settings.components, figures), logits
+
+
+def metrics_of(embedding: Embedding) -> dict[str, Any]:
+    """What metrics.json says of one embedding."""
+    names, pca = embedding.run.model.class_names, embedding.pca
+    return {
+        "run": embedding.run.folder.name,
+        "epoch": embedding.run.form["epoch"],
+        "space": embedding.space,
+        "num_features": embedding.num_features,
+        "fitted_on": embedding.fitted_on,
+        "solver": pca.solver_,
+        "explained_variance_ratio": [float(value) for value in pca.explained_variance_ratio_],
+        "separation": {space: figures.as_json(names) for space, figures in embedding.figures.items()},
+    }
+
+
+def _known_logits(run: OpenedRun, samples: Selection, positions: np.ndarray) -> np.ndarray | None:
+    """Logits (N, C) that evaluate.py has left for these samples of this very model, or None."""
+    folder, model = evaluation_folder(run.folder, samples.name, "best"), published_folder(run.folder, "best")
+    try:
+        known = read_predictions(folder)
+        newer = (folder / FILE_NAME).stat().st_mtime >= (model / "model.safetensors").stat().st_mtime
+    except (OSError, UserError):
+        return None
+    if not newer or known.digest != samples.split.digest or not np.array_equal(known.index, samples.index):
+        return None
+    return known.logits[np.searchsorted(samples.positions, positions)]

@@ -1,0 +1,1 @@
+"""A trained model judged, used on one's own images, or exported."""

@@ -1,0 +1,102 @@
+"""What an evaluation computes, and what it leaves in the run folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+from alexnet_skip.evaluation.figures import draw_evaluation, summarize_predictions
+from alexnet_skip.network.card import model_card
+from alexnet_skip.network.published import AlexNetWithSkip
+from alexnet_skip.runs.folders import published_folder, published_name
+from alexnet_skip.runs.opened import Selection
+from alexnet_skip.runs.predictions import Predictions, write_predictions
+from alexnet_skip.system.files import read_json, write_sealed_json, write_text
+from alexnet_skip.training.epoch import FeatureSource, predict
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation: its folder, title, and figures (:func:`summarize_predictions`)."""
+
+    folder: Path
+    title: str
+    summary: dict[str, Any]
+
+
+def evaluation_folder(run: Path, split: str, which: str, *, tta: bool = False) -> Path:
+    """Where a run keeps the evaluation of one of its published models on one split."""
+    return run / "evaluation" / f"{split}-{published_name(which)}{'-tta' if tta else ''}"
+
+
+def evaluation_title(summary: dict[str, Any], run: Path, which: str) -> str:
+    """The title of every figure of an evaluation."""
+    title = f"{summary['dataset']} {summary['split']}, {run.name}, {published_name(which)}"
+    return title if which.startswith("epoch") else f"{title} (epoch {summary['epoch']})"
+
+
+def evaluate_model(
+    model: AlexNetWithSkip,
+    form: dict[str, Any],
+    run: Path,
+    which: str,
+    dataset_name: str,
+    samples: Selection,
+    features: FeatureSource,
+    accelerator: Accelerator,
+    *,
+    topk: tuple[int, ...] = (),
+    tta: bool = False,
+    draw: bool = True,
+) -> Evaluation:
+    """Evaluate a published model in one exact pass and write what comes of it; to be called on every process.
+
+    Args:
+        form: the published model's config.json.
+        which: the model's name in its run: ``best``, ``last`` or ``epoch-N``.
+        features: of the samples' stored split.
+        tta: average the logits of both views.
+        draw: whether to draw figures; they can be drawn later from what is written.
+    """
+    logits = predict(model.trained.to(accelerator.device), features, samples.positions, accelerator, tta=tta)
+    predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest)
+    summary = {"dataset": dataset_name, "split": samples.name, "tta": tta, "epoch": form["epoch"]}
+    summary |= summarize_predictions(predictions, model.class_names, topk, form.get("temperature"))
+    title = evaluation_title(summary, run, which)
+    where = evaluation_folder(run, samples.name, which, tta=tta)
+    if accelerator.is_main_process:
+        where.mkdir(parents=True, exist_ok=True)
+        write_predictions(where, predictions)
+        figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
+        write_sealed_json(where / "metrics.json", summary)
+        log_evaluation(run, where.name, summary, figure)
+        add_to_card(run, published_folder(run, which))
+    accelerator.wait_for_everyone()
+    return Evaluation(where, title, summary)
+
+
+def confused_pairs(summary: dict[str, Any], count: int = 5) -> list[tuple[str, str, int]]:
+    """The strongest confusions as (true class, predicted class, images)."""
+    return [(pair["true"], pair["predicted"], pair["images"]) for pair in summary["most_confused"][:count]]
+
+
+def add_to_card(run_folder: Path, published: Path) -> None:
+    """Write every evaluation of a published model into its card."""
+    config = read_json(published / "config.json")
+    summaries = [read_json(path) for path in sorted(run_folder.glob("evaluation/*/metrics.json"))]
+    mine = [summary for summary in summaries if summary["epoch"] == config["epoch"]]
+    write_text(published / "README.md", model_card(config, mine))
+
+
+def log_evaluation(run_folder: Path, tag: str, summary: dict[str, Any], figure: Figure | None) -> None:
+    """Show an evaluation in the run's TensorBoard: top-k, NLL and, where it is drawn, the confusion matrix."""
+    writer = SummaryWriter(str(run_folder))
+    for k, value in summary["topk"].items():
+        writer.add_scalar(f"evaluation/{tag}/top{k}", value, summary["epoch"])
+    writer.add_scalar(f"evaluation/{tag}/nll", summary["nll"], summary["epoch"])
+    if figure is not None:
+        writer.add_figure(f"confusion_matrix/{tag}", figure, summary["epoch"])
+    writer.close()

@@ -1,0 +1,84 @@
+"""The PCA basis that the head's first layer may work in, and the fold that takes it out again exactly.
+
+For a fixed feature map x, z = (x − mean) P is linear, so a layer W z + b is the layer (W Pᵀ) x + (b − W Pᵀ mean) on
+the features themselves: the same predictions, a fraction of the work, better conditioned. P holds the leading principal
+axes, each scaled: to the optimizer and to weight decay a larger coordinate is a cheaper one.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_skip.network.backbone import NUM_FEATURES
+
+# Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
+ITERATIONS = 2
+
+# Coordinates are scaled by this power of their standard deviation: the leading ones count for more (measured).
+EMPHASIS = 0.6
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Mean (D,) and projection (D, K): the leading principal axes of a sample of features, scaled."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def transform(self, features: Tensor) -> Tensor:
+        """Coordinates (B, K) of features (B, D)."""
+        return torch.addmm(-(self.mean @ self.projection), features, self.projection)
+
+    def fold(self, linear: nn.Linear) -> nn.Linear:
+        """The layer on D features that equals ``linear`` on K coordinates."""
+        folded = nn.Linear(self.projection.shape[0], linear.out_features)
+        with torch.no_grad():
+            weight = linear.weight.float().cpu() @ self.projection.cpu().T
+            folded.weight.copy_(weight)
+            # In float64: the mean is large beside the coordinates, so this sum cancels.
+            folded.bias.copy_(linear.bias.double().cpu() - weight.double() @ self.mean.double().cpu())
+        return folded
+
+
+def fit_basis(parts: Callable[[], Iterable[Tensor]], num_components: int, seed: int) -> Basis:
+    """Fit the leading principal axes by randomised subspace iteration (Halko et al. 2011), a part of rows at a time.
+
+    Two maps side by side (``concat``) count for as much in total: the tap's variance is six times that of the
+    backbone's output, and would have the axes to itself. The coordinates of the sample have mean 0, and their mean
+    square over all axes is 1. Deterministic by seed. No more axes are returned than N − 1 or D.
+
+    Args:
+        parts: gives the features (N, D) in parts of rows, from the first row at every call.
+    """
+    count = 0
+    total = squares = torch.zeros((), dtype=torch.float64)
+    for x in parts():
+        count += len(x)
+        total, squares = total + x.sum(0, dtype=torch.float64), squares + x.square().sum(0, dtype=torch.float64)
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp_min(0)
+    weight = torch.ones_like(mean)
+    for one_map, values in zip(weight.split(NUM_FEATURES), variance.split(NUM_FEATURES), strict=True):
+        one_map /= values.mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+    mean, weight = mean.float(), weight.float()
+    size = min(num_components, count - 1, len(mean))
+    axes = torch.randn(len(mean), size, generator=torch.Generator().manual_seed(seed))
+    for _ in range(ITERATIONS):
+        image = torch.zeros_like(axes)
+        for x in parts():
+            centred = (x - mean) * weight
+            image.addmm_(centred.T, centred @ axes)
+        axes = torch.linalg.qr(image).Q
+    gram = torch.zeros(size, size)
+    for x in parts():
+        coordinates = ((x - mean) * weight) @ axes
+        gram.addmm_(coordinates.T, coordinates)
+    squared, rotation = (found.flip(-1) for found in torch.linalg.eigh(gram.double()))  # largest first
+    axes @= rotation.float()
+    deviation = (squared.clamp_min(0) / (count - 1)).sqrt().float()
+    # Axes without variance keep a scale above zero, so that no coordinate is lost.
+    scale = deviation.clamp_min(1e-3 * float(deviation[0])) ** EMPHASIS
+    scale /= (scale * deviation).square().mean().sqrt()
+    return Basis(mean, weight[:, None] * axes * scale)

@@ -1,0 +1,186 @@
+"""Train in a PCA basis: the head on coordinates, where they come from, and the basis kept beside the features."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet_skip.features.basis import EMPHASIS, Basis, fit_basis
+from alexnet_skip.features.source import CachedFeatures, LiveFeatures
+from alexnet_skip.network.backbone import FEATURE_SHAPE
+from alexnet_skip.network.head import Joined, LinearRegressor, SkipConnection, SkipHead
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.files import file_crc32, release_pages, reserve, write_json
+from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.system.tensor_files import save_tensors
+
+# Rows that the basis is fitted on. Any basis folds exactly; more rows choose it a little better (measured: 0 to half a
+# point of top-1 over 5,000).
+BASIS_ROWS = 15_000
+
+PROJECT_ROWS = 2048
+
+
+class SkipHeadInBasis(nn.Module):
+    """:class:`SkipHead` whose first layer works on principal coordinates of the joined features.
+
+    For the fixed joins (none, identity, concat) the input is the coordinates alone. The trained 1×1 projection of
+    ``conv`` changes the feature map, so its tap is projected in every step: coordinates of main plus conv(tap) P.
+    """
+
+    projection: Tensor
+    bias_projection: Tensor
+
+    def __init__(
+        self, mode: Joined, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
+    ) -> None:
+        super().__init__()
+        self.skip = SkipConnection(mode)
+        self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
+        if mode == "conv":
+            # (K, 9216), channels last within a place, as the projected tap comes.
+            axes = basis.projection.T.unflatten(1, (FEATURE_SHAPE[0], -1)).transpose(1, 2)
+            self.register_buffer("projection", axes.flatten(1).contiguous(), persistent=False)
+            # (K, 256). The convolution's bias is the same at every place: it is added to K coordinates, not to 9,216.
+            self.register_buffer("bias_projection", axes.sum(1), persistent=False)
+
+    def forward(self, coordinates: Tensor, tap: Tensor | None = None) -> Tensor:
+        """Logits of coordinates (B, K) and, for ``conv``, the flat tap (B, 9216)."""
+        if self.skip.mode == "conv":
+            if tap is None:
+                raise ValueError("skip mode conv needs the tap")
+            bias = F.linear(self.skip.projection.bias, self.bias_projection)  # type: ignore[arg-type]
+            coordinates = coordinates + F.linear(self.skip.project_by_place(tap).flatten(1), self.projection, bias)
+        return self.head(coordinates)
+
+    def fold(self, basis: Basis) -> SkipHead:
+        """The same function on the features themselves: the published form."""
+        folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+        folded.skip.load_state_dict(self.skip.state_dict())
+        folded.head.fc1 = basis.fold(self.head.fc1)
+        folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
+        folded.head.fc3.load_state_dict(self.head.fc3.state_dict())
+        return folded.eval()
+
+
+class CoordinateSource:
+    """Principal coordinates of features, projected at every fetch."""
+
+    def __init__(self, source: LiveFeatures | CachedFeatures, mode: Joined, basis: Basis) -> None:
+        self.source = source
+        self.num_samples = source.num_samples
+        self.skip = SkipConnection("none" if mode == "conv" else mode)
+        self.keep_tap = mode == "conv"
+        self.basis = Basis(basis.mean.to(source.device), basis.projection.to(source.device))
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Coordinates (B, K) and, for ``conv``, the tap (B, 9216) of rows (B,)."""
+        main, tap = self.source.fetch(rows)
+        with torch.no_grad():
+            return self.basis.transform(self.skip(main, tap)), tap if self.keep_tap else None
+
+
+def open_basis(
+    source: CachedFeatures | LiveFeatures,
+    positions: np.ndarray,
+    mode: Joined,
+    num_components: int,
+    accelerator: Accelerator,
+    console: Console,
+    *,
+    mirrored: bool,
+) -> tuple[Basis, CachedFeatures | CoordinateSource]:
+    """The basis of a training set and the coordinates of all its rows; both are kept beside features from the cache.
+
+    Args:
+        positions: the training samples; the basis is fitted on up to 15,000 of them.
+        mirrored: whether to fit on both views, alternating.
+    """
+    sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
+    if mirrored:
+        sample = sample + source.num_samples * (np.arange(len(sample)) % 2)
+    key: dict[str, Any] = {"mode": mode, "components": num_components, "mirrored": mirrored, "version": 4}
+    key["emphasis"] = EMPHASIS
+    key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8").data).hexdigest()
+    skip = SkipConnection("identity" if mode == "conv" else mode)
+
+    def fit() -> Basis:
+        console.line(f"PCA basis: {num_components} coordinates from {len(sample):,} images")
+
+        def parts() -> Iterator[Tensor]:
+            for start in range(0, len(sample), PROJECT_ROWS):
+                yield skip(*source.fetch(sample[start : start + PROJECT_ROWS])).cpu()
+
+        # What is computed from the images anew at every pass is kept instead.
+        kept = None if isinstance(source, CachedFeatures) else list(parts())
+        return fit_basis(lambda: kept or parts(), num_components, seed=0)
+
+    if not isinstance(source, CachedFeatures) or source.folder is None:
+        basis = fit()
+        for tensor in (basis.mean, basis.projection):
+            # One process's axes for all: the last bits of a fit may depend on the number of threads.
+            tensor.copy_(_from_main_process(tensor, accelerator))
+        return basis, CoordinateSource(source, mode, basis)
+
+    stem = "basis-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    paths = {kind: source.folder / f"{stem}.{kind}" for kind in ("safetensors", "npy", "json")}
+    with accelerator.main_process_first():
+        if accelerator.is_main_process and not _basis_is_intact(paths, key):
+            with folder_lock(source.folder, console.line):
+                if not _basis_is_intact(paths, key):  # nobody else has made it while this one waited
+                    basis = fit()
+                    paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
+                    _write_coordinates(paths, key, CoordinateSource(source, mode, basis), len(source.views), console)
+    # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
+    loaded = load(paths["safetensors"].read_bytes())
+    coordinates = np.load(paths["npy"], mmap_mode="r")
+    taps = [view[1] if mode == "conv" else None for view in source.views]
+    n = source.num_samples
+    views = [(coordinates[v * n : (v + 1) * n], tap) for v, tap in enumerate(taps)]
+    return Basis(loaded["mean"], loaded["projection"]), CachedFeatures(views, source.device)
+
+
+def _from_main_process(tensor: Tensor, accelerator: Accelerator) -> Tensor:
+    """The main process's tensor, on every process."""
+    return broadcast(tensor.to(accelerator.device)).to(tensor.device)
+
+
+def _basis_is_intact(paths: dict[str, Path], key: dict) -> bool:
+    try:
+        record = json.loads(paths["json"].read_text(encoding="utf-8"))
+        return record == {"key": key, "crc32": [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]}
+    except (OSError, ValueError):
+        return False
+
+
+def _write_coordinates(
+    paths: dict[str, Path], key: dict, source: CoordinateSource, num_views: int, console: Console
+) -> None:
+    basis, total = source.basis, source.num_samples * num_views
+    # Beside their places, since another run may be reading what stands there.
+    temporary = {kind: path.with_name(path.name + ".tmp") for kind, path in paths.items()}
+    save_tensors(temporary["safetensors"], {"mean": basis.mean.cpu(), "projection": basis.projection.cpu()})
+    shape = (total, basis.projection.shape[1])
+    array = np.lib.format.open_memmap(temporary["npy"], mode="w+", dtype=np.float16, shape=shape)
+    reserve(temporary["npy"])
+    with console.progress("Project onto the basis", total) as progress:
+        for start in range(0, total, PROJECT_ROWS):
+            rows = np.arange(start, min(start + PROJECT_ROWS, total))
+            array[rows[0] : rows[-1] + 1] = source.fetch(rows)[0].half().cpu().numpy()
+            release_pages(array)
+            progress.advance(len(rows))
+    array.flush()
+    del array  # close the map: Windows refuses to move an open file
+    for kind in ("safetensors", "npy"):
+        temporary[kind].replace(paths[kind])
+    checksums = [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]
+    write_json(paths["json"], {"key": key, "crc32": checksums})

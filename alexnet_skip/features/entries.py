@@ -1,0 +1,118 @@
+"""The entries of a feature cache: what each holds, for which runs, and whether it is intact."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_skip.features.cache import ARRAYS, FeatureCache, FeatureKey
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import file_crc32, read_json
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the cache.
+
+    Attributes:
+        state: ``complete``, ``unfinished`` (the next training goes on) or ``foreign`` (of another version).
+        arrays: names of the arrays that are there.
+        num_bases: PCA bases with their coordinates beside the features.
+        changed: time of the last change of any of its files, seconds since 1970.
+        runs: names of the runs trained on these features.
+    """
+
+    folder: Path
+    state: str
+    num_samples: int
+    arrays: tuple[str, ...]
+    num_bases: int
+    num_bytes: int
+    changed: float
+    runs: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry for programs."""
+        return dataclasses.asdict(self) | {"folder": str(self.folder)}
+
+
+def read_entries(cache_dir: Path, runs_dir: Path) -> list[Entry]:
+    """Every entry of a cache, by name.
+
+    Raises:
+        UserError: if there is no such folder.
+    """
+    if not cache_dir.is_dir():
+        raise UserError(f"--cache-dir is {cache_dir}, which is no folder; training makes one (cache, if not told else)")
+    uses = _uses(runs_dir)
+    entries = []
+    for folder in sorted(p for p in cache_dir.iterdir() if p.is_dir()):
+        files = [p for p in folder.iterdir() if p.is_file()]
+        arrays = tuple(name for name in ARRAYS if (folder / f"{name}.npy").is_file())
+        if not arrays:
+            continue  # not ours: nothing that training has written
+        key = _read_key(folder)
+        state = "unfinished" if not (folder / "manifest.json").is_file() else "foreign" if key is None else "complete"
+        if any(folder.glob("progress-*.jsonl")):
+            state = "unfinished"
+        entries.append(
+            Entry(
+                folder, state, key.num_samples if key else 0, arrays, len(list(folder.glob("basis-*.npy"))),
+                sum(p.stat().st_size for p in files), max(p.stat().st_mtime for p in files),
+                tuple(run for run, sources in uses.items() if key and key.weights_digest in sources
+                      and folder.name.startswith(sources[key.weights_digest])),
+            )
+        )  # fmt: skip
+    return entries
+
+
+def _uses(runs_dir: Path) -> dict[str, dict[str, str]]:
+    """By run, at any depth: the digest of its weights, and how names of its entries begin."""
+    uses = {}
+    for path in sorted(runs_dir.glob("**/config.json")):
+        try:
+            config = read_json(path)
+            digest, name = config["weights"]["sha256"], config["dataset"]["name"]
+            if "num_processes" in config:  # a run's, not a published model's
+                uses[path.parent.relative_to(runs_dir).as_posix()] = {digest: f"{name}-"}
+        except (UserError, KeyError, TypeError):
+            continue  # a run that can't be read keeps no entry
+    return uses
+
+
+def _read_key(folder: Path) -> FeatureKey | None:
+    """What the features were computed from, or None if the manifest is missing, damaged or of another version."""
+    try:
+        stored = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["key"]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        key = FeatureKey(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return key if key.format_version == FeatureKey("", "", 0).format_version else None
+
+
+def verify_entry(entry: Entry) -> list[str]:
+    """What is damaged in an entry, in words; nothing if all is intact. Reads all of it."""
+    key = _read_key(entry.folder)
+    if key is None:
+        return []
+    damage = []
+    cache = FeatureCache(entry.folder, key)
+    for name in entry.arrays:
+        try:
+            lacking = cache.missing([name], range(cache.num_blocks))
+        except (OSError, ValueError) as error:
+            damage.append(f"{name}.npy can't be read ({error})")
+            continue
+        if lacking and entry.state == "complete" and cache.recorded_checksums()[name]:
+            damage.append(f"{name}.npy: {len(lacking)} of {cache.num_blocks} blocks")
+    for path in sorted(entry.folder.glob("basis-*.json")):
+        try:
+            expected = json.loads(path.read_text(encoding="utf-8"))["crc32"]
+            found = [file_crc32(path.with_suffix(suffix)) for suffix in (".safetensors", ".npy")]
+        except (OSError, ValueError, KeyError, TypeError):
+            expected, found = None, []
+        if found != expected:
+            damage.append(path.stem)
+    return damage

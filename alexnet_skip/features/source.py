@@ -1,0 +1,172 @@
+"""Frozen features of one split, served by row: from the cache on disk, or live from the images."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from alexnet_skip.features.cache import FeatureCache, FeatureKey, array_names, extract
+from alexnet_skip.features.disks import Crew, crew_of
+from alexnet_skip.features.exchange import divide, exchange
+from alexnet_skip.images.dataset import Split
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.files import release_pages
+from alexnet_skip.system.locks import open_for_writing
+from alexnet_skip.system.transfer import to_device
+
+# Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
+RESIDENT_FRACTION = 0.5
+
+# Pages of a memory-mapped array are given back each time so many rows were read, so that what they occupy does not grow
+# with the array: with a page, Linux maps its neighbours, up to 2 MiB for each row (measured).
+PIECE_ROWS = 32
+
+
+class CachedFeatures:
+    """Features by row. Row r is sample r % N in view r // N (0 as it is, 1 mirrored).
+
+    Args:
+        views: (main, tap or None) of each view: fp16 arrays (N, width), memory-mapped or not.
+        device: where batches go. On a GPU with room for them the arrays themselves are moved there, once.
+        folder: the cache entry that the arrays lie in, if they do.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[tuple[np.ndarray, np.ndarray | None]],
+        device: torch.device,
+        folder: Path | None = None,
+    ) -> None:
+        self.device = device
+        self.folder = folder
+        self.num_samples = len(views[0][0])
+        self.views = views
+        self._resident: dict[int, Tensor] = {}
+        arrays = [array for view in views for array in view if array is not None]
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if sum(array.nbytes for array in arrays) < RESIDENT_FRACTION * free:
+                self._resident = {id(a): torch.from_numpy(np.array(a)).to(device) for a in arrays}
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Features and tap (B, width), fp32 on the device, of rows (B,)."""
+        mains = [view[0] for view in self.views]
+        taps = [view[1] for view in self.views if view[1] is not None]
+        return self._gather(mains, rows), self._gather(taps, rows) if taps else None
+
+    def _gather(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Tensor:
+        view, sample = np.divmod(rows, self.num_samples)
+        if self._resident:
+            index = to_device(sample, self.device)
+            batch = self._resident[id(arrays[0])][index]
+            if len(arrays) > 1:
+                mirrored = to_device(view == 1, self.device)
+                batch = torch.where(mirrored[:, None], self._resident[id(arrays[1])][index], batch)
+            return batch.float()
+        values = np.empty((len(rows), arrays[0].shape[1]), dtype=arrays[0].dtype)
+        for v in np.unique(view):
+            places = np.flatnonzero(view == v)
+            for start in range(0, len(places), PIECE_ROWS):
+                some = places[start : start + PIECE_ROWS]
+                values[some] = arrays[v][sample[some]]
+                release_pages(arrays[v])
+        return to_device(values, self.device).float()
+
+
+class LiveFeatures:
+    """The same as :class:`CachedFeatures`, computed from the images at every fetch (``--no-cache``).
+
+    Args:
+        images: uint8 images (N, H, W, 3).
+    """
+
+    def __init__(self, images: np.ndarray, backbone: FrozenAlexNet, device: torch.device) -> None:
+        self.device = device
+        self.num_samples = len(images)
+        self.images = images
+        self.backbone = backbone
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Features and tap (B, 9216), fp32 on the device, of rows (B,)."""
+        view, sample = np.divmod(rows, self.num_samples)
+        images = self.images[sample]
+        images[view == 1] = images[view == 1][:, :, ::-1]
+        with torch.no_grad():
+            main, tap = self.backbone(to_device(images, self.device))
+        return main.flatten(1), tap.flatten(1)
+
+
+def open_features(
+    name: str,
+    split: Split,
+    backbone: FrozenAlexNet,
+    weights_digest: str,
+    accelerator: Accelerator,
+    console: Console,
+    *,
+    cache_dir: Path | None,
+    tap: bool,
+    mirrored: bool,
+) -> CachedFeatures | LiveFeatures:
+    """Features of a split; whatever the cache lacks is extracted first, by all processes together.
+
+    Args:
+        name: what to call the cache entry, e.g. ``cifar10-train``.
+        cache_dir: folder of the cache, or None to compute features live.
+        tap: whether the pooled tap is needed.
+        mirrored: whether the mirrored view is needed.
+
+    Raises:
+        UserError: if the disk is too small, or the folder can't be made.
+    """
+    if cache_dir is None:
+        return LiveFeatures(split.images, backbone, accelerator.device)
+    key = FeatureKey(split.digest, weights_digest, len(split.images))
+    cache = FeatureCache(cache_dir / f"{name}-{key.short}", key)
+    names = array_names(tap, mirrored)
+    crew = crew_of(cache_dir, accelerator)
+    with ExitStack() as lock:
+        if crew.rank == 0:
+            lock.enter_context(open_for_writing(cache.folder, console.line))
+            cache.prepare(names, console.line)
+        accelerator.wait_for_everyone()
+        _extract_missing(cache, names, name, split, backbone, accelerator, crew, console)
+    maps = {array: cache.open(array) for array in names}
+    views = [(maps["main"], maps.get("tap"))]
+    if mirrored:
+        views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
+    # What is derived from the features is kept beside them only where all would find the same there.
+    return CachedFeatures(views, accelerator.device, cache.folder if crew.shared else None)
+
+
+def _extract_missing(
+    cache: FeatureCache, names: Sequence[str], title: str, split: Split, backbone: FrozenAlexNet,
+    accelerator: Accelerator, crew: Crew, console: Console,
+) -> None:  # fmt: skip
+    """Extract the blocks that no cache has, each process its share, and exchange what single disks lack."""
+    wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
+    if not crew.shared:
+        division = divide(gather_object([wanted]), crew.disks)
+        wanted = division.extract[accelerator.process_index]
+    total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
+    if total:
+        known = cache.num_blocks - total
+        console.line(f"{title}: extracting {total} of {cache.num_blocks} blocks ({known} are in the cache and intact)")
+        with console.progress(f"Extract {title}", sum(cache.block_length(block) for block in wanted)) as progress:
+            extract(cache, split.images, backbone, wanted, crew.rank, progress.advance)
+        accelerator.wait_for_everyone()
+    if division and division.send:
+        console.line(f"{title}: exchanging {len({block for block, _ in division.send})} blocks between disks")
+        exchange(cache, division, crew, accelerator)
+    if total or (division and division.send):
+        if crew.rank == 0:
+            cache.finish()
+    else:
+        console.line(f"{title}: all features are in the cache ({cache.folder})")
+    accelerator.wait_for_everyone()

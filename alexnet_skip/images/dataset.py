@@ -1,0 +1,210 @@
+"""Where images come from: CIFAR-10/100, folders of images, and the built-in shapes."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_skip.images import cifar, shapes
+from alexnet_skip.images import folder as image_folder
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
+
+# The folders of an image folder; train must be there.
+SPLITS = ("train", "test", "val")
+
+SHAPES_TRAIN, SHAPES_TEST = 5000, 1000
+
+# The validation split does not depend on --seed, so that runs with different seeds are compared on the same images.
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split.
+
+    Attributes:
+        images: uint8 (N, H, W, 3), contiguous; above 1 GiB a map of a temporary file.
+        labels: int64 (N,).
+        index: stable sample ids (N,): positions in the whole split as stored.
+        digest: SHA-256 of what defines the content; equal content has an equal digest.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    digest: str
+
+    def subset(self, positions: np.ndarray) -> "Split":
+        """The samples at the given positions; they keep their ids."""
+        chosen = hashlib.sha256(self.digest.encode() + np.asarray(positions, dtype="<i8").tobytes()).hexdigest()
+        return Split(self.images[positions], self.labels[positions], self.index[positions], chosen)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset by name.
+
+    Attributes:
+        source: what to pass to :func:`load_dataset` to get it again.
+        splits: ``train`` always; ``test`` and ``val`` where they exist.
+        skipped: unreadable files that were left out.
+        fallback_reason: why ``auto`` took the built-in sample; None otherwise.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    splits: dict[str, Split]
+    skipped: tuple[str, ...] = ()
+    fallback_reason: str | None = None
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: Path = Path("data"),
+    data_archive: Path | None = None,
+    skip_unreadable: bool = False,
+    download: bool = True,
+    console: Console | None = None,
+) -> Dataset:
+    """Load a dataset.
+
+    Args:
+        name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in
+            ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
+        console: shows the progress of a download; none is shown without one.
+
+    Raises:
+        UserError: if it can't be had; lists the ways out.
+    """
+    if name == "shapes":
+        return _shapes()
+    console = console or Console(quiet=True)
+    if name in cifar.SOURCES:
+        return _cifar(name, data_dir, console, data_archive, download)
+    if name == "auto":
+        try:
+            return _cifar("cifar10", data_dir, console, data_archive, download)
+        except UserError as error:
+            if data_archive is not None:
+                raise  # what the user named is never replaced by something else
+            return _shapes(fallback_reason=str(error).splitlines()[0])
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"--dataset is {name}, which is neither auto, {', '.join(cifar.SOURCES)}, shapes nor an existing folder; "
+            "a folder holds train/<class>/* and, where they exist, test/ or val/"
+        )
+    return _folder(folder, skip_unreadable)
+
+
+def train_val_positions(labels: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions into train and val, each class in the same proportion; the same for every seed.
+
+    Raises:
+        UserError: if a class would be left empty on one side.
+    """
+    if val_fraction == 0:
+        return np.arange(len(labels)), np.arange(0)
+    rng = np.random.default_rng(SPLIT_SEED)
+    held_out = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = round(len(members) * val_fraction)
+        if not 0 < count < len(members):
+            raise UserError(
+                f"--val-fraction {val_fraction} leaves class {label} with {count} of {len(members)} images in val; "
+                "each class needs at least one on both sides: choose another fraction, 0, or more images"
+            )
+        held_out.append(members[:count])
+    val = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def limit_positions(labels: np.ndarray, limit: int) -> np.ndarray:
+    """Positions of ``limit`` samples, as balanced over the classes as they allow, sorted."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    order = rng.permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members))
+    # The first of every class, then the second of every class, and so on.
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:limit])
+
+
+def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
+    """A whole split: ids count from 0, the digest covers pixels, labels and class names."""
+    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype="<i8")
+    digest = hashlib.sha256(repr((class_names, images.shape)).encode())
+    digest.update(images.data)
+    digest.update(labels.data)
+    return Split(images, labels.astype(np.int64), np.arange(len(labels)), digest.hexdigest())
+
+
+def _shapes(fallback_reason: str | None = None) -> Dataset:
+    names = shapes.CLASS_NAMES
+    splits = {
+        "train": make_split(*shapes.render(SHAPES_TRAIN, seed=1), names),
+        "test": make_split(*shapes.render(SHAPES_TEST, seed=2), names),
+    }
+    return Dataset("shapes", "shapes", names, splits, fallback_reason=fallback_reason)
+
+
+def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, download: bool) -> Dataset:
+    arrays, names = cifar.load(name, data_dir, console, archive, download)
+    return Dataset(name, name, names, {split: make_split(*content, names) for split, content in arrays.items()})
+
+
+def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
+    try:
+        listings = {s: image_folder.list_images(folder / s) for s in SPLITS if (folder / s).is_dir()}
+    except OSError as error:
+        raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
+    names = _common_classes(folder, listings)
+    paths = [path for listing in listings.values() for files in listing.values() for path in files]
+    try:
+        images, failures = image_folder.read_all(paths, skip_unreadable=skip_unreadable)
+    except ValueError as error:
+        raise UserError(f"{error}; mend or remove it, or give --skip-unreadable to leave such files out") from None
+    except OSError as error:
+        raise UserError(f"--dataset {folder}: there is no room for the decoded images: {error}") from None
+    readable = np.ones(len(paths), dtype=bool)
+    readable[list(failures)] = False
+    splits, start = {}, 0
+    for split, listing in listings.items():
+        labels = np.repeat(np.arange(len(names)), [len(files) for files in listing.values()])
+        rows, kept = slice(start, start + len(labels)), readable[start : start + len(labels)]
+        for label in set(range(len(names))) - set(labels[kept]):
+            raise UserError(
+                f"{folder / split / names[label]} holds no readable image; mend the files or remove the class"
+            )
+        splits[split] = make_split(images[rows] if kept.all() else images[rows][kept], labels[kept], names)
+        start = rows.stop
+    skipped = tuple(paths[position].relative_to(folder).as_posix() for position in failures)
+    return Dataset(folder.resolve().name, str(folder.resolve()), names, splits, skipped)
+
+
+def _common_classes(folder: Path, listings: dict[str, dict[str, list[Path]]]) -> tuple[str, ...]:
+    if "train" not in listings:
+        raise UserError(f"--dataset {folder} has no folder train; it must hold train/<class>/* with the images")
+    names = tuple(listings["train"])
+    if len(names) < 2:
+        found = f"one class ({names[0]})" if names else "no class folder"
+        raise UserError(f"{folder / 'train'} holds {found}; at least two folders, one a class, are needed")
+    for split, listing in listings.items():
+        if tuple(listing) != names:
+            different = ", ".join(sorted(set(listing) ^ set(names)))
+            raise UserError(
+                f"{folder / split} and {folder / 'train'} differ in the classes {different}; make them equal"
+            )
+        empty = [name for name, files in listing.items() if not files]
+        if empty:
+            raise UserError(
+                f"{folder / split / empty[0]} holds no image ({', '.join(sorted(image_folder.EXTENSIONS))}); "
+                "add some or remove the class from every split"
+            )
+    return names

@@ -1,0 +1,193 @@
+"""Frozen AlexNet: uint8 images in, the features of its last pooling layer and the skip's tap out."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet_skip.network.folded_conv import SIZE as FOLDED_SIZE
+from alexnet_skip.network.folded_conv import FoldedResizeConv
+from alexnet_skip.network.fp32_products import fp32_products
+from alexnet_skip.network.winograd import WinogradConv
+
+# timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
+IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
+
+IMAGENET_DEFAULT_STD = (0.229, 0.224, 0.225)
+
+IMAGE_SIZE = 224
+
+FEATURE_SHAPE = (256, 6, 6)
+
+NUM_FEATURES = 9216
+
+# The fourth convolution (the source report labels it "Conv5"; the fifth has index 10).
+TAP_LAYER = 8
+
+# torchvision's AlexNet: index in `features`, channels in and out, kernel, stride, padding.
+CONVOLUTIONS = {
+    0: (3, 64, 11, 4, 2),
+    3: (64, 192, 5, 1, 2),
+    6: (192, 384, 3, 1, 1),
+    8: (384, 256, 3, 1, 1),
+    10: (256, 256, 3, 1, 1),
+}
+
+# The keys and shapes of `features.state_dict()`, in its order.
+STATE_SHAPES: dict[str, tuple[int, ...]] = {
+    f"{index}.{name}": (outputs, inputs, kernel, kernel) if name == "weight" else (outputs,)
+    for index, (inputs, outputs, kernel, _, _) in CONVOLUTIONS.items()
+    for name in ("weight", "bias")
+}
+
+# Images in one forward pass on a CPU, where each pass has one thread and several run side by side. Fixed, so that an
+# image's features depend neither on how callers batch nor on the number of threads; 4 keeps activations in the caches.
+CPU_BATCH = 4
+
+
+class FrozenAlexNet(nn.Module):
+    """The convolutions of torchvision's AlexNet, frozen: never trained, always in eval mode.
+
+    Its weights are fixed when it is built: `folded_conv` is derived from them, and loading others would not reach it.
+
+    Args:
+        state: ``{0,3,6,8,10}.{weight,bias}`` as in ``torchvision.models.alexnet().features.state_dict()``.
+
+    Raises:
+        ValueError: if a tensor is missing, unknown, or has another shape.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.features = nn.ModuleDict({str(i): nn.Conv2d(a, b, k, s, p) for i, (a, b, k, s, p) in CONVOLUTIONS.items()})
+        check_state(state)
+        self.features.load_state_dict(dict(state))
+        self.folded_conv = FoldedResizeConv(state["0.weight"], state["0.bias"])
+        self.features.to(memory_format=torch.channels_last)  # twice as fast as contiguous on CPUs, faster on GPUs
+        self.register_buffer("mean", torch.tensor(IMAGENET_DEFAULT_MEAN).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(3, 1, 1) * 255, persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenAlexNet":
+        """Stay in eval mode: ``model.train()`` of a whole network must not reach the backbone."""
+        return super().train(False)
+
+    def torchvision_state(self) -> dict[str, Tensor]:
+        """The weights under torchvision's names, contiguous."""
+        return {name: value.contiguous() for name, value in self.features.state_dict().items()}
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn uint8 images (B, H, W, 3) into normalised fp32 (B, 3, H, W).
+
+        Done before the resize: both are affine and bilinear weights sum to one, so they commute, and a small image
+        costs 1/49.
+        """
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def first_convolution(self, pixels: Tensor) -> Tensor:
+        """Resize normalised images to 224×224 (bilinear) and convolve them; returns (B, 64, 55 or 56, 55 or 56).
+
+        Where there is a 56th row and column, they mean nothing, and the max-pooling that follows does not read them.
+        """
+        if pixels.shape[2:] == (FOLDED_SIZE, FOLDED_SIZE):
+            return self.folded_conv(pixels)
+        if pixels.shape[2:] != (IMAGE_SIZE, IMAGE_SIZE):
+            # Antialiasing only acts when an image is made smaller.
+            shrinks = max(pixels.shape[2:]) > IMAGE_SIZE
+            pixels = F.interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=shrinks)
+        return self.features["0"](pixels.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the features of uint8 images (B, H, W, 3).
+
+        Returns:
+            ``main`` (B, 256, 6, 6), the output of ``features``, and ``tap`` (B, 256, 6, 6), the output of
+            ``features[8]`` before its ReLU, average-pooled to 6×6; fp32.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f"images must be uint8 (B, H, W, 3), got {images.dtype} {tuple(images.shape)}")
+        if images.device.type != "cpu":
+            return self._forward(images)
+        _ = self.winograd  # made here, once, not by several threads at a time
+        with fp32_products():
+            parts = list(_single_threads(torch.get_num_threads()).map(self._forward, images.split(CPU_BATCH)))
+        return torch.cat([main for main, _ in parts]), torch.cat([tap for _, tap in parts])
+
+    @torch.no_grad()
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        # Never in mixed precision, whoever calls: fp16 convolutions give NaN on GTX 16xx cards.
+        with torch.autocast(images.device.type, enabled=False):
+            layers = self.winograd if images.device.type == "cpu" else self.features
+            return self.convolutions(self.first_convolution(self.normalise(images)), layers)
+
+    @cached_property
+    def winograd(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The convolutions of stride 1 as CPUs compute them: to rounding the same as `features`, and faster."""
+        state = self.torchvision_state()
+        return {
+            str(index): WinogradConv(state[f"{index}.weight"], state[f"{index}.bias"], padding)
+            for index, (_, _, _, stride, padding) in CONVOLUTIONS.items()
+            if stride == 1
+        }
+
+    def convolutions(
+        self, x: Tensor, layers: Mapping[str, Callable[[Tensor], Tensor]] | nn.ModuleDict
+    ) -> tuple[Tensor, Tensor]:
+        """Everything behind the first convolution (B, 64, 55, 55), by `layers`; returns what :meth:`forward` does."""
+        # ReLU after max-pooling: they commute exactly, and it then works on a quarter of the values.
+        x = F.max_pool2d(x, 3, 2).relu_()
+        x = F.max_pool2d(layers["3"](x), 3, 2).relu_()
+        x = layers["6"](x).relu_()
+        x = layers["8"](x)
+        # Pooled before the next line: an in-place ReLU would rewrite what the skip taps.
+        tap = F.adaptive_avg_pool2d(x, FEATURE_SHAPE[1:])
+        main = F.max_pool2d(layers["10"](x.relu_()), 3, 2).relu_()
+        # Back to the common memory layout, so that flattening gives torchvision's order of features.
+        return main.contiguous(), tap.contiguous()
+
+
+@cache
+def _single_threads(num_threads: int) -> ThreadPoolExecutor:
+    """Threads that compute with one thread each.
+
+    Faster than sharing every convolution, and the same bits for any number of threads: how oneDNN splits a
+    convolution's sums depends on how many threads share it.
+    """
+    everyone = threading.Barrier(num_threads)  # keeps the pool from giving two of these tasks to one thread
+
+    def limit(_: int) -> None:
+        torch.get_num_threads()  # a thread's first use of its count resets it: have that behind us
+        torch.set_num_threads(1)
+        everyone.wait()
+
+    pool = ThreadPoolExecutor(num_threads, "backbone")
+    list(pool.map(limit, range(num_threads)))
+    # torch also takes a thread's count as the default of threads to come; put back what was there.
+    torch.set_num_threads(num_threads)
+    return pool
+
+
+def check_state(state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not AlexNet's convolutions.
+
+    Raises:
+        ValueError: naming the first tensor that is missing, unknown, of another shape, or not finite.
+    """
+    for name, shape in STATE_SHAPES.items():
+        if name not in state:
+            raise ValueError(f"features.{name} is missing; found {', '.join(sorted(state)[:12]) or 'nothing'}")
+        if tuple(state[name].shape) != shape:
+            raise ValueError(f"features.{name} has shape {tuple(state[name].shape)}, expected {shape}")
+        if not torch.isfinite(state[name]).all():
+            raise ValueError(f"features.{name} holds values that are not finite")
+    unknown = sorted(set(state) - set(STATE_SHAPES))
+    if unknown:
+        raise ValueError(f"features.{unknown[0]} is not a layer of AlexNet's features")

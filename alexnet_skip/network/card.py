@@ -1,0 +1,110 @@
+"""The README.md of a published model: what it is, what it was trained on, how good it is, what it is not good for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alexnet_skip.statistics.metrics import wilson_interval
+
+JOINS = {
+    "none": "no skip connection",
+    "conv": "skip connection through a trained 1×1 convolution, added",
+    "identity": "skip connection, added as it is",
+    "concat": "skip connection, side by side with the features",
+}
+
+# Settings of a training that decide what comes out, in the order of the card.
+SETTINGS = (
+    "epochs", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "hflip", "pca_basis", "seed",
+)  # fmt: skip
+
+
+def model_card(config: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Write the card, in Markdown.
+
+    Args:
+        config: config.json of the published model; what it does not say is left out.
+        evaluations: metrics.json of each evaluation of this model.
+    """
+    dataset, names = config.get("dataset", {}), config["class_names"]
+    sections = [
+        f"# {dataset.get('name', 'Images')}: frozen AlexNet, {JOINS[config['skip_mode']]}",
+        f"Classifies images into {len(names)} classes: {', '.join(names)}.",
+        "```python\nfrom alexnet_skip import AlexNetWithSkip\n\n"
+        'model = AlexNetWithSkip.from_pretrained("THIS FOLDER")\n'
+        'print(model.predict(["photo.jpg"])[0])\n```',
+        "The folder is complete: it can be moved, and needs neither the run, the data nor the weights it came from.",
+        "## Data\n\n" + _data(config, dataset),
+        "## Figures\n\n" + _figures(config, evaluations),
+        "## Training\n\n" + _training(config),
+        "## Limits\n\n" + _limits(config, dataset),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    lines = [f"* Dataset: {dataset.get('name', 'unknown')}"]
+    if "num_train" in config:
+        lines[0] += f", {config['num_train']:,} images to train on and {config['num_val']:,} held out"
+    if "digest" in dataset:
+        lines.append(f"* SHA-256 of the training split: `{dataset['digest']}`")
+    if "image_size" in config:
+        height, width = config["image_size"]
+        lines.append(f"* Image size: {height}×{width}; other images are squeezed to it, nothing is cut off")
+    if "weights" in config:
+        weights = config["weights"]
+        lines.append(f"* Frozen convolutions: {weights['source']}, SHA-256 of the values `{weights['sha256']}`")
+    return "\n".join(lines)
+
+
+def _figures(config: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    figures, count = config.get("metrics", {}), config.get("num_val", 0)
+    if figures.get("val_top1") is not None and count:
+        held_out = [_share(figures[f"val_top{k}"], count) for k in (1, 3)]
+        rows.append(("held out of training; chose the epoch", f"{count:,}", *held_out))
+    for summary in evaluations:
+        n, name = summary["num_samples"], summary["split"] + (", mirrored too" if summary.get("tta") else "")
+        topk = [_share(summary[f"top{k}"], n) if f"top{k}" in summary else "" for k in (1, 3)]
+        rows.append((f"{summary['dataset']} {name}", f"{n:,}", *topk))
+    if not rows:
+        return f"Epoch {config.get('epoch', 'unknown')}. Nothing was measured: no images were held out."
+    table = ["| images | number | top-1 | top-3 |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    note = f"Epoch {config.get('epoch', 'unknown')}. In brackets: 95 % intervals (Wilson) for the choice of images."
+    if not evaluations:
+        note += " Not evaluated on a test split yet: `python evaluate.py` does, and adds it here."
+    return "\n".join([*table, "", note])
+
+
+def _share(value: float, count: int) -> str:
+    low, high = wilson_interval(round(value * count), count)
+    return f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def _training(config: Mapping[str, Any]) -> str:
+    settings = config.get("settings", {})
+    options = settings.get("training", {})
+    lines = [f"* {name}: {options[name]}" for name in SETTINGS if name in options]
+    if "recipe" in settings:
+        lines.insert(0, f"* recipe: {settings['recipe']}")
+    environment = config.get("environment", {})
+    shown = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
+    if shown:
+        lines.append(f"* made {config.get('created', '')[:10]} with {', '.join(shown)}")
+    return "\n".join(lines) or "Not recorded."
+
+
+def _limits(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    names = config["class_names"]
+    lines = [
+        f'* It answers with one of its {len(names)} classes whatever it is shown: there is no "none of these".',
+        "* Its probabilities are those of images like the training images; on others they can be confidently wrong.",
+        "* One training run. Another seed gives somewhat other figures; the intervals do not include that.",
+        "* The convolutions were trained on ImageNet and share its biases.",
+    ]
+    if max(config.get("image_size", (224, 224))) <= 64:
+        lines.insert(1, "* It has only seen small images: a photograph with a small object in it loses that object.")
+    if dataset.get("name") == "shapes":
+        lines.insert(0, "* Trained on drawn shapes, to try the program out: it knows nothing of photographs.")
+    if config.get("weights", {}).get("source", "").startswith("random"):
+        lines.insert(0, "* Its convolutions are random: made to try the program out, not to be used.")
+    return "\n".join(lines)

@@ -1,0 +1,194 @@
+"""The whole network, from images to classes: published as a folder, loaded from one, and used for prediction."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from alexnet_skip.images.own import ImageLike, as_list, as_rgb, squeeze
+from alexnet_skip.network.backbone import IMAGE_SIZE, FrozenAlexNet
+from alexnet_skip.network.card import model_card
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.statistics.metrics import softmax
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import file_digest, read_json, write_sealed_json, write_text
+from alexnet_skip.system.tensor_files import save_tensors
+
+FORMAT_VERSION = 1
+
+ARCHITECTURE = "AlexNetWithSkip"
+
+# Images that predict() holds in their original size at once.
+PREDICT_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network thinks of one image.
+
+    Attributes:
+        class_names: C names.
+        probabilities: (C,), in the order of the names; they sum to 1.
+    """
+
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k most probable classes (fewer where there are fewer) with their probabilities, the best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.class_names[c], float(self.probabilities[c])) for c in order]
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.top(1)[0][0]
+
+    @property
+    def probability(self) -> float:
+        """Probability of :attr:`label`."""
+        return self.top(1)[0][1]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in self.top(3))
+
+
+class AlexNetWithSkip(nn.Module):
+    """Frozen AlexNet, skip connection and head: uint8 images in, logits out.
+
+    Attributes:
+        class_names: names of the classes, in the order of the logits.
+        image_size: height and width of the images that it was trained on; :meth:`predict` resizes to it.
+        temperature: that :meth:`predict` divides logits by before they become probabilities.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenAlexNet,
+        trained: SkipHead,
+        class_names: tuple[str, ...],
+        image_size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE),
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.trained = trained
+        self.class_names = class_names
+        self.image_size = image_size
+        self.temperature = temperature
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> "AlexNetWithSkip":
+        """Load a trained network, in eval mode on the CPU.
+
+        Args:
+            folder: a run (``runs/NAME``: its best epoch) or a published model (``runs/NAME/model``), wherever it has
+                been copied to.
+
+        Raises:
+            UserError: if there is no such model, or it is damaged.
+        """
+        return load_published(model_folder(Path(folder)))[0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, num_classes) of uint8 images (B, H, W, 3) of any size."""
+        main, tap = self.backbone(images)
+        return self.trained(main.flatten(1), tap.flatten(1))
+
+    def predict(self, images: ImageLike | Sequence[ImageLike]) -> list[Prediction]:
+        """Classify images of any size and mode, on the device that the network is on.
+
+        They are first squeezed to the size of the training images: a network that was trained on 32×32 images has
+        never seen a sharp photograph.
+
+        Args:
+            images: one image or several: paths, PIL images, uint8 arrays (H, W), (H, W, 3) or (H, W, 4), or one
+                array (N, H, W, 3).
+
+        Returns:
+            One prediction per image, in their order.
+
+        Raises:
+            ValueError: if an image can't be read, or an array is of another type or shape.
+        """
+        todo, device = as_list(images), next(self.parameters()).device
+        predictions: list[Prediction] = []
+        for start in range(0, len(todo), PREDICT_IMAGES):
+            squeezed = [squeeze(as_rgb(image), self.image_size) for image in todo[start : start + PREDICT_IMAGES]]
+            with torch.inference_mode():
+                logits = self(torch.from_numpy(np.stack(squeezed)).to(device)).float().cpu().numpy()
+            predictions += [Prediction(self.class_names, row) for row in softmax(logits / self.temperature)]
+        return predictions
+
+
+def model_folder(folder: Path) -> Path:
+    """The published model that a folder is, or that a run's best epoch left in it.
+
+    Raises:
+        UserError: if there is none.
+    """
+    for candidate in (folder, folder / "model"):
+        if (candidate / "model.safetensors").is_file():
+            return candidate
+    raise UserError(
+        f"{folder} is neither a run with a trained model nor a published model (model.safetensors and config.json); "
+        "give a folder of runs/, or train one: accelerate launch train.py --skip"
+    )
+
+
+def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: dict[str, Any]) -> None:
+    """Write a model that loads without the run, its weights file or any flag, and a card that says what it is.
+
+    Args:
+        config: what else the model should say of itself (class names, dataset, weights source, figures).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"trained.{name}": value for name, value in trained.state_dict().items()}
+    state |= {f"backbone.{name}": value for name, value in backbone.torchvision_state().items()}
+    tensors = {name: value.detach().float().cpu().contiguous() for name, value in state.items()}
+    # Complete or absent: without its config.json a folder is no published model, and that is written last.
+    (folder / "config.json").unlink(missing_ok=True)
+    save_tensors(folder / "model.safetensors", tensors)
+    form = {"format_version": FORMAT_VERSION, "skip_mode": trained.skip.mode, "architecture": ARCHITECTURE}
+    form["model_sha256"] = file_digest(folder / "model.safetensors")
+    write_text(folder / "README.md", model_card(form | config))
+    write_sealed_json(folder / "config.json", form | config)
+
+
+def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
+    """Load a published model, in eval mode on the CPU, and its config.
+
+    Raises:
+        UserError: if a file is missing, damaged or does not fit the config.
+    """
+    config = read_json(folder / "config.json")
+    path = folder / "model.safetensors"
+    try:
+        # A flipped bit would be another model. Models from before this was recorded are taken as they are.
+        if config.get("model_sha256") not in (None, file_digest(path)):
+            raise ValueError("its content does not fit the checksum in config.json")
+        state = load_file(str(path))
+        trained = SkipHead(config["skip_mode"], len(config["class_names"]))
+        trained.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("trained.")})
+        backbone = FrozenAlexNet({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
+        height, width = config.get("image_size", (IMAGE_SIZE, IMAGE_SIZE))
+        temperature = float(config.get("temperature", 1.0))
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"its temperature is {temperature}, not a positive number")
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} can't be loaded ({reason}); copy the model folder again or train the run again"
+        ) from None
+    bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise UserError(f"{path} holds values that are not finite in {bad[0]}; train the run again with a lower --lr")
+    names = tuple(config["class_names"])
+    return AlexNetWithSkip(backbone, trained, names, (height, width), temperature).eval(), config

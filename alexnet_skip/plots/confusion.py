@@ -1,0 +1,145 @@
+"""Figures of confusion matrices: one classifier's, and what a second one changes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from alexnet_skip.plots.style import (
+    BLUE,
+    INK,
+    SHARES,
+    SMALL_SIZE,
+    SOFT_INK,
+    VERMILION,
+    WORSE_BETTER,
+    styled,
+    titled_figure,
+)
+
+# Above this many classes numbers in cells can't be read.
+MAX_ANNOTATED_CLASSES = 25
+
+# Most cells off the diagonal hold a few per cent; a linear scale would show them all as white.
+SHARE_GAMMA = 0.6
+
+
+@styled
+def confusion_matrix_figure(confusion: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """A confusion matrix: colour is the share of the true class, numbers are images, bars are recall.
+
+    Args:
+        confusion: counts (C, C), rows true, columns predicted.
+        class_names: C names.
+    """
+    share = _row_share(confusion)
+    recall = np.diag(share)
+    figure, axes, bars = _matrix_figure(
+        share, SHARES, PowerNorm(SHARE_GAMMA, 0, 1), np.where(confusion > 0, np.char.mod("%d", confusion), ""),
+        [f"{100 * value:.1f} %" for value in recall], class_names, title, "share of the true class",
+    )  # fmt: skip
+    accuracy = np.trace(confusion) / max(1, confusion.sum())
+    axes.set_title(f"top-1 {100 * accuracy:.2f} % of {confusion.sum():,} images")
+    bars.barh(range(len(recall)), 100 * recall, height=0.6, color=BLUE)
+    bars.set(xlim=(0, 100), xticks=(0, 50, 100), title="recall, %")
+    return figure
+
+
+@styled
+def confusion_difference_figure(
+    confusion_a: np.ndarray, confusion_b: np.ndarray, class_names: Sequence[str], title: str
+) -> Figure:
+    """What b changes of a's confusion matrix: blue cells are better, vermilion ones worse, bars are gains of recall.
+
+    Args:
+        confusion_a: counts (C, C), rows true, columns predicted.
+        confusion_b: counts (C, C) of the same samples.
+        class_names: C names.
+
+    Raises:
+        ValueError: if the rows do not have the same sums: then the samples are not the same.
+    """
+    if not np.array_equal(confusion_a.sum(axis=1), confusion_b.sum(axis=1)):
+        raise ValueError("confusion matrices to compare must have the same images per class")
+    change = confusion_b.astype(np.int64) - confusion_a
+    share = _row_share(confusion_b) - _row_share(confusion_a)
+    gains = 100 * np.diag(share)
+    # On the diagonal more is better, elsewhere less.
+    better = np.where(np.eye(len(share), dtype=bool), share, -share)
+    limit = max(0.01, float(np.abs(better).max()))
+    figure, axes, bars = _matrix_figure(
+        better, WORSE_BETTER, Normalize(-limit, limit), np.where(change != 0, np.char.mod("%+d", change), ""),
+        [f"{gain:+.1f} pt" for gain in gains], class_names, title, "blue better, vermilion worse",
+    )  # fmt: skip
+    points = 100 * np.trace(change) / max(1, confusion_a.sum())
+    axes.set_title(f"top-1 {points:+.2f} points on {confusion_a.sum():,} images")
+    bars.barh(range(len(gains)), gains, height=0.6, color=np.where(gains < 0, VERMILION, BLUE).tolist())
+    bars.axvline(0, color=SOFT_INK, linewidth=0.8)
+    widest = 1.1 * max(1.0, float(np.abs(gains).max()))
+    bars.set(xlim=(-widest, widest), title="recall, points")
+    bars.xaxis.set_major_locator(MaxNLocator(2, symmetric=True))
+    return figure
+
+
+def _row_share(confusion: np.ndarray) -> np.ndarray:
+    return confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+
+
+def _matrix_figure(
+    values: np.ndarray,
+    colours: Colormap,
+    scale: Normalize,
+    texts: np.ndarray,
+    below_diagonal: Sequence[str],
+    class_names: Sequence[str],
+    title: str,
+    meaning: str,
+) -> tuple[Figure, Axes, Axes]:
+    """A matrix (C, C) in colours, with texts in its cells where they can be read, and axes for bars at its right."""
+    count = len(class_names)
+    cell_inches = float(np.clip(12 / count, 0.11, 0.6))
+    letters = float(np.clip(40 * cell_inches, 4.5, 9.5))
+    label_inches = max(len(name) for name in class_names) * letters * 0.6 / 72
+    side, bar_side = max(3.0, count * cell_inches), 1.0
+    readable = count <= MAX_ANNOTATED_CLASSES
+    width = side + bar_side + label_inches + (0.7 if readable else 1.7)
+    figure = titled_figure(width, side + (0.75 if readable else 1) * label_inches + 1.3, title)
+    # Not of equal aspect: then bars and rows stay aligned, and the figure's size makes the cells square enough.
+    axes, bars = figure.subplots(1, 2, width_ratios=(side, bar_side), sharey=True)
+    image = axes.imshow(values, cmap=colours, norm=scale, aspect="auto")
+    turned: dict[str, Any] = {"rotation": 45 if readable else 90, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(count), class_names, fontsize=letters, va="top" if readable else "center", **turned)
+    axes.set_yticks(range(count), class_names, fontsize=letters)
+    axes.set(xlabel=f"predicted class\n(colour: {meaning})" if readable else "predicted class", ylabel="true class")
+    axes.spines[:].set_visible(False)
+    bars.spines["left"].set_visible(False)
+    bars.tick_params(axis="x", labelsize=SMALL_SIZE)
+    if readable:
+        _annotate(axes, image.to_rgba(values), texts, below_diagonal, letters)
+    else:
+        figure.colorbar(image, ax=bars, shrink=0.5, label=meaning)
+    axes.tick_params(which="both", length=0)
+    bars.tick_params(axis="y", which="both", left=False, labelleft=False)
+    return figure, axes, bars
+
+
+def _annotate(axes: Axes, rgba: np.ndarray, texts: np.ndarray, below_diagonal: Sequence[str], letters: float) -> None:
+    edges = np.arange(len(texts) + 1) - 0.5
+    axes.set_xticks(edges, minor=True)
+    axes.set_yticks(edges, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    # Rec. 709 weights: how light a cell looks decides the colour of its text.
+    light = rgba[..., :3] @ (0.2126, 0.7152, 0.0722) > 0.5
+    for row, column in np.ndindex(texts.shape):
+        lines = [(texts[row, column], 0.0, letters, "normal")]
+        if row == column:
+            lines = [(lines[0][0], 0.35, letters, "bold"), (below_diagonal[row], -0.85, 0.75 * letters, "normal")]
+        for text, shift, size, weight in lines:
+            axes.annotate(
+                text.replace("-", "−"), (column, row), (0, shift * letters), textcoords="offset points", ha="center",
+                va="center", fontsize=size, fontweight=weight, color=INK if light[row, column] else "white",
+            )  # fmt: skip

@@ -1,0 +1,102 @@
+"""The one style of all figures: dark on light, safe for colour-blind eyes, and nothing left in matplotlib's state."""
+
+import os
+import textwrap
+import warnings
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.backend_bases import RendererBase
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+INK, SOFT_INK, GRID = "#222222", "#666666", "#e4e4e4"
+
+# Blue and vermilion of Okabe and Ito's palette (2008), told apart with any kind of colour vision.
+BLUE, VERMILION = "#0072B2", "#D55E00"
+
+SHARES = mpl.colormaps["Blues"]
+
+WORSE_BETTER = LinearSegmentedColormap.from_list("worse_better", (VERMILION, "white", BLUE))
+
+TITLE_SIZE, SMALL_SIZE = 12.0, 8.5
+
+# Class names may be in any script; matplotlib's own font has no Korean, Chinese or Japanese.
+EAST_ASIAN_FONTS = (
+    "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK KR", "NanumGothic", "Noto Sans CJK JP", "Microsoft YaHei",
+)  # fmt: skip
+
+P = ParamSpec("P")
+
+
+@lru_cache(maxsize=1)
+def style() -> dict[str, Any]:
+    """Matplotlib settings of every figure, with those fonts for other scripts that are installed."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return {
+        "font.family": ["DejaVu Sans", *(name for name in EAST_ASIAN_FONTS if name in installed)],
+        "font.size": 10.0,
+        "axes.titlesize": 10.0,
+        "axes.titlelocation": "left",
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": SOFT_INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.edgecolor": "#aaaaaa",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "legend.frameon": False,
+        # A dollar sign in the name of a class or folder is no formula.
+        "text.parse_math": False,
+    }
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Give a function that draws a figure the style, whatever the user's own matplotlib settings are."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(style())  # type: ignore[arg-type, unused-ignore]
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+class QuietFigure(Figure):
+    """A figure that draws boxes for letters that no installed font has, without a warning for each of them."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure; part of matplotlib's interface."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            super().draw(renderer)
+
+
+def titled_figure(width: float, height: float, title: str) -> Figure:
+    """A figure of the given inches with its title at the top left, wrapped to the width."""
+    figure = QuietFigure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
+    # A bold letter is 0.7 of its size wide on average.
+    letters = max(20, int((width - 0.3) * 72 / (0.7 * TITLE_SIZE)))
+    wrapped = "\n".join(textwrap.wrap(title, letters, break_on_hyphens=False))
+    figure.suptitle(wrapped, x=0.15 / width, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 130) -> None:
+    """Write a figure as PNG, whole or not at all; 130 dots per inch fill README's width with 7 inches."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=dpi)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

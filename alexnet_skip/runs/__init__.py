@@ -1,0 +1,1 @@
+"""Run folders: what lies in them, how they are found, opened and read again."""

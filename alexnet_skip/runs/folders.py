@@ -1,0 +1,131 @@
+"""Run folders and published models: what a run leaves, and how the other scripts find and load it."""
+
+import platform
+import subprocess
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json
+
+
+def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
+    """Make a new run folder; an existing one is never used again.
+
+    Args:
+        name: the folder's name as the user gave it, or None for ``<stem>-<date-time>``.
+
+    Raises:
+        UserError: if the named run exists, or the folder can't be made.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    candidates = [name] if name else [f"{stem}-{stamp}", *(f"{stem}-{stamp}-{n}" for n in range(2, 100))]
+    for candidate in candidates:
+        try:
+            (runs_dir / candidate).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"--runs-dir {runs_dir} can't be written ({error.strerror}); choose another folder"
+            ) from None
+        return runs_dir / candidate
+    raise UserError(f"--name {name}: {runs_dir / str(name)} exists already; choose another name or remove that folder")
+
+
+def create_shared_run_folder(runs_dir: Path, name: str | None, stem: str, accelerator: Accelerator) -> Path:
+    """:func:`create_run_folder` on the main process; the same folder, or the same error, on every process."""
+    outcome: list[Path | str | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [create_run_folder(runs_dir, name, stem)]
+        except UserError as error:
+            outcome = [str(error)]
+    (folder,) = broadcast_object_list(outcome)
+    if not isinstance(folder, Path):
+        raise UserError(folder)
+    return folder
+
+
+def find_run(runs_dir: Path, run: str | None) -> Path:
+    """The named run's folder, or the newest one that has a published model; a study's run is ``<study>/<run>``.
+
+    Raises:
+        UserError: if there is none, or the name is that of a study.
+    """
+    if run is not None:
+        for folder in (Path(run), runs_dir / run):
+            if (folder / "config.json").is_file():
+                return folder
+        for folder in (Path(run), runs_dir / run):
+            if cells := runs_in(folder):
+                names = ", ".join(cell.name for cell in cells)
+                raise UserError(f"--run {run} is a study of several runs; add one of them to the path: {names}")
+        raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
+    finished = [folder for folder in runs_in(runs_dir) if (folder / "model" / "config.json").is_file()]
+    if not finished:
+        raise UserError(
+            f"--runs-dir {runs_dir} holds no finished run; train one first: accelerate launch train.py --skip"
+        )
+    return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Folders of the runs in a folder of runs, and of those in the studies in it."""
+    runs: list[Path] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (path / "config.json").is_file():
+            runs.append(path)
+        else:
+            runs += sorted(config.parent for config in path.glob("*/config.json"))
+    return runs
+
+
+def _names(runs_dir: Path) -> str:
+    return ", ".join(folder.relative_to(runs_dir).as_posix() for folder in runs_in(runs_dir)) or "none"
+
+
+def published_name(which: str) -> str:
+    """One name for each published model: ``epoch-10`` for ``epoch-0010`` as well."""
+    kind, _, number = which.partition("-")
+    return f"epoch-{int(number)}" if kind == "epoch" else which
+
+
+def published_folder(run: Path, which: str) -> Path:
+    """Folder of one of a run's published models: ``best``, ``last`` or ``epoch-N``.
+
+    Raises:
+        UserError: if the run does not have it; says which ones it has.
+    """
+    folders = {"best": run / "model", "last": run / "last"}
+    folders |= {f"epoch-{int(p.name[6:])}": p for p in sorted(run.glob("snapshots/epoch-*")) if p.name[6:].isdigit()}
+    wanted = published_name(which)
+    available = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
+    if wanted not in available:
+        raise UserError(
+            f"--checkpoint is {which}, but {run} has {', '.join(available) or 'no published model yet'}; "
+            "--snapshot-epochs of train.py keeps more"
+        )
+    return folders[wanted]
+
+
+def environment() -> dict[str, str | None]:
+    """Versions and the git commit that a run's config records."""
+    packages = ("torch", "torchvision", "accelerate", "numpy", "tensorboard", "safetensors")
+    found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    try:
+        root = Path(__file__).parents[2]
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        found["git_commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        found["git_commit"] = None
+    return found

@@ -1,0 +1,95 @@
+"""predictions.npz: what an evaluation keeps of every sample, so that figures and comparisons need no model."""
+
+import io
+import os
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_skip.system.errors import UserError
+
+FILE_NAME = "predictions.npz"
+
+# What reading raises where bytes are not what they should be: a zip's directory, its streams, an array's header.
+DAMAGE = (
+    OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, SyntaxError, MemoryError,
+    OverflowError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of one model.
+
+    Attributes:
+        logits: float32 (N, num_classes).
+        labels: true classes (N,).
+        index: stable sample ids (N,): positions in the whole split as stored.
+        digest: of the split that the samples come from.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    digest: str
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Predicted classes (N,)."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each prediction is right, bool (N,)."""
+        return self.predicted == self.labels
+
+    def same_samples(self, other: "Predictions") -> bool:
+        """Whether the other's rows are of the same samples of the same images, in the same order."""
+        return (
+            self.digest == other.digest
+            and np.array_equal(self.index, other.index)
+            and np.array_equal(self.labels, other.labels)
+        )
+
+
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write ``predictions.npz`` into a folder, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        logits=predictions.logits.astype(np.float32),
+        labels=predictions.labels,
+        index=predictions.index,
+        digest=np.array(predictions.digest),
+    )
+    temporary = folder / f"{FILE_NAME}.tmp"
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, folder / FILE_NAME)
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Read an evaluation folder's ``predictions.npz``.
+
+    Raises:
+        FileNotFoundError: if there is none; who asks knows the command that makes it.
+        UserError: if the file is damaged.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        # Without pickle: a file that asks for it is refused, not run.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            read = Predictions(file["logits"], file["labels"], file["index"], str(file["digest"]))
+        fits = read.logits.ndim == 2 and len(read.logits) > 0 and np.isfinite(read.logits).all()
+        fits = fits and read.labels.shape == read.index.shape == read.logits.shape[:1]
+        if not (fits and read.labels.min() >= 0 and read.labels.max() < read.logits.shape[1]):
+            raise ValueError("its arrays do not fit each other")
+    except DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}); delete it and evaluate the run again") from None
+    return read

@@ -1,0 +1,74 @@
+"""Settings of embed.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from alexnet_skip.settings.command_line import arguments_or_own, read_command_line, require
+
+Layer = Literal["features", "hidden1", "hidden2", "logits"]
+
+SkipView = Literal["main", "tap", "joined"]
+
+# More would be altered by TensorBoard's projector unasked (see projector.py, which this page must not import).
+MAX_PROJECTOR_COMPONENTS = 49
+
+MAX_THUMBNAIL_PX = 256
+
+
+@dataclass(frozen=True)
+class EmbedSettings:
+    """Draw the space that a run's images are embedded in: PCA, class separation, TensorBoard projector.
+
+    python embed.py
+    """
+
+    run: str | None = None
+    """Name or path of the run; the newest if left out."""
+    split: Literal["test", "val", "train"] = "test"
+    """Which images; a dataset without a test split is embedded by its val, and that is said."""
+    layer: Layer = "features"
+    """features of the frozen network, or what the trained head makes of them: hidden1 (4,096 values), hidden2 (1,024)
+    or logits."""
+    skip_view: SkipView = "joined"
+    """Which features: main (the network's output), tap (the pooled fourth convolution), or joined by the run's skip
+    connection, as its head sees them."""
+    components: int = 3
+    """Principal coordinates of the embedding whose figures are told; 3 of them are drawn."""
+    projector_components: int = 49
+    """Principal coordinates given to TensorBoard's projector."""
+    max_points: int | None = None
+    """Embed only this many images (balanced over the classes)."""
+    fit: Literal["train", "split"] = "train"
+    """Which images the principal axes are fitted on: the training images, or the embedded ones themselves."""
+    compare: str | None = None
+    """Another run, drawn beside this one: the same images as both see them."""
+    thumbnails: int = 32
+    """Side of the projector's thumbnails in pixels; 0 leaves them out."""
+    runs_dir: Path = Path("runs")
+    """Folder of all runs."""
+    dry_run: bool = False
+    """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
+    quiet: bool = False
+    """Print nothing but the last line, one JSON object."""
+
+    def __post_init__(self) -> None:
+        most, side = MAX_PROJECTOR_COMPONENTS, MAX_THUMBNAIL_PX
+        require(self.components >= 2, "--components", self.components, "at least 2")
+        require(
+            2 <= self.projector_components <= most, "--projector-components", self.projector_components, f"2 to {most}"
+        )
+        require(self.max_points is None or self.max_points >= 3, "--max-points", self.max_points, "at least 3")
+        require(
+            self.thumbnails == 0 or 8 <= self.thumbnails <= side, "--thumbnails", self.thumbnails, f"0 or 8 to {side}"
+        )
+        require(
+            self.layer == "features" or self.skip_view == "joined", "--skip-view", self.skip_view,
+            f"joined for --layer {self.layer}, which comes after the skip connection",
+        )  # fmt: skip
+
+
+def parse_embed(argv: Sequence[str] | None = None) -> EmbedSettings:
+    """Read embed.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
+    return read_command_line(EmbedSettings, arguments_or_own(argv), "embed.py")

@@ -1,0 +1,187 @@
+"""Settings of train.py. Precedence: defaults < recipe < command line."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from alexnet_skip.settings.checkpoints import CheckpointSettings
+from alexnet_skip.settings.command_line import arguments_or_own, last_value, read_command_line, require
+from alexnet_skip.settings.shared import CacheSettings, DataSettings
+from alexnet_skip.settings.stored import find_unfinished, read_settings, refuse_changes, with_optional_value
+from alexnet_skip.settings.study import StudySettings
+
+SkipMode = Literal["conv", "identity", "concat"]
+
+# The source report's training, and ours. Each recipe sets every field it names; flags override it.
+RECIPES: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "report": {
+        "epochs": 100,
+        "batch_size": 32,
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "dropout": (0.0, 0.0, 0.0),
+        "label_smoothing": 0.0,
+        "hflip": False,
+        "val_fraction": 0.0,
+        "pca_basis": 0,
+    },
+}
+
+# The batch size of fast, and the smallest that it goes down to where an epoch would have fewer steps than this.
+BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH = 512, 32, 8
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the head is trained. The values shown are those of the chosen recipe."""
+
+    epochs: int = 15
+    """Passes over the training images."""
+    batch_size: int = 0
+    """Images in one optimizer step, over all processes together; 0 takes 512, or fewer (down to 32) where that would be
+    less than 8 steps an epoch, and --lr then goes down with their square root."""
+    lr: float = 2e-3
+    """Peak learning rate (AdamW with warm-up and cosine for fast; constant Adam for report)."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay."""
+    dropout: tuple[float, float, float] = (0.2, 0.4, 0.3)
+    """Dropout before each of the head's three linear layers."""
+    label_smoothing: float = 0.1
+    """Label smoothing of the cross-entropy."""
+    hflip: bool = True
+    """Train on each image as it is or mirrored, at random."""
+    val_fraction: float = 0.1
+    """Part of the training images held out to choose the best epoch (the same for every seed); 0 trains on all."""
+    pca_basis: int = 1024
+    """Train the first layer on this many leading principal coordinates of the features and fold it back exactly into
+    the 9216-input layer when the model is published; 0 trains on the features themselves."""
+    seed: int = 0
+    """Seed of initialisation, batch order, mirroring and dropout."""
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """Precision of the head (the convolutions are always fp32). auto decides from the device and says why."""
+    force_precision: bool = False
+    """Use --mixed-precision fp16 although the card is known to fail with it, or fails its self-test."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 0, "--batch-size", self.batch_size, "0 (chosen from the images) or more")
+        require(0 < self.lr < float("inf"), "--lr", self.lr, "a positive number")
+        require(0 <= self.weight_decay < float("inf"), "--weight-decay", self.weight_decay, "0 or more")
+        require(all(0 <= p < 1 for p in self.dropout), "--dropout", self.dropout, "three numbers from 0 to below 1")
+        require(0 <= self.label_smoothing < 1, "--label-smoothing", self.label_smoothing, "from 0 to below 1")
+        require(0 <= self.val_fraction < 1, "--val-fraction", self.val_fraction, "from 0 to below 1")
+        require(self.pca_basis >= 0, "--pca-basis", self.pca_basis, "0 (off) or a number of coordinates")
+        require(self.seed >= 0, "--seed", self.seed, "0 or more")
+        forced = self.force_precision and self.mixed_precision != "fp16"
+        require(not forced, "--force-precision", "given", "left out unless --mixed-precision is fp16")
+
+    def for_images(self, num_images: int) -> "TrainingSettings":
+        """These settings for so many images to train on, with a batch size.
+
+        The rate goes with the square root of the batch size, as it should for Adam (Malladi et al. 2022, On the SDEs
+        and Scaling Rules for Adaptive Gradient Algorithms).
+        """
+        if self.batch_size:
+            return self
+        enough = 2 ** int(math.log2(max(1, num_images // STEPS_PER_EPOCH)))
+        size = min(BATCH_SIZE, max(SMALLEST_BATCH_SIZE, enough))
+        return dataclasses.replace(self, batch_size=size, lr=self.lr * math.sqrt(size / BATCH_SIZE))
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What is written where."""
+
+    runs_dir: Path = Path("runs")
+    """Folder of all runs: point TensorBoard at it."""
+    name: str | None = None
+    """Name of this run's folder; <dataset>-<skip or noskip>-<date-time> if left out."""
+    snapshot_epochs: tuple[int, ...] = ()
+    """Epochs after which the model is also kept, for evaluate.py --checkpoint epoch-N."""
+    dry_run: bool = False
+    """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
+    quiet: bool = False
+    """Print nothing but the last line, one JSON object."""
+
+    def __post_init__(self) -> None:
+        forbidden = set('<>:"/\\|?*')
+        bad = self.name is not None and (
+            not self.name.strip(". ") or self.name != self.name.strip() or any(c in forbidden for c in self.name)
+        )
+        require(not bad, "--name", repr(self.name), 'a folder name without any of < > : " / \\ | ? *')
+        require(all(e >= 1 for e in self.snapshot_epochs), "--snapshot-epochs", self.snapshot_epochs, "1 or more")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Train a head on a frozen, ImageNet-pretrained AlexNet, without or with a skip connection.
+
+    accelerate launch train.py --skip
+    """
+
+    skip: bool = False
+    """Join the pooled output of the fourth convolution (features[8], before its ReLU) to the features."""
+    skip_mode: SkipMode = "conv"
+    """How it joins: conv adds it through a trained 1x1 convolution, identity adds it as it is, concat puts it beside
+    the features (18,432 inputs to the head)."""
+    recipe: Literal["fast", "report"] = "fast"
+    """fast is ours; report is the source report's training (constant Adam, batch 32, 100 epochs, nothing else)."""
+    weights: str = "imagenet"
+    """imagenet, random, or a FILE (.safetensors, .pth or .pt of a torchvision AlexNet or its features)."""
+    data: DataSettings = field(default_factory=DataSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    study: StudySettings = field(default_factory=StudySettings)
+    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
+
+    def __post_init__(self) -> None:
+        late = [e for e in self.run.snapshot_epochs if e > self.training.epochs]
+        require(not late, "--snapshot-epochs", late, f"at most --epochs ({self.training.epochs})")
+        if self.study.study:
+            self._check_study()
+
+    def _check_study(self) -> None:
+        require(not self.skip, "--skip", "given", "left out with --study, which trains its --study-variants")
+        require(self.training.seed == 0, "--seed", self.training.seed, "left out with --study, which takes --seeds")
+        require(self.training.epochs >= 2, "--epochs", self.training.epochs, "at least 2 with --study")
+        epochs = self.run.snapshot_epochs
+        two = len(epochs) == 2 and epochs[0] < epochs[1]
+        require(not epochs or two, "--snapshot-epochs", epochs, "two epochs with --study, the lower first")
+
+    def for_images(self, num_images: int) -> "TrainSettings":
+        """These settings for so many images to train on, as :meth:`TrainingSettings.for_images`."""
+        return dataclasses.replace(self, training=self.training.for_images(num_images))
+
+    @property
+    def joined(self) -> Literal["none", "conv", "identity", "concat"]:
+        """How the tap joins; ``none`` without ``--skip``."""
+        return self.skip_mode if self.skip else "none"
+
+
+def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
+    """Read train.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
+    arguments, default = with_optional_value(arguments_or_own(argv), "--resume"), TrainSettings()
+    if (run := last_value(arguments, "--resume")) is not None:
+        return _resumed(arguments, run)
+    # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
+    recipe = last_value(arguments, "--recipe") or default.recipe
+    training = dataclasses.replace(default.training, **RECIPES.get(recipe, {}))
+    return read_command_line(TrainSettings, arguments, "train.py", dataclasses.replace(default, training=training))
+
+
+def _resumed(arguments: list[str], run: str) -> TrainSettings:
+    """The settings of the run to go on with, and of them what the command line may change."""
+    folder = find_unfinished(Path(last_value(arguments, "--runs-dir") or RunSettings.runs_dir), run)
+    before = read_settings(TrainSettings, folder)
+    after = read_command_line(TrainSettings, arguments, "train.py", before)
+    refuse_changes(before, after, folder)
+    return dataclasses.replace(
+        after,
+        run=dataclasses.replace(after.run, runs_dir=folder.parent),
+        checkpoints=dataclasses.replace(after.checkpoints, resume=str(folder)),
+    )

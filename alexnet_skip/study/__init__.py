@@ -1,0 +1,1 @@
+"""Many runs alike, and what may be claimed of their differences."""

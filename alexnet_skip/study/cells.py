@@ -1,0 +1,126 @@
+"""The runs of a study: what each is trained with, which are finished, and which can be gone on with."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accelerate.utils import broadcast_object_list
+
+from alexnet_skip.runs.checkpoints import CheckpointStore
+from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.study import Variant
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json
+from alexnet_skip.training.run import Session
+
+
+class Cell(NamedTuple):
+    """One run of a study."""
+
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's folder in the study's."""
+        return f"{self.variant}-seed{self.seed}"
+
+
+def cell_settings(settings: TrainSettings, folder: Path, cell: Cell, resume: bool) -> TrainSettings:
+    """Settings of one run of the study in a folder."""
+    skip = {"skip": False} if cell.variant == "none" else {"skip": True, "skip_mode": cell.variant}
+    resumed = str(folder / cell.name) if resume else None
+    return dataclasses.replace(
+        settings,
+        training=dataclasses.replace(settings.training, seed=cell.seed),
+        run=dataclasses.replace(settings.run, runs_dir=folder, name=cell.name),
+        study=dataclasses.replace(settings.study, study=False),
+        checkpoints=dataclasses.replace(settings.checkpoints, resume=resumed),
+        **skip,
+    )
+
+
+def unfinished_cells(
+    folder: Path, cells: list[Cell], settings: TrainSettings, session: Session
+) -> list[tuple[Cell, bool]]:
+    """The runs to train, and whether each goes on from a checkpoint; the same, or the same error, on every process.
+
+    What an interruption left of a run without a checkpoint is removed.
+
+    Raises:
+        UserError: if a finished run has other settings, naming the first that differs.
+    """
+    outcome: list[list[tuple[Cell, bool]] | str] = [[]]
+    if session.accelerator.is_main_process:
+        digest = session.dataset.splits["train"].digest
+        identity = _identity(json.loads(json.dumps(to_dict(settings))), digest, session.weights.sha256)
+        try:
+            if (folder / "config.json").is_file():
+                raise UserError(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
+            missing = [cell for cell in cells if not _finished(folder / cell.name, identity)]
+            outcome = [[(cell, _can_go_on(folder / cell.name, identity)) for cell in missing]]
+        except UserError as error:
+            outcome = [str(error)]
+    (found,) = broadcast_object_list(outcome)
+    if isinstance(found, str):
+        raise UserError(found)
+    return [(Cell(*cell), resume) for cell, resume in found]
+
+
+def _identity(settings: dict[str, Any], dataset_digest: str, weights_digest: str) -> dict[str, Any]:
+    """What must be equal in two runs of a study, by the flag that decides it.
+
+    Args:
+        settings: as config.json holds them.
+    """
+    training = {f"--{key.replace('_', '-')}": value for key, value in settings["training"].items() if key != "seed"}
+    return {
+        "--recipe": settings["recipe"],
+        **training,
+        "--snapshot-epochs": settings["run"]["snapshot_epochs"],
+        "--weights": f"{settings['weights']} (SHA-256 {weights_digest[:12]})",
+        "--dataset": f"{settings['data']['dataset']} (training images' SHA-256 {dataset_digest[:12]})",
+    }
+
+
+def _difference(run: Path, identity: dict[str, Any]) -> tuple[str, Any] | None:
+    """The first setting in which a run differs from the study, and its value there."""
+    config = read_json(run / "config.json")
+    try:
+        found = _identity(config["settings"], config["dataset"]["digest"], config["weights"]["sha256"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / 'config.json'} lacks {error}; remove {run}, and it is trained again") from None
+    # A setting that did not exist yet when the run was trained can't have differed.
+    return next(((flag, found[flag]) for flag, value in identity.items() if found.get(flag, value) != value), None)
+
+
+def _finished(run: Path, identity: dict[str, Any]) -> bool:
+    """Whether a run of the study is complete: its summary is written last."""
+    if not (run / "summary.json").is_file():
+        return False
+    if different := _difference(run, identity):
+        flag, value = different
+        raise UserError(
+            f"{flag} is {identity[flag]}, but {run} was trained with {value}; give the same to add to this study, "
+            "or --name for another one"
+        )
+    return True
+
+
+def _can_go_on(run: Path, identity: dict[str, Any]) -> bool:
+    """Whether an unfinished run has a checkpoint of these settings; without one, what is there of it is removed."""
+    if not run.exists():
+        return False
+    try:
+        if CheckpointStore(run / "checkpoints", keep=1).complete() and not _difference(run, identity):
+            return True
+    except UserError:
+        pass  # its config is damaged: there is nothing to go on with
+    try:
+        shutil.rmtree(run)
+    except OSError as error:
+        raise UserError(f"{run} is unfinished and can't be removed ({error}); remove it and start again") from None
+    return False

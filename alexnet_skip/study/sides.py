@@ -1,0 +1,163 @@
+"""What is compared: runs, or the variants of a study with all their seeds; and their predictions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_skip.evaluation.evaluate import evaluation_folder
+from alexnet_skip.runs.folders import find_run, published_name, runs_in
+from alexnet_skip.runs.predictions import Predictions, read_predictions
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json
+
+# The reference comes first.
+VARIANTS = {"none": "no skip", "identity": "skip (identity)", "conv": "skip (conv)", "concat": "skip (concat)"}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        name: for people.
+        variant: how the tap joins.
+        runs: folders, one per seed.
+        config: the first run's config.json.
+    """
+
+    name: str
+    variant: str
+    runs: tuple[Path, ...]
+    seeds: tuple[int, ...]
+    config: dict[str, Any]
+
+    @property
+    def stem(self) -> str:
+        """The name as part of a file's name."""
+        return self.variant if self.name in VARIANTS.values() else self.name.replace("/", "-").replace("\\", "-")
+
+
+def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
+    """The study that is named; the newest if none is; None where the names are those of runs."""
+    if not names:
+        studies = {run.parent for run in runs_in(runs_dir) if run.parent != runs_dir}
+        if not studies:
+            raise UserError(
+                f"--runs-dir {runs_dir} holds no study: make one (accelerate launch train.py --study), or name runs"
+            )
+        return max(studies, key=lambda study: max(_created(run) for run in runs_in(study)))
+    for folder in (Path(names[0]), runs_dir / names[0]):
+        if not (folder / "config.json").is_file() and runs_in(folder):
+            if len(names) > 1:
+                raise UserError(f"{names[0]} is a study; give one study alone, or only runs")
+            return folder
+    return None
+
+
+def _created(run: Path) -> str:
+    return str(read_json(run / "config.json").get("created", ""))
+
+
+def sides_of_study(study: Path) -> list[Side]:
+    """The variants of a study, without the skip first, with those seeds that every variant has finished.
+
+    Raises:
+        UserError: if there are not two variants with a seed in common.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    for run in runs_in(study):
+        if (run / "summary.json").is_file():
+            config = _read_config(run)
+            variant = _variant(config)
+            found.setdefault(variant, {})[config["settings"]["training"]["seed"]] = run
+            configs.setdefault(variant, config)
+    seeds = sorted(set.intersection(*(set(runs) for runs in found.values()))) if found else []
+    if len(found) < 2 or not seeds:
+        have = "; ".join(f"{variant}: {', '.join(map(str, sorted(runs)))}" for variant, runs in found.items())
+        raise UserError(
+            f"{study} has no seed that two variants have finished ({have or 'nothing is finished'}); "
+            f"go on with it: accelerate launch train.py --study --name {study.name}"
+        )
+    return [
+        Side(name, variant, tuple(found[variant][seed] for seed in seeds), tuple(seeds), configs[variant])
+        for variant, name in VARIANTS.items()
+        if variant in found
+    ]
+
+
+def sides_of_runs(runs_dir: Path, names: Sequence[str]) -> list[Side]:
+    """One side for each run."""
+    sides = []
+    for name in names:
+        run = find_run(runs_dir, name)
+        config = _read_config(run)
+        shown = run.relative_to(runs_dir).as_posix() if run.is_relative_to(runs_dir) else run.name
+        sides.append(Side(shown, _variant(config), (run,), (config["settings"]["training"]["seed"],), config))
+    return sides
+
+
+def _read_config(run: Path) -> dict[str, Any]:
+    """A run's config.json, which must say what is asked of it here."""
+    config = read_json(run / "config.json")
+    try:
+        settings, dataset = config["settings"], config["dataset"]
+        _ = (settings["skip"], settings["skip_mode"], settings["run"]["snapshot_epochs"], dataset["class_names"])
+        _ = (settings["training"]["seed"], settings["training"]["epochs"], dataset["name"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / 'config.json'} is no run's config (it lacks {error}); name a folder of runs") from None
+    return config
+
+
+def _variant(config: dict[str, Any]) -> str:
+    settings = config["settings"]
+    return settings["skip_mode"] if settings["skip"] else "none"
+
+
+def read_sides(sides: Iterable[Side], split: str, which: str) -> tuple[str, list[list[Predictions]]]:
+    """Predictions of every run of every side on one split: the one wanted, or val where no run has any on test.
+
+    Returns:
+        The split, and a list of predictions per side, in the order of its seeds.
+
+    Raises:
+        UserError: if predictions are missing (says the command that makes them), damaged, or of different samples.
+    """
+    sides = list(sides)
+    runs = [run for side in sides for run in side.runs]
+    has = {name: [run for run in runs if _file(run, name, which)] for name in ("test", "val")}
+    if split == "test" and not has["test"] and has["val"]:
+        split = "val"
+    predictions = []
+    for side in sides:
+        predictions.append([_read(run, split, which) for run in side.runs])
+    first = predictions[0][0]
+    for side, of_side in zip(sides, predictions, strict=True):
+        for run, one in zip(side.runs, of_side, strict=True):
+            if one.digest != first.digest:
+                raise UserError(
+                    f"{run} was evaluated on other images than {runs[0]} (SHA-256 {one.digest[:12]} and "
+                    f"{first.digest[:12]} of the images, {len(one.labels):,} and {len(first.labels):,} samples): only "
+                    "runs on the same data can be compared; evaluate them on the same --dataset"
+                )
+            if not one.same_samples(first):
+                raise UserError(
+                    f"{run} was evaluated on other samples of the same images than {runs[0]} ({len(one.labels):,} and "
+                    f"{len(first.labels):,}): compare runs with the same --val-fraction, on the same --split"
+                )
+    return split, predictions
+
+
+def _file(run: Path, split: str, which: str) -> bool:
+    return (evaluation_folder(run, split, which) / "predictions.npz").is_file()
+
+
+def _read(run: Path, split: str, which: str) -> Predictions:
+    try:
+        return read_predictions(evaluation_folder(run, split, which))
+    except FileNotFoundError:
+        command = f"python evaluate.py --run {run} --split {split} --checkpoint {published_name(which)}"
+        raise UserError(
+            f"{run} has no predictions of {published_name(which)} on {split}; make them first: {command}"
+        ) from None

@@ -1,0 +1,198 @@
+"""evaluate.py --table: the source report's table, low and high epoch without and with the skip, with ours beside it."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alexnet_skip.plots.figures import save_figure
+from alexnet_skip.plots.tables import confusion_table_figure
+from alexnet_skip.runs.predictions import Predictions
+from alexnet_skip.settings.evaluate import EvaluateSettings
+from alexnet_skip.statistics.metrics import topk_accuracy
+from alexnet_skip.statistics.paired import mcnemar_exact, two_proportion_test
+from alexnet_skip.study import source_report
+from alexnet_skip.study.sides import VARIANTS, Side, find_study, read_sides, sides_of_runs, sides_of_study
+from alexnet_skip.study.verdict import sum_of_confusions
+from alexnet_skip.system.console import Console, per_cent
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import write_text
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Attributes:
+        name: what is in it.
+        top1, top3: of the low and the high epoch, one value per seed.
+        confusions: of the low and the high epoch (C, C), summed over seeds.
+    """
+
+    name: str
+    top1: tuple[Sequence[float], Sequence[float]]
+    top3: tuple[Sequence[float], Sequence[float]]
+    confusions: tuple[np.ndarray, np.ndarray]
+
+
+def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
+    """Print and write the report's table from a study or from four runs; returns the figures and paths."""
+    # Ours: the low and the high epoch of each form of the skip
+    console = Console(settings.quiet)
+    names = settings.table or ()
+    study = find_study(settings.runs_dir, names)
+    if study:
+        sides = sides_of_study(study)
+        epochs = sides[0].config["settings"]["run"]["snapshot_epochs"]
+        split, low = read_sides(sides, settings.split, f"epoch-{epochs[0]}")
+        _, high = read_sides(sides, split, f"epoch-{epochs[1]}")
+    else:
+        which = "last" if settings.checkpoint == "best" else settings.checkpoint
+        sides, epochs, split, low, high = _four_runs(sides_of_runs(settings.runs_dir, names), settings.split, which)
+    class_names = sides[0].config["dataset"]["class_names"]
+    ours = [_column(side, *of_side) for side, *of_side in zip(sides, low, high, strict=True)]
+
+    # The report's, where the classes are its classes
+    columns, facts = ours, ["These are not the report's ten classes: its figures are left out."]
+    if tuple(class_names) == source_report.CLASS_NAMES:
+        columns, facts = _beside_the_report(ours), report_facts()
+
+    # As text, data and picture
+    count, seeds = len(low[0][0].labels), len(sides[0].seeds)
+    title = f"{sides[0].config['dataset']['name']} ({split}, n = {count:,}), top-1 % / top-3 %"
+    title += f", mean of {seeds} seeds (range of top-1); matrices added up" if seeds > 1 else ""
+    rows = [f"Low epoch ({epochs[0]})", f"High epoch ({epochs[1]})"]
+    cells = [[_text(column, row) for column in columns] for row in (0, 1)]
+    where = (study or sides[0].runs[0]) / "table"
+    where.mkdir(parents=True, exist_ok=True)
+    write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names))
+    write_text(where / f"{split}.csv", _csv(epochs, columns, class_names))
+    confusions = [[column.confusions[row] for column in columns] for row in (0, 1)]
+    figure = confusion_table_figure(confusions, cells, rows, [column.name for column in columns], class_names, title)
+    save_figure(figure, where / f"{split}.png")
+    console.table(
+        title, ["", *(column.name for column in columns)], [[r, *c] for r, c in zip(rows, cells, strict=True)]
+    )
+    for line in facts:
+        console.line(line)
+    console.line(f"Written to {where / split}.md, .csv and .png")
+    figures = {column.name: {"top1": column.top1, "top3": column.top3} for column in columns}
+    return {"table": str(where / f"{split}.md"), "split": split, "num_samples": count, "columns": figures}, True
+
+
+def _four_runs(
+    sides: list[Side], split: str, which: str
+) -> tuple[list[Side], list[int], str, list[list[Predictions]], list[list[Predictions]]]:
+    """Without and with the skip, each with the run of few and the one of many epochs."""
+    by_skip = [[side for side in sides if (side.variant != "none") == skip] for skip in (False, True)]
+    lengths = [sorted({side.config["settings"]["training"]["epochs"] for side in group}) for group in by_skip]
+    if [len(group) for group in by_skip] != [2, 2] or len(lengths[0]) != 2 or lengths[0] != lengths[1]:
+        raise UserError(
+            f"--table {' '.join(side.name for side in sides)}: name a study, or four runs: two without and two with "
+            "the skip, one of each with few and one with many --epochs (the same two numbers)"
+        )
+    ordered = [sorted(group, key=lambda side: side.config["settings"]["training"]["epochs"]) for group in by_skip]
+    split, predictions = read_sides([side for group in ordered for side in group], split, which)
+    return [group[1] for group in ordered], lengths[0], split, predictions[0::2], predictions[1::2]
+
+
+def _column(side: Side, low: Sequence[Predictions], high: Sequence[Predictions]) -> Column:
+    def accuracies(k: int) -> tuple[list[float], list[float]]:
+        low_values, high_values = ([topk_accuracy(p.logits, p.labels, k) for p in side] for side in (low, high))
+        return low_values, high_values
+
+    classes = low[0].logits.shape[1]
+    confusions = (sum_of_confusions(low, classes), sum_of_confusions(high, classes))
+    return Column(VARIANTS[side.variant], accuracies(1), accuracies(min(3, classes)), confusions)
+
+
+def _beside_the_report(ours: Sequence[Column]) -> list[Column]:
+    """Our columns, each group after the report's."""
+    columns = []
+    for skip in (False, True):
+        low, high = (source_report.CELLS[epoch, skip] for epoch in ("low", "high"))
+        name = "report, skip" if skip else "report, no skip"
+        columns.append(Column(name, ([low.top1], [high.top1]), ([low.top3], [high.top3]), (low[2], high[2])))
+        columns += [column for column in ours if (column.name != VARIANTS["none"]) == skip]
+    return columns
+
+
+def _text(column: Column, row: int) -> str:
+    """One cell: "83.45 / 96.83", with the range of top-1 over several seeds below it."""
+    top1, top3 = column.top1[row], column.top3[row]
+    text = f"{per_cent(float(np.mean(top1)), 2)} / {per_cent(float(np.mean(top3)), 2)}"
+    return text if len(top1) == 1 else f"{text}\n{per_cent(min(top1), 2)}–{per_cent(max(top1), 2)}"
+
+
+def report_facts() -> list[str]:
+    """What the report's own numbers allow to say, computed from them."""
+    (without, *_), (with_skip, *_) = (source_report.CELLS["high", skip] for skip in (False, True))
+    a, b = (source_report.CELLS["high", skip].confusion for skip in (False, True))
+    n = int(a.sum())
+    apart = int(np.trace(b) - np.trace(a))
+    test = two_proportion_test(int(np.trace(a)), n, int(np.trace(b)), n)
+    discordant, p = least_paired_p(a, b)
+    low_a, low_b = (source_report.CELLS["low", skip].confusion for skip in (False, True))
+    same = "the same matrix to the digit" if np.array_equal(low_a, low_b) else "different matrices"
+    return [
+        f"The report's low-epoch cells hold {same}. Its high-epoch cells, {per_cent(without, 2)} and "
+        f"{per_cent(with_skip, 2)} %, are {apart} of {n:,} images apart: p = {test.p:.2f} (two proportions).",
+        f"Its matrices imply at least {discordant} images that only one of the two gets right, so a paired test could "
+        f"not have given less than p = {p:.2f} (McNemar): no difference can be claimed.",
+    ]
+
+
+def least_paired_p(confusion_a: np.ndarray, confusion_b: np.ndarray) -> tuple[int, float]:
+    """The fewest discordant samples that two confusion matrices of the same samples allow, and McNemar's p then.
+
+    In each class, at least as many samples are right with one only as their hits differ. With the net difference given,
+    more discordant samples only make p larger.
+    """
+    change = np.diag(confusion_b) - np.diag(confusion_a)
+    only_b, only_a = int(change[change > 0].sum()), int(-change[change < 0].sum())
+    right_a, right_b = np.repeat([False, True], [only_b, only_a]), np.repeat([True, False], [only_b, only_a])
+    return only_a + only_b, mcnemar_exact(right_a, right_b).p if only_a + only_b else 1.0
+
+
+def _markdown(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[Column],
+    cells: Sequence[Sequence[str]],
+    facts: Sequence[str],
+    class_names: Sequence[str],
+) -> str:
+    """The table, and below it every cell's confusion matrix."""
+    lines = [f"# {title}", "", "| | " + " | ".join(column.name for column in columns) + " |"]
+    lines.append("|---|" + "---|" * len(columns))
+    for name, texts in zip(rows, cells, strict=True):
+        lines.append(f"| {name} | " + " | ".join(text.replace("\n", "<br>") for text in texts) + " |")
+    lines += ["", *facts, "", f"Rows are true classes, columns predictions: {', '.join(class_names)}.", ""]
+    for row, name in enumerate(rows):
+        for column in columns:
+            confusion = column.confusions[row]
+            width = len(str(confusion.max()))
+            seeds = len(column.top1[row])
+            lines += [f"## {name}, {column.name}" + (f" (sum of {seeds} seeds)" if seeds > 1 else ""), "", "```"]
+            lines += [" ".join(f"{value:{width}d}" for value in values) for values in confusion]
+            lines += ["```", ""]
+    return "\n".join(lines)
+
+
+def _csv(epochs: Sequence[int], columns: Sequence[Column], class_names: Sequence[str]) -> str:
+    """One line per cell and seed's mean: accuracies as fractions, then the matrix row by row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    pairs = [f"{true} as {predicted}" for true in class_names for predicted in class_names]
+    writer.writerow(["epoch", "our_epoch", "column", "seeds", "top1", "top1_min", "top1_max", "top3", *pairs])
+    for row, epoch in enumerate(("low", "high")):
+        for column in columns:
+            top1 = column.top1[row]
+            own = "" if column.name.startswith("report") else epochs[row]
+            figures = [np.mean(top1), min(top1), max(top1), np.mean(column.top3[row])]
+            rounded = [f"{value:.6f}" for value in figures]
+            writer.writerow([epoch, own, column.name, len(top1), *rounded, *column.confusions[row].ravel().tolist()])
+    return text.getvalue()

@@ -1,0 +1,184 @@
+"""What TensorBoard shows of a run beside its curves: tables, pictures, precision and recall, the network's graph."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard._pytorch_graph import graph
+from torch.utils.tensorboard.summary import hparams
+
+from alexnet_skip.plots import figures
+from alexnet_skip.statistics import metrics
+from alexnet_skip.training.log import TAGS
+
+# Train and val of one quantity in one chart, in the tab "Custom Scalars".
+CHARTS = {
+    "accuracy": {
+        "top-1, train and val": ["Multiline", [TAGS["train_top1"], TAGS["val_top1"]]],
+        "val, top-1 and top-3": ["Multiline", [TAGS["val_top1"], TAGS["val_top3"]]],
+    },
+    "loss": {"train and val": ["Multiline", [TAGS["train_loss"], TAGS["val_loss"]]]},
+    "optimizer": {
+        "learning rate": ["Multiline", [TAGS["lr"]]],
+        "gradient norm": ["Multiline", [TAGS["grad_norm"]]],
+    },
+}
+
+# Images of one gallery; two rows can be taken in at a glance.
+GALLERY = 16
+
+# More curves than this nobody looks through; the first classes have one.
+MAX_CURVES = 100
+
+SAMPLE_SEED = 0
+
+# Names of modules that only hold others: "PlainNetwork/AlexNetWithSkip[network]/FrozenAlexNet[backbone]/Conv2d[0]".
+SCOPES = re.compile(r"^PlainNetwork/|AlexNetWithSkip\[network\]/|ModuleDict\[features\]/")
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown; bars and line ends in cells are kept from breaking it."""
+
+    def cell(value: object) -> str:
+        return str(value).replace("|", "\\|").replace("\n", " ")
+
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level: ``training.lr`` and so on."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def log_texts(writer: SummaryWriter, config: Mapping[str, Any], model: nn.Module) -> None:
+    """Fill the tab "Text" and lay out "Custom Scalars": to be called before the first epoch.
+
+    Args:
+        config: the run's config.json.
+        model: what is trained, for the table of layers.
+    """
+    writer.add_custom_scalars(CHARTS)
+    dataset = config["dataset"]
+    about: dict[str, Any] = {key: dataset[key] for key in ("name", "source", "digest")}
+    about |= {"classes": ", ".join(dataset["class_names"]), "images to train on": f"{config['num_train']:,}"}
+    about |= {"images held out": f"{config['num_val']:,}", "image size": "×".join(map(str, config["image_size"]))}
+    precision = config["precision"]
+    machine = {"device": config["device"], "processes": config["num_processes"]}
+    machine |= {"precision": f"{precision['mixed_precision']} ({precision['reason']})"} | config["environment"]
+    tables = {
+        "1 settings": flat(config["settings"]),
+        "2 dataset": about,
+        "3 weights": config["weights"],
+        "5 environment": machine,
+    }
+    for name, values in tables.items():
+        writer.add_text(name, markdown_table(("name", "value"), list(values.items())))
+    writer.add_text("4 model", markdown_table(("tensor", "shape", "values"), parameter_rows(model)))
+
+
+def parameter_rows(model: nn.Module) -> list[list[str]]:
+    """Name, shape and size of every trained tensor, then their sum."""
+    rows = [[name, "×".join(map(str, p.shape)), f"{p.numel():,}"] for name, p in model.named_parameters()]
+    return [*rows, ["all that is trained", "", f"{sum(p.numel() for p in model.parameters()):,}"]]
+
+
+def log_hparams(writer: SummaryWriter, settings: Mapping[str, Any], final: Mapping[str, float]) -> None:
+    """Fill the tab "HParams".
+
+    Not ``add_hparams``, nor Accelerate's tracker: both write into folders of their own, which appear as stray runs.
+
+    Args:
+        settings: text, numbers and booleans by name; anything else is written as text.
+        final: figures by name.
+    """
+    plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()}
+    # The tab reads each figure from the scalar of its name.
+    for name, value in final.items():
+        writer.add_scalar(name, value)
+    for summary in hparams(plain, dict(final)):
+        writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
+
+
+def log_validation(
+    writer: SummaryWriter,
+    images: np.ndarray,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    epoch: int,
+    title: str,
+) -> None:
+    """Fill "Images" and "PR Curves" from the held-out images at the best epoch.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        logits: (N, C).
+        labels: true classes (N,).
+    """
+    probabilities, predicted = metrics.softmax(logits), logits.argmax(axis=1)
+    confusion = metrics.confusion_matrix(labels, predicted, len(class_names))
+    pictures = {
+        "validation/1 confusion matrix": figures.confusion_matrix_figure(confusion, class_names, title),
+        "validation/2 sample predictions": gallery(
+            images, probabilities, labels, class_names, sample(len(labels)), title
+        ),
+        "validation/3 most confident mistakes": gallery(
+            images, probabilities, labels, class_names, confident_mistakes(probabilities, labels), title
+        ),
+    }
+    for name, figure in pictures.items():
+        writer.add_figure(name, figure, epoch)
+    for label, name in list(enumerate(class_names))[:MAX_CURVES]:
+        writer.add_pr_curve(f"precision and recall/{name}", labels == label, probabilities[:, label], epoch)
+
+
+def sample(count: int) -> np.ndarray:
+    """Up to ``GALLERY`` positions of ``count``, the same in every run, so that runs can be compared."""
+    return np.sort(np.random.default_rng(SAMPLE_SEED).permutation(count)[:GALLERY])
+
+
+def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Up to ``GALLERY`` positions of wrong predictions, the most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")[:GALLERY]]
+
+
+def gallery(
+    images: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    chosen: np.ndarray,
+    title: str,
+) -> Figure:
+    """The chosen images over what the model says of them, and the truth where that is something else."""
+    captions = []
+    for position in chosen:
+        says = int(probabilities[position].argmax())
+        caption = f"{class_names[says]} {100 * probabilities[position, says]:.0f} %"
+        truth = class_names[labels[position]]
+        captions.append(caption if says == labels[position] else f"{caption}\nis: {truth}")
+    return figures.image_grid_figure(images[chosen], captions, title)
+
+
+def log_graph(writer: SummaryWriter, network: nn.Module, image_size: tuple[int, int]) -> None:
+    """Fill the tab "Graphs" with a network that takes uint8 images (B, H, W, 3)."""
+    with warnings.catch_warnings():
+        # The tracer is deprecated, and the only one whose graphs TensorBoard reads.
+        warnings.simplefilter("ignore")
+        traced, profile = graph(network, torch.zeros((1, *image_size, 3), dtype=torch.uint8))
+    # Without the outermost scopes, which TensorBoard would show as one closed box.
+    for node in traced.node:
+        node.name = SCOPES.sub("", node.name)
+        node.input[:] = [SCOPES.sub("", name) for name in node.input]
+    writer.file_writer.add_graph((traced, profile))  # type: ignore[attr-defined]

@@ -1,0 +1,159 @@
+"""From settings to what the head trains on: dataset, features or principal coordinates, model, optimizer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from alexnet_skip.features.basis import Basis
+from alexnet_skip.features.coordinates import CoordinateSource, SkipHeadInBasis, open_basis
+from alexnet_skip.features.source import open_features
+from alexnet_skip.images.dataset import Dataset, limit_positions, load_dataset
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.head import Joined, SkipHead
+from alexnet_skip.settings.shared import DataSettings
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.statistics import metrics
+from alexnet_skip.system.console import Console
+from alexnet_skip.training.epoch import FeatureSource, cosine_with_warmup, predict
+from alexnet_skip.training.finite_guard import NonFiniteLossError
+from alexnet_skip.training.log import Stopwatch
+
+BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE
+"shapes" (6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.
+
+To use CIFAR-10, do one of these:
+  --data-archive cifar-10-python.tar.gz   (from https://www.cs.toronto.edu/~kriz/cifar.html)
+  --data-dir FOLDER                       that holds cifar-10-batches-py
+  --dataset FOLDER                        with FOLDER/train/<class>/*.png or .jpg
+
+Reason: """
+
+
+def load_images(settings: DataSettings, console: Console, *, download: bool = True) -> Dataset:
+    """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it."""
+    dataset = load_dataset(
+        settings.dataset,
+        data_dir=settings.data_dir,
+        data_archive=settings.data_archive,
+        skip_unreadable=settings.skip_unreadable,
+        download=download,
+        console=console,
+    )
+    if dataset.fallback_reason:
+        console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)
+    if dataset.skipped:
+        console.line(f"{len(dataset.skipped)} unreadable file(s) left out: {', '.join(dataset.skipped)}")
+    limits = {"train": settings.limit_train, "test": settings.limit_test}
+    for name, limit in limits.items():
+        if limit is not None and name in dataset.splits and limit < len(dataset.splits[name].labels):
+            split = dataset.splits[name]
+            dataset.splits[name] = split.subset(limit_positions(split.labels, limit))
+    return dataset
+
+
+def make_optimizer(
+    settings: TrainSettings, model: nn.Module, num_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The recipe's optimizer and learning-rate schedule.
+
+    ``report``: Adam at a constant rate, as the source report. ``fast``: AdamW with warm-up and a cosine to zero.
+    """
+    options = settings.training
+    # Fused: one pass over the parameters instead of a dozen, and they are larger than the caches. It is also the form
+    # that skips a step when a flag on the device says so (finite_guard).
+    if settings.recipe == "report":
+        adam = torch.optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True)
+        return adam, torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1.0)
+    adamw = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True)
+    return adamw, torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: cosine_with_warmup(step, num_steps))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the head trains on and is validated on.
+
+    Attributes:
+        source: the model's inputs by row of the train split.
+        validation: inputs and labels of the held-out samples, and their positions in them; None without any.
+        basis: the PCA basis that the first layer works in, or None.
+    """
+
+    source: FeatureSource
+    validation: tuple[FeatureSource, np.ndarray, np.ndarray] | None
+    mode: Joined
+    basis: Basis | None
+
+    def make_model(self, num_classes: int, dropout: tuple[float, float, float]) -> nn.Module:
+        """A fresh model for these inputs."""
+        if self.basis is None:
+            return SkipHead(self.mode, num_classes, dropout)
+        return SkipHeadInBasis(self.mode, num_classes, self.basis, dropout)
+
+    def published_form(self, state: dict[str, Any], num_classes: int) -> SkipHead:
+        """The trained model on the features themselves, from its state."""
+        model = self.make_model(num_classes, (0, 0, 0))
+        model.load_state_dict(state)
+        if isinstance(model, SkipHeadInBasis) and self.basis is not None:
+            return model.fold(self.basis)
+        assert isinstance(model, SkipHead)
+        return model.eval()
+
+    def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+        """``val_loss``, ``val_top1`` and ``val_top3`` on the held-out samples; nothing without any."""
+        if self.validation is None:
+            return {}
+        source, labels, positions = self.validation
+        logits = predict(model, source, positions, accelerator)
+        if not np.isfinite(logits).all():
+            raise NonFiniteLossError("validation: the model's outputs are not finite; try a lower --lr")
+        targets = labels[positions]
+        return {
+            "val_loss": metrics.negative_log_likelihood(metrics.softmax(logits), targets),
+            "val_top1": metrics.topk_accuracy(logits, targets, 1),
+            "val_top3": metrics.topk_accuracy(logits, targets, min(3, logits.shape[1])),
+        }
+
+
+def open_inputs(
+    settings: TrainSettings,
+    dataset: Dataset,
+    positions: np.ndarray,
+    val_positions: np.ndarray,
+    backbone: FrozenAlexNet,
+    weights_digest: str,
+    accelerator: Accelerator,
+    console: Console,
+    watch: Stopwatch,
+) -> Inputs:
+    """Extract what the cache lacks, fit the PCA basis if the settings ask for one, and bring both together."""
+    mode, options = settings.joined, settings.training
+    cache_dir = settings.cache.cache_dir if settings.cache.cache else None
+
+    def features_of(split: str, mirrored: bool) -> Any:
+        return open_features(
+            f"{dataset.name}-{split}", dataset.splits[split], backbone, weights_digest, accelerator, console,
+            cache_dir=cache_dir, tap=mode != "none", mirrored=mirrored,
+        )  # fmt: skip
+
+    with watch.phase("extract"):
+        train_features = features_of("train", options.hflip)
+        val_features = features_of("val", False) if "val" in dataset.splits else None
+    source: FeatureSource = train_features
+    val_source: FeatureSource | None = val_features
+    basis = None
+    if options.pca_basis:
+        with watch.phase("basis"):
+            basis, source = open_basis(
+                train_features, positions, mode, options.pca_basis, accelerator, console, mirrored=options.hflip
+            )
+            if val_features is not None:
+                val_source = CoordinateSource(val_features, mode, basis)
+    if val_source is not None:
+        labels = dataset.splits["val"].labels
+        return Inputs(source, (val_source, labels, np.arange(len(labels))), mode, basis)
+    held_out = (source, dataset.splits["train"].labels, val_positions) if len(val_positions) else None
+    return Inputs(source, held_out, mode, basis)

@@ -1,0 +1,128 @@
+"""What a run records while it trains: metrics.jsonl, TensorBoard scalars, progress, and seconds per phase."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from accelerate import Accelerator
+
+from alexnet_skip.plots.figures import learning_curves_figure, save_figure
+from alexnet_skip.system.console import Console, ProgressHandle
+from alexnet_skip.system.files import write_text
+
+# TensorBoard's tag for each figure: train and val of one quantity stand side by side.
+TAGS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/val",
+    "train_top1": "top1/train",
+    "val_top1": "top1/val",
+    "val_top3": "top3/val",
+    "lr": "optimizer/lr",
+    "grad_norm": "optimizer/grad_norm",
+    "images_per_second": "speed/images_per_second",
+}
+
+
+class Stopwatch:
+    """Seconds per named phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
+    """The epoch that a run publishes as its best, or None where nothing was held out to choose by."""
+    measured = [record for record in history if record["val_top1"] is not None]
+    return max(measured, key=lambda r: (r["val_top1"], -r["val_loss"]))["epoch"] if measured else None
+
+
+class RunLog:
+    """Writes a run's figures epoch by epoch; closes TensorBoard and draws the curves on failure as on success.
+
+    Args:
+        images: per epoch.
+        history: records of the epochs done before, in a run that goes on; each new one is added.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, folder: Path, console: Console, num_epochs: int, images: int,
+        history: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        self.accelerator = accelerator
+        self.folder = folder
+        self.console = console
+        self.num_epochs = num_epochs
+        self.images = images
+        self.history = history
+        self.began = time.perf_counter() - sum(record["seconds"] for record in history[-1:])
+        self._stack = ExitStack()
+        self._progress: ProgressHandle
+
+    def __enter__(self) -> "RunLog":
+        # What an interrupted run has written since its last checkpoint is taken back: those epochs come once more.
+        lines = self.folder / "metrics.jsonl"
+        if self.accelerator.is_main_process and lines.exists():
+            write_text(lines, "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.history))
+        purge = {"tensorboard": {"purge_step": len(self.history) + 1}}
+        # Relative to the folder of all runs: the runs of a study lie one level deeper.
+        name = self.folder.relative_to(str(self.accelerator.logging_dir)).as_posix()
+        self.accelerator.init_trackers(name, init_kwargs=purge)
+        self._progress = self._stack.enter_context(self.console.progress("Train", self.num_epochs * self.images))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        # Not end_training(): that also takes down the process group, which publishing still needs.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        # init_trackers adds to those that are there: the next run of a study would be logged into this one as well.
+        self.accelerator.trackers.clear()
+        if self.accelerator.is_main_process and self.history:
+            curves = learning_curves_figure(self.history, best_epoch(self.history), self.folder.name)
+            save_figure(curves, self.folder / "learning_curves.png")
+
+    def go_on(self, images: int, seconds: float) -> None:
+        """Count the epochs done before, and those images and seconds of an epoch that was interrupted."""
+        self.began -= seconds
+        self.advance(len(self.history) * self.images + images)
+
+    @property
+    def writer(self) -> Any:
+        """TensorBoard's writer; on the main process only."""
+        return self.accelerator.get_tracker("tensorboard", unwrap=True)
+
+    def advance(self, images: int) -> None:
+        """Report trained images."""
+        self._progress.advance(images)
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Record the figures of one epoch."""
+        names = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top3", "lr", "grad_norm", "images_per_second")
+        record: dict[str, float | None] = {"epoch": epoch} | {name: figures.get(name) for name in names}
+        record["seconds"] = time.perf_counter() - self.began
+        self.history.append(record)
+        if self.accelerator.is_main_process:
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
+        # float(): the tracker drops NumPy scalars without a word.
+        self.accelerator.log({TAGS[n]: float(v) for n, v in figures.items() if n in TAGS}, step=epoch)
+        shown = f"loss {figures['train_loss']:.4f}"
+        if "val_top1" in figures:
+            shown += f", val loss {figures['val_loss']:.4f}, val top-1 {100 * figures['val_top1']:.2f} %"
+        self._progress.show(shown)
+        self.console.line(f"epoch {epoch:3d}/{self.num_epochs}: {shown}, {record['seconds']:.0f} s")

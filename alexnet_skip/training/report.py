@@ -1,0 +1,80 @@
+"""What TensorBoard shows of a finished run beside its curves."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.utils.tensorboard import SummaryWriter
+
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.network.plain import PlainNetwork
+from alexnet_skip.network.published import AlexNetWithSkip
+from alexnet_skip.training import dashboard
+from alexnet_skip.training.epoch import predict
+from alexnet_skip.training.inputs import Inputs
+
+
+def report_run(
+    folder: Path,
+    config: dict[str, Any],
+    summary: dict[str, Any],
+    inputs: Inputs,
+    best_state: dict[str, Any],
+    dataset: Dataset,
+    backbone: FrozenAlexNet,
+    accelerator: Accelerator,
+) -> None:
+    """Give TensorBoard the pictures and tables of a finished run; on every process, since all of them predict.
+
+    Args:
+        config: the run's config.json.
+        summary: the run's summary.json.
+        best_state: the best epoch's model, as it was trained.
+    """
+    epoch, names = summary["best_epoch"], dataset.class_names
+    logits = None
+    if inputs.validation is not None:
+        source, labels, positions = inputs.validation
+        model = inputs.make_model(len(names), (0, 0, 0))
+        model.load_state_dict(best_state)
+        logits = predict(model.to(accelerator.device), source, positions, accelerator)
+    if not accelerator.is_main_process:
+        return
+    writer = SummaryWriter(str(folder))
+    if logits is not None:
+        split = dataset.splits["val" if "val" in dataset.splits else "train"]
+        title = f"{folder.name}: {len(positions):,} held-out images, epoch {epoch}"
+        dashboard.log_validation(writer, split.images[positions], logits, labels[positions], names, epoch, title)
+    dashboard.log_hparams(writer, compared_settings(config, summary["skip_mode"]), final_figures(summary))
+    dashboard.log_graph(writer, _untrained_network(backbone, summary["skip_mode"], dataset), config["image_size"])
+    writer.close()
+
+
+def compared_settings(config: dict[str, Any], skip_mode: str) -> dict[str, Any]:
+    """Settings for the tab "HParams", which shows the first five by name until more are ticked."""
+    training = dict(config["settings"]["training"])
+    first = {"skip": skip_mode, "dataset": config["dataset"]["name"]}
+    first |= {name: training.pop(name) for name in ("seed", "lr", "epochs")}
+    numbered = {f"{place} {name}": value for place, (name, value) in enumerate(first.items(), start=1)}
+    return numbered | {"recipe": config["settings"]["recipe"], "weights": config["weights"]["source"]} | training
+
+
+def final_figures(summary: dict[str, Any]) -> dict[str, float]:
+    """The best epoch's figures, those that runs are chosen by first; in "Scalars" they stand behind the curves."""
+    names = ("val_top1", "val_top3", "val_loss", "train_top1")
+    figures = {name: summary["best"][name] for name in names if name in summary["best"]}
+    figures |= {"best_epoch": summary["best_epoch"], "seconds": sum(summary["seconds"].values())}
+    return {f"whole run/{name}": value for name, value in figures.items()}
+
+
+def _untrained_network(backbone: FrozenAlexNet, mode: Any, dataset: Dataset) -> PlainNetwork:
+    """The published form, with values that mean nothing: a graph shows none, and initialising them takes seconds."""
+    with torch.device("meta"):
+        trained = SkipHead(mode, len(dataset.class_names))
+    frozen = FrozenAlexNet({name: value.cpu() for name, value in backbone.torchvision_state().items()})
+    height, width = dataset.splits["train"].images.shape[1:3]
+    network = AlexNetWithSkip(frozen, trained.to_empty(device="cpu"), dataset.class_names, (height, width))
+    return PlainNetwork(network.eval())

@@ -1,0 +1,46 @@
+"""Where a run stands between two steps, but for the weights in training."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from alexnet_skip.training.epoch import EpochProgress
+
+
+def score_of(figures: Mapping[str, float]) -> tuple[float, float]:
+    """What epochs are compared by: top-1 on the held-out images, then their loss; more is better."""
+    return figures["val_top1"], -figures["val_loss"]
+
+
+@dataclass
+class RunState:
+    """Where a run stands, but for its weights.
+
+    Attributes:
+        epoch: the one in training, from 1.
+        progress: how far that one has come.
+        figures: of the last whole epoch.
+        history: the lines of metrics.jsonl.
+        best_score: of the best epoch so far: a later one must be above it.
+    """
+
+    epoch: int = 1
+    progress: EpochProgress = field(default_factory=EpochProgress)
+    figures: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_score: tuple[float, float] | None = None
+    best_epoch: int = 0
+    best_figures: dict[str, float] = field(default_factory=dict)
+    best_state: dict[str, Any] = field(default_factory=dict)
+
+    def finish_epoch(self, figures: dict[str, float], weights: dict[str, Any]) -> None:
+        """Take an epoch's figures; keep a copy of its weights if it is the best so far."""
+        # Without a validation split there is nothing to choose by: the last epoch is published.
+        score = score_of(figures) if "val_top1" in figures else (float(self.epoch), 0.0)
+        if self.best_score is None or score > self.best_score:
+            self.best_score, self.best_epoch, self.best_figures = score, self.epoch, figures
+            self.best_state = copy.deepcopy(weights)
+        self.figures = figures
+        self.epoch += 1
+        self.progress = EpochProgress()

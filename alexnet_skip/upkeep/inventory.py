@@ -1,0 +1,169 @@
+"""What a command would find: images, weights, cached features, free memory and disk; nothing is fetched or written."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_skip.features.cache import FeatureCache, FeatureKey
+from alexnet_skip.images import cifar
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.weights import HUB_URL, AlexNetWeights, load_weights
+from alexnet_skip.settings.shared import DataSettings
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.inputs import load_images
+
+# Of the archives on CIFAR's server, and what is in them; bytes as the server tells them.
+CIFAR_BYTES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
+
+CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
+
+# torchvision's AlexNet_Weights.IMAGENET1K_V1, which tells 233.087 MB.
+WEIGHTS_BYTES = 233_087_000
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that a command would use.
+
+    Attributes:
+        place: where they are, or would come from.
+        sizes: number of images by split.
+        dataset: themselves, where they are here.
+    """
+
+    name: str
+    place: str
+    sizes: dict[str, int]
+    num_classes: int
+    image_size: tuple[int, int]
+    dataset: Dataset | None
+
+
+def find_images(settings: DataSettings, console: Console) -> Images:
+    """The images that the settings ask for; CIFAR that is not unpacked yet stays so.
+
+    Raises:
+        UserError: if they can't be had.
+    """
+    name = "cifar10" if settings.dataset == "auto" else settings.dataset
+    if name in cifar.SOURCES and not (settings.data_dir / cifar.SOURCES[name].folder).is_dir():
+        sizes = dict(CIFAR_IMAGES)
+        for split, limit in (("train", settings.limit_train), ("test", settings.limit_test)):
+            sizes[split] = min(sizes[split], limit or sizes[split])
+        place = _cifar_place(name, settings)
+        if settings.dataset == "auto" and "download" in place:
+            place += "; where that fails, the built-in sample of drawn shapes is taken instead"
+        return Images(name, place, sizes, 100 if name == "cifar100" else 10, (32, 32), None)
+    dataset = load_images(settings, console, download=False)
+    train = dataset.splits["train"].images
+    num_bytes = sum(split.images.nbytes for split in dataset.splits.values())
+    sizes = {split: len(content.labels) for split, content in dataset.splits.items()}
+    place = f"{dataset.source}, {size(num_bytes)} decoded"
+    return Images(dataset.name, place, sizes, len(dataset.class_names), train.shape[1:3], dataset)
+
+
+def _cifar_place(name: str, settings: DataSettings) -> str:
+    source = cifar.SOURCES[name]
+    archive = settings.data_archive or settings.data_dir / source.archive
+    if archive.is_file():
+        return f"{archive} ({size(archive.stat().st_size)}), to be unpacked into {settings.data_dir}"
+    if settings.data_archive is not None:
+        raise UserError(f"--data-archive is {archive}, which is no file; give the path of {source.archive}")
+    return f"not here: to be downloaded ({size(CIFAR_BYTES[name])} from {cifar.URL}{source.archive}; not tried)"
+
+
+def find_weights(name: str) -> tuple[str, AlexNetWeights | None]:
+    """Where the weights are or would come from, and themselves where they are here.
+
+    Raises:
+        UserError: if a named file can't be used.
+    """
+    try:
+        weights = load_weights(name, allow_download=False)
+        return f"{weights.source}, SHA-256 of the values {weights.sha256[:12]}…", weights
+    except UserError:
+        if name != "imagenet":
+            raise
+        return f"not here: to be downloaded ({size(WEIGHTS_BYTES)} from {HUB_URL}; not tried)", None
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """What of the features that a command needs is in the cache.
+
+    Attributes:
+        hits: blocks that are recorded as written; their checksums are verified only when they are used.
+        blocks: those and the missing ones.
+        missing_images: image passes through the convolutions that are missing, over both views.
+        missing_bytes: disk that the missing arrays need.
+    """
+
+    hits: int
+    blocks: int
+    missing_images: int
+    missing_bytes: int
+
+
+def nothing_cached(num_samples: int, names: Sequence[str]) -> CacheState:
+    """The state where no entry exists, or which one it would be is not known yet."""
+    views = len({name.endswith("mirrored") for name in names})
+    return CacheState(0, 0, views * num_samples, len(names) * num_samples * NUM_FEATURES * 2)
+
+
+def look_into_cache(cache: FeatureCache, names: Sequence[str]) -> CacheState:
+    """What of the named arrays an entry holds, without reading them."""
+    known = cache.recorded_checksums()
+    there = {name: len(known[name]) if (cache.folder / f"{name}.npy").is_file() else 0 for name in names}
+    absent = [name for name in names if not (cache.folder / f"{name}.npy").is_file()]
+    # Main and tap of one view come from one pass.
+    lacking = {view: max(cache.num_blocks - n for name, n in there.items() if name.endswith("mirrored") == view)
+               for view in {name.endswith("mirrored") for name in names}}  # fmt: skip
+    share = sum(lacking.values()) / cache.num_blocks
+    return CacheState(
+        sum(there.values()), cache.num_blocks * len(names), round(share * cache.key.num_samples),
+        len(absent) * cache.shape[0] * cache.shape[1] * 2,
+    )  # fmt: skip
+
+
+def look_into_cache_of(
+    cache_dir: Path, images: Images, stored: str, weights_digest: str, names: Sequence[str]
+) -> CacheState:
+    """As :func:`look_into_cache`, of the entry that a split of images that are here has, or would have."""
+    assert images.dataset is not None
+    split = images.dataset.splits[stored]
+    key = FeatureKey(split.digest, weights_digest, len(split.labels))
+    return look_into_cache(FeatureCache(cache_dir / f"{images.name}-{stored}-{key.short}", key), names)
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Room on the disk that a folder is on, or would be made on."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def free_memory_bytes() -> int | None:
+    """Memory that can be had without swapping, or None where the platform does not tell (Windows, macOS)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be put into a folder, or it can be made."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return place.is_dir() and os.access(place, os.W_OK)
+
+
+def size(num_bytes: float) -> str:
+    """Bytes for people: "3.4 GiB", "141 MiB"."""
+    return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.0f} MiB"
