@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from alexnet_skip.evaluation.figures import show_evaluation
 from alexnet_skip.settings.evaluate import EvaluateSettings, parse_evaluate
-from alexnet_skip.system.console import Console, run_script, show_evaluation
+from alexnet_skip.system.console import Console, run_script
 
 
 def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -40,7 +41,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # A temperature, fitted on held-out images and kept with the model
     if settings.fit_temperature:
-        from alexnet_skip.evaluation.calibrate import calibrate
+        from alexnet_skip.evaluation.evaluate import calibrate
 
         own = dataset if settings.dataset is None else run.load_images(None, accelerator, console)
         run.form["temperature"] = calibrate(run, settings.checkpoint, own, accelerator, console)
@@ -68,7 +69,7 @@ def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
         return classify(settings)
     if settings.redraw:
-        from alexnet_skip.evaluation.redraw import redraw
+        from alexnet_skip.evaluation.evaluate import redraw
 
         return redraw(settings)
     if settings.compare is not None:

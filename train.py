@@ -19,7 +19,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     # Imported once the command line is understood: torch takes seconds, --help should not.
     from alexnet_skip.study.run import run_study
     from alexnet_skip.training.log import Stopwatch
-    from alexnet_skip.training.next_steps import show_run
+    from alexnet_skip.training.report import show_run
     from alexnet_skip.training.run import fit_to_images, open_session, train_run
 
     # Device, processes, precision; images and weights

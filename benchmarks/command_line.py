@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from alexnet_skip.system.processors import available_cpus
+from alexnet_skip.system.machine import available_cpus
 
 
 def benchmark_parser(description: str | None) -> argparse.ArgumentParser:

@@ -18,16 +18,16 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from alexnet_skip.features.basis import fit_basis
+from alexnet_skip.features.basis import SkipHeadInBasis, fit_basis
 from alexnet_skip.features.cache import compute_features
-from alexnet_skip.features.coordinates import CoordinateSource, SkipHeadInBasis
+from alexnet_skip.features.coordinates import CoordinateSource
 from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.images.file import read_image
 from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.head import Joined, SkipConnection
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.train import TrainSettings
-from alexnet_skip.system.freed_memory import keep_freed_memory
+from alexnet_skip.system.machine import keep_freed_memory
 from alexnet_skip.training import epoch
 from alexnet_skip.training.inputs import make_optimizer
 from benchmarks.command_line import benchmark_parser, machine, print_result

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_skip.images.file import read_image
-from alexnet_skip.system.processors import available_cpus
+from alexnet_skip.system.machine import available_cpus
 from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.report_loop import list_training_images
 from benchmarks.timing import ratio_summary

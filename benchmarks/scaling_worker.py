@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from alexnet_skip.devices import launch
-from alexnet_skip.features.coordinates import SkipHeadInBasis, open_basis
+from alexnet_skip.features.basis import SkipHeadInBasis
+from alexnet_skip.features.coordinates import open_basis
 from alexnet_skip.features.source import open_features
 from alexnet_skip.images.dataset import Split
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console
 from alexnet_skip.training import epoch
 from alexnet_skip.training.inputs import make_optimizer
@@ -30,7 +32,7 @@ def main() -> None:
     loaded = load_weights(weights)
     backbone = FrozenAlexNet(loaded.state)
     split = Split(images, labels, np.arange(len(labels)), f"{num_images} images")
-    before = launch.peak_memory_mib() or 0.0
+    before = machine.peak_memory_mib() or 0.0
 
     began = time.perf_counter()
     features = open_features(
@@ -58,7 +60,7 @@ def main() -> None:
     )  # fmt: skip
     if accelerator.is_main_process:
         figures = {"extract_seconds": extracted - began, "train_seconds": time.perf_counter() - ready}
-        print(json.dumps(figures | {"peak_mib": (launch.peak_memory_mib() or 0.0) - before}))
+        print(json.dumps(figures | {"peak_mib": (machine.peak_memory_mib() or 0.0) - before}))
     # DDP keeps gloo's threads alive, and one that still held a tensor of the last sum when Python ends would abort the
     # process (pytorch#179291); train.py waits here too.
     accelerator.wait_for_everyone()

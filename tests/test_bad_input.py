@@ -18,7 +18,7 @@ from tiny_run import ARGUMENTS, outcome, shrink
 
 import evaluate
 import train
-from alexnet_skip.network import published
+from alexnet_skip.network import model
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.system import files
 
@@ -391,7 +391,7 @@ def test_a_disk_that_fills_up_while_publishing_leaves_a_run_that_goes_on(trained
     shutil.copytree(trained / "cache", tmp_path / "cache")
     command = [*ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1"]
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet_skip.network.published.save_tensors", fails_after(calls, published.save_tensors))
+        patch.setattr("alexnet_skip.network.model.save_tensors", fails_after(calls, model.save_tensors))
         assert train_in(tmp_path, *command) == 2
     assert "No space left on device; make room" in told(capsys)
     assert not list((tmp_path / "runs/run").glob("*/config.json"))[calls:]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from alexnet_skip.features.basis import fit_basis
-from alexnet_skip.features.coordinates import SkipHeadInBasis, open_basis
+from alexnet_skip.features.basis import SkipHeadInBasis, fit_basis
+from alexnet_skip.features.coordinates import open_basis
 from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.network.head import SkipConnection, SkipHead

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
-from alexnet_skip.system.tensor_tree import flatten, rebuild
+from alexnet_skip.system.tensors import flatten, rebuild
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 TREES = st.recursive(

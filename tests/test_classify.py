@@ -9,11 +9,11 @@ from PIL import Image
 
 import evaluate
 from alexnet_skip.evaluation import classify
-from alexnet_skip.network import published
+from alexnet_skip.network import model
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.weights import load_weights
-from alexnet_skip.plots.predictions import contact_sheet_figure
+from alexnet_skip.plots.gallery import contact_sheet_figure
 from alexnet_skip.system.files import write_json
 
 
@@ -22,9 +22,7 @@ def runs(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("runs")
     config = {"created": "2026-01-01", "class_names": ["cat", "dog", "ship", "[frog]"], "image_size": [32, 32]}
-    published.publish(
-        folder / "mine" / "model", SkipHead("none", 4), FrozenAlexNet(load_weights("random").state), config
-    )
+    model.publish(folder / "mine" / "model", SkipHead("none", 4), FrozenAlexNet(load_weights("random").state), config)
     write_json(folder / "mine" / "config.json", config)
     return folder
 

@@ -9,7 +9,7 @@ from made_runs import make_predictions, make_run
 
 import evaluate
 from alexnet_skip.images.dataset import Dataset, make_split
-from alexnet_skip.runs import samples
+from alexnet_skip.runs import opened
 from alexnet_skip.study.source_report import CLASS_NAMES
 
 ACCURACY = {"none": 0.6, "identity": 0.62, "conv": 0.85}
@@ -43,8 +43,8 @@ def images(monkeypatch):
     """The dataset that the made runs were evaluated on."""
     split = make_split(np.zeros((400, 8, 8, 3), np.uint8), np.arange(400) % 10, CLASS_NAMES)
     dataset = Dataset("pictures", "nowhere", CLASS_NAMES, {"val": dataclasses.replace(split, digest="d" * 64)})
-    monkeypatch.setattr(samples, "load_images", lambda *_: dataset)
-    monkeypatch.setattr(samples, "own_images", lambda config: config)
+    monkeypatch.setattr(opened, "load_images", lambda *_: dataset)
+    monkeypatch.setattr(opened, "own_images", lambda config: config)
 
 
 def compare(runs, *names: str) -> int:
@@ -109,7 +109,7 @@ def test_what_can_not_be_compared_is_refused_with_a_way_out(runs, capsys, names,
 
 
 def test_without_its_images_only_the_galleries_are_missing(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(samples, "load_images", lambda *_: Dataset("pictures", "nowhere", CLASS_NAMES, {}))
+    monkeypatch.setattr(opened, "load_images", lambda *_: Dataset("pictures", "nowhere", CLASS_NAMES, {}))
     rng = np.random.default_rng(1)
     for name in ("a", "b"):
         make_run(tmp_path / name, {"test-best": make_predictions(0.5, rng)}, CLASS_NAMES)

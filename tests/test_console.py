@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from alexnet_skip.evaluation.figures import MAX_CLASS_ROWS, show_evaluation
 from alexnet_skip.system import console as module
-from alexnet_skip.system.console import MAX_CLASS_ROWS, Console, duration, print_json, run_script, show_evaluation
+from alexnet_skip.system.console import Console, duration, print_json, run_script
 from alexnet_skip.system.errors import UserError
 
 

@@ -21,8 +21,8 @@ import train
 from alexnet_skip.features import cache as feature_cache
 from alexnet_skip.features import coordinates as basis
 from alexnet_skip.features.source import open_features
-from alexnet_skip.images import dataset
-from alexnet_skip.network import published
+from alexnet_skip.images import dataset, splits
+from alexnet_skip.network import model as published
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.runs import predictions
@@ -136,7 +136,7 @@ def cached_rows(folder: Path, images) -> tuple[list[bytes], list[bytes]]:
         "shapes-train", split, backbone, weights.sha256, accelerator, console,
         cache_dir=folder / "cache", tap=True, mirrored=True,
     )  # fmt: skip
-    positions, _ = dataset.train_val_positions(split.labels, 0.2)
+    positions, _ = splits.train_val_positions(split.labels, 0.2)
     fitted, coordinates = basis.open_basis(features, positions, "conv", 8, accelerator, console, mirrored=True)
     rows = np.arange(2 * features.num_samples)
     taken = [*features.fetch(rows), coordinates.fetch(rows)[0]]

@@ -8,7 +8,8 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.network.head import SkipHead
-from alexnet_skip.training import dashboard, report
+from alexnet_skip.plots import gallery
+from alexnet_skip.training import report, tensorboard
 
 NAMES = ("cat", "dog", "ship")
 CONFIG = {
@@ -37,11 +38,11 @@ def events(tmp_path_factory):
     writer, rng = SummaryWriter(str(folder)), np.random.default_rng(0)
     with torch.device("meta"):
         model = SkipHead("conv", 3)
-    dashboard.log_texts(writer, CONFIG, model)
+    tensorboard.log_texts(writer, CONFIG, model)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, 40)
-    dashboard.log_validation(writer, images, rng.normal(size=(40, 3)), labels, NAMES, 2, "mine")
+    tensorboard.log_validation(writer, images, rng.normal(size=(40, 3)), labels, NAMES, 2, "mine")
     settings = report.compared_settings(CONFIG, "conv")
-    dashboard.log_hparams(writer, settings, report.final_figures(SUMMARY))
+    tensorboard.log_hparams(writer, settings, report.final_figures(SUMMARY))
     writer.close()
     assert [path.name for path in folder.parent.rglob("*") if path.is_dir()] == ["mine"], "no stray run"
     return EventAccumulator(str(folder), {"tensors": 0, "images": 0}).Reload()
@@ -80,7 +81,7 @@ def test_hparams_put_the_skip_first_and_every_figure_has_its_scalar(events):
 
 def test_charts_put_train_and_val_of_one_quantity_together(events):
     assert "custom_scalars__config__" in events.Tags()["tensors"]
-    (_, tags), *_ = dashboard.CHARTS["accuracy"].values()
+    (_, tags), *_ = tensorboard.CHARTS["accuracy"].values()
     assert tags == ["top1/train", "top1/val"]
 
 
@@ -94,7 +95,7 @@ def test_the_graph_opens_on_the_layers_not_on_one_closed_box(tmp_path):
             return self.layer(images.float())
 
     writer = SummaryWriter(str(tmp_path))
-    dashboard.log_graph(writer, PlainNetwork(), (4, 4))
+    tensorboard.log_graph(writer, PlainNetwork(), (4, 4))
     writer.close()
     names = {node.name for node in EventAccumulator(str(tmp_path)).Reload().Graph().node}
     assert any(name.startswith("Linear[layer]/") for name in names)
@@ -103,11 +104,11 @@ def test_the_graph_opens_on_the_layers_not_on_one_closed_box(tmp_path):
 
 def test_confident_mistakes_are_wrong_and_the_most_confident_first():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
-    assert dashboard.confident_mistakes(probabilities, np.array([1, 0, 1, 0])).tolist() == [0, 3, 1]
-    assert len(dashboard.confident_mistakes(probabilities, np.array([0, 1, 1, 1]))) == 0
+    assert gallery.confident_mistakes(probabilities, np.array([1, 0, 1, 0])).tolist() == [0, 3, 1]
+    assert len(gallery.confident_mistakes(probabilities, np.array([0, 1, 1, 1]))) == 0
 
 
 def test_the_sample_is_the_same_in_every_run():
-    assert dashboard.sample(200).tolist() == dashboard.sample(200).tolist()
-    assert len(set(dashboard.sample(200))) == dashboard.GALLERY
-    assert dashboard.sample(3).tolist() == [0, 1, 2]
+    assert gallery.sample(200).tolist() == gallery.sample(200).tolist()
+    assert len(set(gallery.sample(200))) == gallery.GALLERY
+    assert gallery.sample(3).tolist() == [0, 1, 2]

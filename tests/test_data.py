@@ -5,28 +5,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_skip.images import dataset as data
-from alexnet_skip.images import shapes
+from alexnet_skip.images import dataset as data_dataset
+from alexnet_skip.images import shapes, splits
 from alexnet_skip.system.errors import UserError
 
 
 @pytest.fixture
 def small_shapes(monkeypatch):
     """The built-in sample with 100 images a split."""
-    monkeypatch.setattr(data, "SHAPES_TRAIN", 100)
-    monkeypatch.setattr(data, "SHAPES_TEST", 100)
+    monkeypatch.setattr(data_dataset, "SHAPES_TRAIN", 100)
+    monkeypatch.setattr(data_dataset, "SHAPES_TEST", 100)
 
 
 @given(st.integers(2, 6), st.integers(5, 40), st.floats(0.15, 0.85))
 def test_train_and_val_are_disjoint_complete_and_stratified(classes, per_class, fraction):
     labels = np.repeat(np.arange(classes), per_class)
-    train, val = data.train_val_positions(labels, fraction)
+    train, val = splits.train_val_positions(labels, fraction)
     assert sorted([*train, *val]) == list(range(len(labels)))
     assert set(np.bincount(labels[val])) == {round(per_class * fraction)}
 
 
 def test_no_fraction_means_no_val():
-    train, val = data.train_val_positions(np.array([0, 1, 1]), 0.0)
+    train, val = splits.train_val_positions(np.array([0, 1, 1]), 0.0)
     assert list(train) == [0, 1, 2]
     assert len(val) == 0
 
@@ -34,7 +34,7 @@ def test_no_fraction_means_no_val():
 @pytest.mark.parametrize(("fraction", "count"), [(0.01, 0), (0.99, 10)])
 def test_a_fraction_that_empties_a_class_is_refused(fraction, count):
     with pytest.raises(UserError) as caught:
-        data.train_val_positions(np.repeat([0, 1], 10), fraction)
+        splits.train_val_positions(np.repeat([0, 1], 10), fraction)
     assert str(caught.value) == (
         f"--val-fraction {fraction} leaves class 0 with {count} of 10 images in val; "
         "each class needs at least one on both sides: choose another fraction, 0, or more images"
@@ -44,7 +44,7 @@ def test_a_fraction_that_empties_a_class_is_refused(fraction, count):
 @given(st.integers(1, 60))
 def test_a_limit_keeps_classes_balanced(limit):
     labels = np.repeat(np.arange(4), [30, 10, 30, 30])
-    positions = data.limit_positions(labels, limit)
+    positions = splits.limit_positions(labels, limit)
     assert len(np.unique(positions)) == limit
     counts = np.bincount(labels[positions], minlength=4)
     assert counts[[0, 2, 3]].max() - counts[[0, 2, 3]].min() <= 1
@@ -52,7 +52,7 @@ def test_a_limit_keeps_classes_balanced(limit):
 
 
 def test_a_subset_keeps_its_ids_and_has_its_own_digest(small_shapes):
-    train = data.load_dataset("shapes").splits["train"]
+    train = data_dataset.load_dataset("shapes").splits["train"]
     part = train.subset(np.array([5, 9]))
     assert list(part.index) == [5, 9]
     assert list(part.subset(np.array([1])).index) == [9]
@@ -64,41 +64,41 @@ def test_a_subset_keeps_its_ids_and_has_its_own_digest(small_shapes):
 def test_the_digest_depends_on_pixels_labels_and_class_names():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (4, 2, 2, 3), dtype=np.uint8), np.array([0, 1, 0, 1])
-    digest = data.make_split(images, labels, ("a", "b")).digest
-    assert data.make_split(np.asfortranarray(images), labels.astype(np.int32), ("a", "b")).digest == digest
+    digest = data_dataset.make_split(images, labels, ("a", "b")).digest
+    assert data_dataset.make_split(np.asfortranarray(images), labels.astype(np.int32), ("a", "b")).digest == digest
     brighter = images.copy()
     brighter[3, 1, 1, 2] ^= 1
     others = {
-        data.make_split(brighter, labels, ("a", "b")).digest,
-        data.make_split(images, labels[::-1], ("a", "b")).digest,
-        data.make_split(images, labels, ("a", "c")).digest,
-        data.make_split(images, labels, ("a,", "b")).digest,
-        data.make_split(images.reshape(4, 1, 4, 3), labels, ("a", "b")).digest,
+        data_dataset.make_split(brighter, labels, ("a", "b")).digest,
+        data_dataset.make_split(images, labels[::-1], ("a", "b")).digest,
+        data_dataset.make_split(images, labels, ("a", "c")).digest,
+        data_dataset.make_split(images, labels, ("a,", "b")).digest,
+        data_dataset.make_split(images.reshape(4, 1, 4, 3), labels, ("a", "b")).digest,
     }
     assert len(others | {digest}) == 6
 
 
 def test_the_built_in_sample_has_the_promised_size():
-    assert (data.SHAPES_TRAIN, data.SHAPES_TEST) == (5000, 1000)
+    assert (data_dataset.SHAPES_TRAIN, data_dataset.SHAPES_TEST) == (5000, 1000)
 
 
 def test_shapes_come_with_both_splits_of_different_images(small_shapes):
-    dataset = data.load_dataset("shapes")
+    dataset = data_dataset.load_dataset("shapes")
     assert [len(dataset.splits[s].labels) for s in ("train", "test")] == [100, 100]
     assert dataset.class_names == shapes.CLASS_NAMES
     assert dataset.fallback_reason is None
     assert dataset.splits["train"].digest != dataset.splits["test"].digest
-    assert data.load_dataset("shapes").splits["train"].digest == dataset.splits["train"].digest
+    assert data_dataset.load_dataset("shapes").splits["train"].digest == dataset.splits["train"].digest
 
 
 def test_auto_falls_back_and_says_why_but_a_named_dataset_never_does(tmp_path, small_shapes):
-    dataset = data.load_dataset("auto", data_dir=tmp_path, download=False)
+    dataset = data_dataset.load_dataset("auto", data_dir=tmp_path, download=False)
     assert dataset.name == "shapes"
     assert "cifar-10-batches-py is not there" in dataset.fallback_reason
     with pytest.raises(UserError, match="--data-archive cifar-10-python"):
-        data.load_dataset("cifar10", data_dir=tmp_path, download=False)
+        data_dataset.load_dataset("cifar10", data_dir=tmp_path, download=False)
 
 
 def test_a_name_that_is_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="neither auto, cifar10, cifar100, shapes nor an existing folder"):
-        data.load_dataset(str(tmp_path / "nothing"))
+        data_dataset.load_dataset(str(tmp_path / "nothing"))

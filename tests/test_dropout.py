@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_skip.network.dropout import Dropout, MaskBytes, use_masks
+from alexnet_skip.network.head import Dropout, MaskBytes, use_masks
 
 
 def dropped(p: float, seed=(0,), rows: int = 400, share: slice = slice(None)) -> torch.Tensor:

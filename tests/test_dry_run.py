@@ -10,8 +10,9 @@ import train
 from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.images import dataset
 from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.system.console import size
 from alexnet_skip.upkeep import dry_run, inventory, speed_probe
-from alexnet_skip.upkeep.inventory import look_into_cache, nothing_cached, size
+from alexnet_skip.upkeep.inventory import look_into_cache, nothing_cached
 
 SMALL = [
     "--dataset",

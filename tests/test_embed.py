@@ -21,7 +21,8 @@ import evaluate
 import train
 from alexnet_skip.embedding import output, projector
 from alexnet_skip.embedding import space as embedding
-from alexnet_skip.images.dataset import load_dataset, train_val_positions
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.pca.estimator import PCA
 
 ROOT = Path(__file__).resolve().parent.parent

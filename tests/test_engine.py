@@ -9,8 +9,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from alexnet_skip.network.dropout import Dropout
-from alexnet_skip.training import epoch as engine
+from alexnet_skip.features import source as engine_source
+from alexnet_skip.network.head import Dropout
+from alexnet_skip.training import epoch as engine_epoch
 
 
 class Rows:
@@ -36,7 +37,7 @@ class Linear(nn.Module):
 
 def test_an_epoch_takes_every_sample_once():
     positions = np.arange(5, 105)
-    batches = list(engine.epoch_batches(positions, 200, 32, 0, 1, mirrored=True))
+    batches = list(engine_epoch.epoch_batches(positions, 200, 32, 0, 1, mirrored=True))
     assert [len(b) for b in batches] == [32, 32, 32, 4]
     rows = np.concatenate(batches)
     assert sorted(rows % 200) == list(positions)
@@ -45,7 +46,7 @@ def test_an_epoch_takes_every_sample_once():
 
 def test_batches_depend_on_seed_and_epoch_alone():
     def rows(seed, epoch):
-        return np.concatenate(list(engine.epoch_batches(np.arange(50), 50, 7, seed, epoch, mirrored=False)))
+        return np.concatenate(list(engine_epoch.epoch_batches(np.arange(50), 50, 7, seed, epoch, mirrored=False)))
 
     assert np.array_equal(rows(0, 1), rows(0, 1))
     assert not np.array_equal(rows(0, 1), rows(0, 2))
@@ -53,7 +54,7 @@ def test_batches_depend_on_seed_and_epoch_alone():
 
 
 def test_the_cosine_schedule_warms_up_and_ends_near_zero():
-    factors = [engine.cosine_with_warmup(step, 100) for step in range(100)]
+    factors = [engine_epoch.cosine_with_warmup(step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == 1 == factors[9]
     assert factors[-1] < 0.001
@@ -68,8 +69,8 @@ def train(source, labels, lr=0.1, epochs=1, batch_size=10):
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     figures = {}
     for epoch in range(epochs):
-        batches = engine.epoch_batches(np.arange(len(labels)), len(labels), batch_size, 0, epoch, mirrored=False)
-        figures = engine.train_one_epoch(
+        batches = engine_epoch.epoch_batches(np.arange(len(labels)), len(labels), batch_size, 0, epoch, mirrored=False)
+        figures = engine_epoch.train_one_epoch(
             model,
             source,
             labels,
@@ -101,13 +102,13 @@ def test_an_epoch_taken_up_in_the_middle_ends_like_a_whole_one(rng):
     ends = []
     for parts in ([5], [2, 3]):
         torch.manual_seed(0)
-        model, progress, figures = Linear(4, p=0.3), engine.EpochProgress(), {}
+        model, progress, figures = Linear(4, p=0.3), engine_epoch.EpochProgress(), {}
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
         for steps in parts:
-            batches = engine.epoch_batches(np.arange(45), 45, 10, 0, 1, mirrored=False)
+            batches = engine_epoch.epoch_batches(np.arange(45), 45, 10, 0, 1, mirrored=False)
             share = islice(batches, progress.steps, progress.steps + steps)
-            figures = engine.train_one_epoch(
+            figures = engine_epoch.train_one_epoch(
                 model, source, labels, share, optimizer, scheduler, accelerator, seed=(0, 1), label_smoothing=0.1,
                 advance=lambda n: None, progress=progress,
             )  # fmt: skip
@@ -118,10 +119,10 @@ def test_an_epoch_taken_up_in_the_middle_ends_like_a_whole_one(rng):
 
 @pytest.mark.parametrize("block", [1, 4, 100])
 def test_predict_keeps_order_and_length(rng, monkeypatch, block):
-    monkeypatch.setattr(engine, "PREDICT_ROWS", block)
+    monkeypatch.setattr(engine_epoch, "PREDICT_ROWS", block)
     source, model = Rows(rng.normal(size=(10, 4))), Linear(4)
     positions = np.array([7, 1, 1, 9, 0])
-    logits = engine.predict(model, source, positions, Accelerator(cpu=True))
+    logits = engine_source.predict(model, source, positions, Accelerator(cpu=True))
     with torch.no_grad():
         expected = model(source.values[positions]).numpy()
     np.testing.assert_allclose(logits, expected, rtol=1e-6, atol=1e-6)
@@ -129,7 +130,7 @@ def test_predict_keeps_order_and_length(rng, monkeypatch, block):
 
 def test_tta_averages_both_views(rng):
     source, model = Rows(rng.normal(size=(10, 4))), Linear(4)
-    logits = engine.predict(model, source, np.arange(10), Accelerator(cpu=True), tta=True)
+    logits = engine_source.predict(model, source, np.arange(10), Accelerator(cpu=True), tta=True)
     # The mirrored view here is the negated one, so that only the bias is left.
     np.testing.assert_allclose(logits, np.tile(model.layer.bias.detach().numpy(), (10, 1)), atol=1e-6)
     assert math.isfinite(logits.sum())

@@ -10,8 +10,8 @@ import torch
 from alexnet_skip.evaluation import export
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
+from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
-from alexnet_skip.network.published import AlexNetWithSkip
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.system.errors import UserError
 

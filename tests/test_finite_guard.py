@@ -10,6 +10,7 @@ from tiny_run import ARGUMENTS, shrink
 from torch import nn
 
 import train
+from alexnet_skip.features import source
 from alexnet_skip.training import epoch, finite_guard
 from alexnet_skip.training.finite_guard import FiniteGuard, NonFiniteLossError
 
@@ -130,7 +131,7 @@ def test_a_run_names_epoch_step_rate_and_precision_and_keeps_its_last_good_check
 
 def test_a_model_spoilt_by_the_last_step_is_noticed_in_validation(tmp_path, monkeypatch, capsys):
     shrink(monkeypatch.setattr)
-    predict = epoch.predict
+    predict = source.predict
     monkeypatch.setattr("alexnet_skip.training.inputs.predict", lambda *a, **k: predict(*a, **k) * np.float32(math.nan))
     places = ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(tmp_path / "runs")]
     assert train.main([*ARGUMENTS, *places]) == 2

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from alexnet_skip.system import freed_memory
-from alexnet_skip.system.freed_memory import keep_freed_memory
+from alexnet_skip.system import machine
+from alexnet_skip.system.machine import keep_freed_memory
 
 COUNT_FAULTS = """
 import resource, sys
@@ -41,13 +41,13 @@ def test_other_systems_are_left_alone(monkeypatch):
     def refuse(name):
         raise AssertionError("no C library is to be asked")
 
-    monkeypatch.setattr(freed_memory.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(machine.ctypes, "CDLL", refuse)
     for platform_name in ("win32", "darwin"):
-        monkeypatch.setattr(freed_memory.sys, "platform", platform_name)
+        monkeypatch.setattr(machine.sys, "platform", platform_name)
         assert not keep_freed_memory()
 
 
 def test_a_c_library_without_the_call_is_left_alone(monkeypatch):
-    monkeypatch.setattr(freed_memory.sys, "platform", "linux")
-    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: object())
     assert not keep_freed_memory()

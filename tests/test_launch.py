@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_skip.system.processors import available_cpus
+from alexnet_skip.system.machine import available_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = """

@@ -7,10 +7,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import alexnet_skip
-from alexnet_skip.network import published as network
+from alexnet_skip.network import model as network
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
-from alexnet_skip.network.published import PREDICT_IMAGES, AlexNetWithSkip
+from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_json

@@ -1,7 +1,7 @@
 """The end of a training says what it came to and what to type next."""
 
-from alexnet_skip.system.console import Console
-from alexnet_skip.training.next_steps import shell_word, show_run
+from alexnet_skip.system.console import Console, shell_word
+from alexnet_skip.training.report import show_run
 
 SUMMARY = {
     "best": {"val_top1": 0.8618, "val_top3": 0.9762}, "best_epoch": 12, "epochs": 15, "run": "my runs/a",

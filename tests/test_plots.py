@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_skip.plots import figures
-from alexnet_skip.plots.figures import MAX_ANNOTATED_CLASSES, save_figure
-from alexnet_skip.plots.style import BLUE, INK, VERMILION, titled_figure
+from alexnet_skip.plots import curves, gallery
+from alexnet_skip.plots.confusion import MAX_ANNOTATED_CLASSES, confusion_difference_figure, confusion_matrix_figure
+from alexnet_skip.plots.style import BLUE, INK, VERMILION, save_figure, titled_figure
 from alexnet_skip.statistics import metrics
 
 NAMES = ["cat", "dog", "ship"]
@@ -34,14 +34,14 @@ def some_reliability():
 
 
 FIGURES = {
-    "confusion": lambda: figures.confusion_matrix_figure(CONFUSION, NAMES, "a run with quite a long name, " * 3),
-    "many classes": lambda: figures.confusion_matrix_figure(
+    "confusion": lambda: confusion_matrix_figure(CONFUSION, NAMES, "a run with quite a long name, " * 3),
+    "many classes": lambda: confusion_matrix_figure(
         np.arange(1600).reshape(40, 40), [f"a rather long name {i}" for i in range(40)], "many"
     ),
-    "difference": lambda: figures.confusion_difference_figure(CONFUSION, CONFUSION[:, [0, 2, 1]], NAMES, "b against a"),
-    "curves": lambda: figures.learning_curves_figure(history(12), 9, "run"),
-    "reliability": lambda: figures.reliability_figure(*some_reliability(), "run"),
-    "gallery": lambda: figures.image_grid_figure(
+    "difference": lambda: confusion_difference_figure(CONFUSION, CONFUSION[:, [0, 2, 1]], NAMES, "b against a"),
+    "curves": lambda: curves.learning_curves_figure(history(12), 9, "run"),
+    "reliability": lambda: curves.reliability_figure(*some_reliability(), "run"),
+    "gallery": lambda: gallery.image_grid_figure(
         np.zeros((5, 32, 32, 3), np.uint8), ["a caption that is too long for one line, 99.9 %"] * 5, "mistakes", 4
     ),
 }
@@ -59,7 +59,7 @@ def test_nothing_is_cut_off_at_the_edges_and_no_warning_is_given(name, tmp_path)
 
 
 def test_a_confusion_matrix_shows_its_counts_recall_and_title():
-    figure = figures.confusion_matrix_figure(CONFUSION, NAMES, "cifar10 test, run x")
+    figure = confusion_matrix_figure(CONFUSION, NAMES, "cifar10 test, run x")
     axes, bars = figure.axes
     shown = texts(axes)
     assert {"7", "5", "8", "2", "87.5 %"} <= set(shown)
@@ -71,7 +71,7 @@ def test_a_confusion_matrix_shows_its_counts_recall_and_title():
 
 
 def test_counts_are_dark_on_light_cells_and_light_on_dark_ones():
-    axes = figures.confusion_matrix_figure(CONFUSION, NAMES, "t").axes[0]
+    axes = confusion_matrix_figure(CONFUSION, NAMES, "t").axes[0]
     colours = {text.get_text(): text.get_color() for text in axes.texts}
     assert (colours["8"], colours["2"]) == ("white", INK)
 
@@ -79,19 +79,19 @@ def test_counts_are_dark_on_light_cells_and_light_on_dark_ones():
 @pytest.mark.parametrize("classes", [2, MAX_ANNOTATED_CLASSES, MAX_ANNOTATED_CLASSES + 1, 100])
 def test_two_to_a_hundred_classes_are_drawn_with_numbers_where_they_can_be_read(classes):
     confusion = np.eye(classes, dtype=int) * 3
-    figure = figures.confusion_matrix_figure(confusion, [f"class {i}" for i in range(classes)], "many")
+    figure = confusion_matrix_figure(confusion, [f"class {i}" for i in range(classes)], "many")
     assert bool(texts(figure.axes[0])) == (classes <= MAX_ANNOTATED_CLASSES)
     assert len(figure.axes[1].patches) == classes
 
 
 def test_a_class_without_images_is_drawn():
-    figure = figures.confusion_matrix_figure(np.array([[3, 1], [0, 0]]), ["cat", "dog"], "t")
+    figure = confusion_matrix_figure(np.array([[3, 1], [0, 0]]), ["cat", "dog"], "t")
     assert "0.0 %" in texts(figure.axes[0])
 
 
 def test_a_difference_shows_gains_in_blue_and_losses_in_vermilion():
     a, b = np.array([[6, 4], [1, 9]]), np.array([[8, 2], [3, 7]])
-    figure = figures.confusion_difference_figure(a, b, ["cat", "dog"], "b against a")
+    figure = confusion_difference_figure(a, b, ["cat", "dog"], "b against a")
     axes, bars = figure.axes
     assert texts(axes) == ["+2", "+20.0 pt", "−2", "+2", "−2", "−20.0 pt"]
     assert axes.get_title(loc="left") == "top-1 +0.00 points on 20 images"
@@ -102,11 +102,11 @@ def test_a_difference_shows_gains_in_blue_and_losses_in_vermilion():
 
 def test_a_difference_of_different_samples_is_refused():
     with pytest.raises(ValueError, match="same images per class"):
-        figures.confusion_difference_figure(CONFUSION, 2 * CONFUSION, NAMES, "t")
+        confusion_difference_figure(CONFUSION, 2 * CONFUSION, NAMES, "t")
 
 
 def test_learning_curves_show_both_splits_and_mark_the_best_epoch():
-    figure = figures.learning_curves_figure(history(12), 10, "run")
+    figure = curves.learning_curves_figure(history(12), 10, "run")
     loss, top1 = figure.axes
     lines = {line.get_label(): line for line in top1.lines}
     np.testing.assert_allclose(lines["val"].get_ydata(), [entry["val_top1"] for entry in history(12)])
@@ -117,7 +117,7 @@ def test_learning_curves_show_both_splits_and_mark_the_best_epoch():
 
 def test_one_epoch_and_no_validation_split_are_drawn():
     entry = history(1)[0] | {"val_loss": None, "val_top1": None}
-    loss, _ = figures.learning_curves_figure([entry], 1, "run").axes
+    loss, _ = curves.learning_curves_figure([entry], 1, "run").axes
     (line,) = loss.lines
     assert line.get_marker() == "o"
     assert loss.get_title(loc="left") == "loss"
@@ -125,14 +125,14 @@ def test_one_epoch_and_no_validation_split_are_drawn():
 
 def test_a_history_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no epoch"):
-        figures.learning_curves_figure([], None, "run")
+        curves.learning_curves_figure([], None, "run")
 
 
 def test_a_reliability_diagram_states_the_calibration_error_and_leaves_out_empty_bins(rng):
     logits, labels = 3 * rng.normal(size=(500, 4)), rng.integers(0, 4, 500)
     probabilities = metrics.softmax(logits)
     bins = metrics.reliability_bins(probabilities, labels, 20)
-    above, below = figures.reliability_figure(*bins, "run").axes
+    above, below = curves.reliability_figure(*bins, "run").axes
     error = metrics.expected_calibration_error(probabilities, labels, 20)
     assert above.get_title(loc="left") == f"expected calibration error {100 * error:.2f} % on 500 images"
     assert 0 < len(above.patches) == (bins.num_samples > 0).sum() < 20
@@ -142,7 +142,7 @@ def test_a_reliability_diagram_states_the_calibration_error_and_leaves_out_empty
 def test_a_gallery_holds_every_image_with_its_caption(rng):
     images = rng.integers(0, 256, (5, 8, 16, 3), dtype=np.uint8)
     captions = ["cat → dog 99 %", "a caption that needs to be wrapped 98.1 %", "two\nlines", "$5 and $6", ""]
-    axes = figures.image_grid_figure(images, captions, "mistakes", columns=3).axes[0]
+    axes = gallery.image_grid_figure(images, captions, "mistakes", columns=3).axes[0]
     for drawn, image in zip(axes.images, images, strict=True):
         np.testing.assert_array_equal(drawn.get_array(), image)
     extents = [image.get_extent() for image in axes.images]
@@ -158,22 +158,22 @@ def test_a_gallery_holds_every_image_with_its_caption(rng):
 
 def test_a_gallery_of_nothing_says_so_and_captions_must_fit():
     none = np.zeros((0, 8, 8, 3), np.uint8)
-    assert texts(figures.image_grid_figure(none, [], "mistakes").axes[0]) == ["none"]
+    assert texts(gallery.image_grid_figure(none, [], "mistakes").axes[0]) == ["none"]
     with pytest.raises(ValueError, match="1 captions for 0 images"):
-        figures.image_grid_figure(none, ["a"], "mistakes")
+        gallery.image_grid_figure(none, ["a"], "mistakes")
 
 
 def test_dollar_signs_and_letters_without_a_font_are_no_error(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = figures.confusion_matrix_figure(CONFUSION, ["$x_", "a$\\frac$", "\U000f0000"], "$5 and $6_")
+        figure = confusion_matrix_figure(CONFUSION, ["$x_", "a$\\frac$", "\U000f0000"], "$5 and $6_")
         save_figure(figure, tmp_path / "a.png")
 
 
 def test_the_users_matplotlib_settings_neither_matter_nor_change():
     with mpl.rc_context({"font.size": 30, "text.color": "red", "axes.facecolor": "black"}):
         before = dict(mpl.rcParams)
-        ours = figures.confusion_matrix_figure(CONFUSION, NAMES, "t")
+        ours = confusion_matrix_figure(CONFUSION, NAMES, "t")
         assert dict(mpl.rcParams) == before
     assert ours.axes[0].get_facecolor() == (1, 1, 1, 1)
     assert ours.axes[0].title.get_fontsize() < 15

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_skip.devices.fp16_self_test import fp16_self_test
-from alexnet_skip.devices.precision import Device, choose_precision
+from alexnet_skip.devices.precision import Device, choose_precision, fp16_self_test
 from alexnet_skip.settings.train import parse_train
 from alexnet_skip.system.errors import UserError
 

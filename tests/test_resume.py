@@ -9,10 +9,10 @@ import pytest
 from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import train
-from alexnet_skip.network import published
+from alexnet_skip.network import model
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training import epoch as engine
-from alexnet_skip.training import resume
+from alexnet_skip.training import saving
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def reference(tmp_path_factory) -> Path:
 
 def interrupt(monkeypatch, number: int, after: int, times: int = 1) -> None:
     """Send this process a real signal after so many steps."""
-    steps, look = [0], resume.Keeper.after_step
+    steps, look = [0], saving.Keeper.after_step
 
     def after_step(keeper):
         steps[0] += 1
@@ -44,7 +44,7 @@ def interrupt(monkeypatch, number: int, after: int, times: int = 1) -> None:
             os.kill(os.getpid(), number)
         look(keeper)
 
-    monkeypatch.setattr(resume.Keeper, "after_step", after_step)
+    monkeypatch.setattr(saving.Keeper, "after_step", after_step)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
     assert result["epochs"] == 5
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
-    assert published.load_published(folder / "last")[1]["epoch"] == 5
+    assert model.load_published(folder / "last")[1]["epoch"] == 5
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,6 @@ def test_another_basis_is_refused(reference, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGTERM, 2)
         assert train_in(reference, *ARGUMENTS, "--name", "other-basis") == 143
-    monkeypatch.setattr(resume.Keeper, "_fixed_checksum", 1)
+    monkeypatch.setattr(saving.Keeper, "_fixed_checksum", 1)
     assert train_in(reference, "--resume", "other-basis") == 2
     assert "the PCA basis is not the one that step-00000002 was trained in" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_skip.system.transfer import to_device
+from alexnet_skip.system.tensors import to_device
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

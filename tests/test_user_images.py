@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_skip.images.own import as_list, as_rgb, find_images, squeeze
+from alexnet_skip.images.file import as_list, as_rgb, find_images, squeeze
 from alexnet_skip.system.errors import UserError
 
 

@@ -1,7 +1,6 @@
 """Start Accelerate: which device, how many processes, which precision, and whether the copies see each other."""
 
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -10,11 +9,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
-from alexnet_skip.devices.fp16_self_test import fp16_self_test
-from alexnet_skip.devices.precision import Precision, choose_precision, describe
+from alexnet_skip.devices.precision import Precision, choose_precision, describe, fp16_self_test
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.freed_memory import keep_freed_memory
-from alexnet_skip.system.processors import available_cpus
+from alexnet_skip.system.machine import available_cpus, keep_freed_memory
 
 
 def start(
@@ -67,13 +64,3 @@ def start(
         # TF32 for what is not in mixed precision, where the card has it; cards without it take no notice.
         torch.set_float32_matmul_precision("high")
     return accelerator, precision
-
-
-def peak_memory_mib() -> float | None:
-    """Peak resident memory of this process in MiB, or None where the platform does not tell."""
-    try:
-        import resource  # POSIX only
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -8,12 +8,11 @@ import numpy as np
 
 from alexnet_skip.embedding import projector
 from alexnet_skip.embedding.space import Embedding, metrics_of
-from alexnet_skip.images.dataset import limit_positions
+from alexnet_skip.images.splits import Selection, limit_positions
 from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
 from alexnet_skip.plots.style import save_figure
-from alexnet_skip.runs.opened import Selection
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics import metrics
 from alexnet_skip.system.console import Console, per_cent

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alexnet_skip.images.dataset import Dataset, limit_positions
-from alexnet_skip.runs.opened import OpenedRun, Selection
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.splits import Selection, limit_positions
+from alexnet_skip.runs.opened import OpenedRun
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 

@@ -10,20 +10,19 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from alexnet_skip.embedding.samples import FitImages
-from alexnet_skip.evaluation.evaluate import evaluation_folder
-from alexnet_skip.features.source import CachedFeatures, LiveFeatures
-from alexnet_skip.images.dataset import Dataset, limit_positions
+from alexnet_skip.features.source import CachedFeatures, LiveFeatures, predict
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.splits import Selection, limit_positions
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.pca.estimator import PCA
-from alexnet_skip.runs.folders import published_folder
-from alexnet_skip.runs.opened import OpenedRun, Selection
+from alexnet_skip.runs.folders import evaluation_folder, published_folder
+from alexnet_skip.runs.opened import OpenedRun
 from alexnet_skip.runs.predictions import FILE_NAME, read_predictions
 from alexnet_skip.settings.embed import EmbedSettings, Layer, SkipView
 from alexnet_skip.statistics.separation import Separation, affordable_queries, separation
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.rows import LazyRows, Rows
-from alexnet_skip.training.epoch import predict
 
 # Accuracy of the axes: a thousandth of a variance is far below what a picture or a neighbour's vote shows.
 FIT_TOL = 1e-3

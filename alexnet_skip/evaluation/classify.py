@@ -9,11 +9,10 @@ import numpy as np
 from PIL import Image
 
 from alexnet_skip.devices import launch
-from alexnet_skip.images.own import as_rgb, find_images
-from alexnet_skip.network import published
-from alexnet_skip.network.published import PREDICT_IMAGES, AlexNetWithSkip, Prediction
-from alexnet_skip.plots.figures import save_figure
-from alexnet_skip.plots.predictions import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
+from alexnet_skip.images.file import as_rgb, find_images
+from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, Prediction, load_published
+from alexnet_skip.plots.gallery import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
+from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs import folders
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.system.console import Console, per_cent
@@ -40,7 +39,7 @@ def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, Path]:
         folder = Path(settings.run)
     else:
         folder = folders.published_folder(folders.find_run(settings.runs_dir, settings.run), settings.checkpoint)
-    return published.load_published(folder)[0], folder
+    return load_published(folder)[0], folder
 
 
 def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:

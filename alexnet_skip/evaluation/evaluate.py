@@ -8,14 +8,20 @@ from accelerate import Accelerator
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_skip.evaluation.figures import draw_evaluation, summarize_predictions
+from alexnet_skip.evaluation.figures import draw_evaluation, show_evaluation, summarize_predictions
+from alexnet_skip.features.source import FeatureSource, predict
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
-from alexnet_skip.network.published import AlexNetWithSkip
-from alexnet_skip.runs.folders import published_folder, published_name
-from alexnet_skip.runs.opened import Selection
-from alexnet_skip.runs.predictions import Predictions, write_predictions
+from alexnet_skip.network.model import AlexNetWithSkip
+from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, published_name
+from alexnet_skip.runs.opened import OpenedRun, find_split
+from alexnet_skip.runs.predictions import Predictions, read_predictions, write_predictions
+from alexnet_skip.settings.evaluate import EvaluateSettings
+from alexnet_skip.statistics.metrics import fit_temperature
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json, write_text
-from alexnet_skip.training.epoch import FeatureSource, predict
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,6 @@ class Evaluation:
     folder: Path
     title: str
     summary: dict[str, Any]
-
-
-def evaluation_folder(run: Path, split: str, which: str, *, tta: bool = False) -> Path:
-    """Where a run keeps the evaluation of one of its published models on one split."""
-    return run / "evaluation" / f"{split}-{published_name(which)}{'-tta' if tta else ''}"
 
 
 def evaluation_title(summary: dict[str, Any], run: Path, which: str) -> str:
@@ -100,3 +101,60 @@ def log_evaluation(run_folder: Path, tag: str, summary: dict[str, Any], figure: 
     if figure is not None:
         writer.add_figure(f"confusion_matrix/{tag}", figure, summary["epoch"])
     writer.close()
+
+
+def calibrate(run: OpenedRun, which: str, dataset: Dataset, accelerator: Accelerator, console: Console) -> float:
+    """Fit the temperature on the run's val split and store it in the model's config.json; on every process.
+
+    Args:
+        dataset: the run's own.
+
+    Raises:
+        UserError: if the run held nothing out.
+    """
+    samples = run.select("val", dataset, console, own=True)
+    features = run.open_features(dataset, samples.stored, accelerator, console)
+    logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
+    temperature = fit_temperature(logits, samples.labels)
+    if accelerator.is_main_process:
+        _store(published_folder(run.folder, which), temperature)
+    accelerator.wait_for_everyone()
+    console.line(f"Temperature {temperature:.3f}, fitted on {len(samples.labels):,} images of val")
+    return temperature
+
+
+def _store(published: Path, temperature: float) -> None:
+    write_sealed_json(published / "config.json", read_json(published / "config.json") | {"temperature": temperature})
+
+
+def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
+    """Make metrics.json and the figures of an evaluation again; returns the figures and paths a program needs."""
+    # The predictions, of test or of what stood in for it
+    console = Console(settings.quiet)
+    run = find_run(settings.runs_dir, settings.run)
+    which = published_name(settings.checkpoint)
+    splits = ("test", "val") if settings.split == "test" else (settings.split,)
+    places = [evaluation_folder(run, split, which, tta=settings.tta) for split in splits]
+    where = next((place for place in places if (place / "predictions.npz").is_file()), None)
+    if where is None:
+        raise UserError(
+            f"{run} has no predictions of {which} on {settings.split}; make them first: "
+            f"python evaluate.py --run {run} --split {settings.split} --checkpoint {which}"
+        )
+    predictions = read_predictions(where)
+
+    # What they are called, and the temperature that is stored with the model
+    config, form = read_json(run / "config.json"), read_json(published_folder(run, which) / "config.json")
+    written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
+    about = {"dataset": written.get("dataset", config["dataset"]["name"]), "split": where.name.partition("-")[0]}
+    about |= {"tta": settings.tta, "epoch": form["epoch"]}
+    title = evaluation_title(about, run, which)
+
+    # Figures and files
+    topk = settings.topk or ()
+    summary = about | summarize_predictions(predictions, form["class_names"], topk, form.get("temperature"))
+    draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
+    write_sealed_json(where / "metrics.json", summary)
+    show_evaluation(console, title, summary, confused_pairs(summary))
+    console.line(f"Drawn again in {where}")
+    return {"run": str(run), "evaluation": str(where), "topk": summary["topk"]}, True

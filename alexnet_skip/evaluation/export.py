@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from alexnet_skip.evaluation.classify import open_network
+from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
-from alexnet_skip.network.published import AlexNetWithSkip
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alexnet_skip.images.dataset import Split
-from alexnet_skip.plots import figures
+from alexnet_skip.plots.confusion import confusion_matrix_figure
+from alexnet_skip.plots.curves import reliability_figure
+from alexnet_skip.plots.gallery import confident_mistakes, gallery
+from alexnet_skip.plots.style import save_figure
+from alexnet_skip.runs.opened import images_at
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.runs.samples import images_at
 from alexnet_skip.statistics import metrics
+from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.files import write_text
-from alexnet_skip.training.dashboard import confident_mistakes, gallery
 
 MAX_CONFUSED_PAIRS = 10
 
@@ -56,14 +59,14 @@ def draw_evaluation(
     """
     class_names, confusion = list(summary["per_class"]), np.array(summary["confusion_matrix"])
     write_text(where / "confusion_matrix.csv", _confusion_csv(class_names, confusion))
-    figure = figures.confusion_matrix_figure(confusion, class_names, title)
-    figures.save_figure(figure, where / "confusion_matrix.png")
+    figure = confusion_matrix_figure(confusion, class_names, title)
+    save_figure(figure, where / "confusion_matrix.png")
     for suffix, temperature in (("", 1.0), ("_calibrated", summary.get("temperature"))):
         if temperature is not None:
             probabilities = metrics.softmax(predictions.logits / temperature)
             bins = metrics.reliability_bins(probabilities, predictions.labels)
             shown = f"{title}, temperature {temperature:.2f}" if suffix else title
-            figures.save_figure(figures.reliability_figure(*bins, shown), where / f"reliability{suffix}.png")
+            save_figure(reliability_figure(*bins, shown), where / f"reliability{suffix}.png")
     if images is not None:
         probabilities = metrics.softmax(predictions.logits)
         rows = confident_mistakes(probabilities, predictions.labels)
@@ -71,7 +74,7 @@ def draw_evaluation(
             images_at(images, predictions, rows), probabilities[rows], predictions.labels[rows], class_names,
             np.arange(len(rows)), f"{title}: most confident mistakes",
         )  # fmt: skip
-        figures.save_figure(mistakes, where / "mistakes.png")
+        save_figure(mistakes, where / "mistakes.png")
     return figure
 
 
@@ -81,3 +84,54 @@ def _confusion_csv(class_names: Sequence[str], confusion: np.ndarray) -> str:
     writer.writerow(["true \\ predicted", *class_names])
     writer.writerows([name, *row] for name, row in zip(class_names, confusion.tolist(), strict=True))
     return table.getvalue()
+
+
+# Above this many classes only the weakest are shown on screen.
+MAX_CLASS_ROWS = 25
+
+
+def accuracy_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the table of top-k accuracies with their intervals, then NLL and calibration error."""
+    rows = []
+    for k, value in summary["topk"].items():
+        low, high = summary["topk_ci95"][k]
+        rows.append([f"top-{k}", f"{per_cent(value, 2)} %", f"{per_cent(low, 2)} to {per_cent(high, 2)}"])
+    rows.append(["negative log-likelihood", f"{summary['nll']:.4f}", ""])
+    rows.append(["calibration error (ECE)", f"{per_cent(summary['ece'], 2)} %", ""])
+    if "temperature" in summary:
+        rows.append([f"NLL at temperature {summary['temperature']:.2f}", f"{summary['nll_calibrated']:.4f}", ""])
+        rows.append(["ECE at that temperature", f"{per_cent(summary['ece_calibrated'], 2)} %", ""])
+    return rows
+
+
+def class_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the table of per-class figures: all classes in order, or the weakest by F1 where there are many."""
+    classes = list(summary["per_class"].items())
+    if len(classes) > MAX_CLASS_ROWS:
+        classes = sorted(classes, key=lambda item: item[1]["f1"])[:MAX_CLASS_ROWS]
+    return [
+        [name, *(per_cent(values[figure]) for figure in ("precision", "recall", "f1")), f"{values['support']:,}"]
+        for name, values in classes
+    ]
+
+
+def show_evaluation(
+    console: Console, title: str, summary: Mapping[str, Any], confused: Sequence[tuple[str, str, int]]
+) -> None:
+    """Print top-k accuracies, per-class figures and the strongest confusions.
+
+    Args:
+        title: dataset, split and run.
+        summary: as :func:`alexnet_skip.statistics.metrics.summarize` makes it.
+        confused: (true class, predicted class, count), strongest first.
+    """
+    headline = f"{title}: {summary['num_samples']:,} images"
+    console.table(headline, ("figure", "value", "95 % interval"), accuracy_rows(summary))
+    rows, count = class_rows(summary), len(summary["per_class"])
+    which = (
+        "Per class" if len(rows) == count else f"The {len(rows)} weakest of {count} classes by F1 (all in metrics.json)"
+    )
+    console.table(which, ("class", "precision %", "recall %", "F1 %", "images"), rows)
+    if confused:
+        rows = [[true, predicted, f"{count:,}"] for true, predicted, count in confused]
+        console.table("Strongest confusions", ("true class", "taken for", "images"), rows)

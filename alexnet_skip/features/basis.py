@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES
+from alexnet_skip.network.head import Joined, LinearRegressor, SkipConnection, SkipHead
 
 # Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
 ITERATIONS = 2
@@ -82,3 +84,45 @@ def fit_basis(parts: Callable[[], Iterable[Tensor]], num_components: int, seed: 
     scale = deviation.clamp_min(1e-3 * float(deviation[0])) ** EMPHASIS
     scale /= (scale * deviation).square().mean().sqrt()
     return Basis(mean, weight[:, None] * axes * scale)
+
+
+class SkipHeadInBasis(nn.Module):
+    """:class:`SkipHead` whose first layer works on principal coordinates of the joined features.
+
+    For the fixed joins (none, identity, concat) the input is the coordinates alone. The trained 1×1 projection of
+    ``conv`` changes the feature map, so its tap is projected in every step: coordinates of main plus conv(tap) P.
+    """
+
+    projection: Tensor
+    bias_projection: Tensor
+
+    def __init__(
+        self, mode: Joined, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
+    ) -> None:
+        super().__init__()
+        self.skip = SkipConnection(mode)
+        self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
+        if mode == "conv":
+            # (K, 9216), channels last within a place, as the projected tap comes.
+            axes = basis.projection.T.unflatten(1, (FEATURE_SHAPE[0], -1)).transpose(1, 2)
+            self.register_buffer("projection", axes.flatten(1).contiguous(), persistent=False)
+            # (K, 256). The convolution's bias is the same at every place: it is added to K coordinates, not to 9,216.
+            self.register_buffer("bias_projection", axes.sum(1), persistent=False)
+
+    def forward(self, coordinates: Tensor, tap: Tensor | None = None) -> Tensor:
+        """Logits of coordinates (B, K) and, for ``conv``, the flat tap (B, 9216)."""
+        if self.skip.mode == "conv":
+            if tap is None:
+                raise ValueError("skip mode conv needs the tap")
+            bias = F.linear(self.skip.projection.bias, self.bias_projection)  # type: ignore[arg-type]
+            coordinates = coordinates + F.linear(self.skip.project_by_place(tap).flatten(1), self.projection, bias)
+        return self.head(coordinates)
+
+    def fold(self, basis: Basis) -> SkipHead:
+        """The same function on the features themselves: the published form."""
+        folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+        folded.skip.load_state_dict(self.skip.state_dict())
+        folded.head.fc1 = basis.fold(self.head.fc1)
+        folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
+        folded.head.fc3.load_state_dict(self.head.fc3.state_dict())
+        return folded.eval()

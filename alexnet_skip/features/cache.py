@@ -26,7 +26,7 @@ from alexnet_skip.network.backbone import (
 )
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import release_pages, reserve, write_json
-from alexnet_skip.system.transfer import to_device
+from alexnet_skip.system.tensors import to_device
 
 ARRAYS = ("main", "tap", "main_mirrored", "tap_mirrored")
 

@@ -11,65 +11,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from safetensors.torch import load
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from alexnet_skip.features.basis import EMPHASIS, Basis, fit_basis
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures
-from alexnet_skip.network.backbone import FEATURE_SHAPE
-from alexnet_skip.network.head import Joined, LinearRegressor, SkipConnection, SkipHead
+from alexnet_skip.network.head import Joined, SkipConnection
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import file_crc32, release_pages, reserve, write_json
 from alexnet_skip.system.locks import folder_lock
-from alexnet_skip.system.tensor_files import save_tensors
+from alexnet_skip.system.tensors import save_tensors
 
 # Rows that the basis is fitted on. Any basis folds exactly; more rows choose it a little better (measured: 0 to half a
 # point of top-1 over 5,000).
 BASIS_ROWS = 15_000
 
 PROJECT_ROWS = 2048
-
-
-class SkipHeadInBasis(nn.Module):
-    """:class:`SkipHead` whose first layer works on principal coordinates of the joined features.
-
-    For the fixed joins (none, identity, concat) the input is the coordinates alone. The trained 1×1 projection of
-    ``conv`` changes the feature map, so its tap is projected in every step: coordinates of main plus conv(tap) P.
-    """
-
-    projection: Tensor
-    bias_projection: Tensor
-
-    def __init__(
-        self, mode: Joined, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
-    ) -> None:
-        super().__init__()
-        self.skip = SkipConnection(mode)
-        self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
-        if mode == "conv":
-            # (K, 9216), channels last within a place, as the projected tap comes.
-            axes = basis.projection.T.unflatten(1, (FEATURE_SHAPE[0], -1)).transpose(1, 2)
-            self.register_buffer("projection", axes.flatten(1).contiguous(), persistent=False)
-            # (K, 256). The convolution's bias is the same at every place: it is added to K coordinates, not to 9,216.
-            self.register_buffer("bias_projection", axes.sum(1), persistent=False)
-
-    def forward(self, coordinates: Tensor, tap: Tensor | None = None) -> Tensor:
-        """Logits of coordinates (B, K) and, for ``conv``, the flat tap (B, 9216)."""
-        if self.skip.mode == "conv":
-            if tap is None:
-                raise ValueError("skip mode conv needs the tap")
-            bias = F.linear(self.skip.projection.bias, self.bias_projection)  # type: ignore[arg-type]
-            coordinates = coordinates + F.linear(self.skip.project_by_place(tap).flatten(1), self.projection, bias)
-        return self.head(coordinates)
-
-    def fold(self, basis: Basis) -> SkipHead:
-        """The same function on the features themselves: the published form."""
-        folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
-        folded.skip.load_state_dict(self.skip.state_dict())
-        folded.head.fc1 = basis.fold(self.head.fc1)
-        folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
-        folded.head.fc3.load_state_dict(self.head.fc3.state_dict())
-        return folded.eval()
 
 
 class CoordinateSource:

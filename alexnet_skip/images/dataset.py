@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_skip.images import cifar, shapes
-from alexnet_skip.images import folder as image_folder
+from alexnet_skip.images import cifar, file, shapes
+from alexnet_skip.images import folder as image_folder_folder
+from alexnet_skip.images.splits import limit_positions
+from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
@@ -15,9 +17,6 @@ from alexnet_skip.system.errors import UserError
 SPLITS = ("train", "test", "val")
 
 SHAPES_TRAIN, SHAPES_TEST = 5000, 1000
-
-# The validation split does not depend on --seed, so that runs with different seeds are compared on the same images.
-SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -101,41 +100,6 @@ def load_dataset(
     return _folder(folder, skip_unreadable)
 
 
-def train_val_positions(labels: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Split positions into train and val, each class in the same proportion; the same for every seed.
-
-    Raises:
-        UserError: if a class would be left empty on one side.
-    """
-    if val_fraction == 0:
-        return np.arange(len(labels)), np.arange(0)
-    rng = np.random.default_rng(SPLIT_SEED)
-    held_out = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        count = round(len(members) * val_fraction)
-        if not 0 < count < len(members):
-            raise UserError(
-                f"--val-fraction {val_fraction} leaves class {label} with {count} of {len(members)} images in val; "
-                "each class needs at least one on both sides: choose another fraction, 0, or more images"
-            )
-        held_out.append(members[:count])
-    val = np.sort(np.concatenate(held_out))
-    return np.setdiff1d(np.arange(len(labels)), val), val
-
-
-def limit_positions(labels: np.ndarray, limit: int) -> np.ndarray:
-    """Positions of ``limit`` samples, as balanced over the classes as they allow, sorted."""
-    rng = np.random.default_rng(SPLIT_SEED)
-    order = rng.permutation(len(labels))
-    rank = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        rank[members] = np.arange(len(members))
-    # The first of every class, then the second of every class, and so on.
-    return np.sort(order[np.argsort(rank[order], kind="stable")][:limit])
-
-
 def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
     """A whole split: ids count from 0, the digest covers pixels, labels and class names."""
     images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype="<i8")
@@ -161,13 +125,13 @@ def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, do
 
 def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
     try:
-        listings = {s: image_folder.list_images(folder / s) for s in SPLITS if (folder / s).is_dir()}
+        listings = {s: image_folder_folder.list_images(folder / s) for s in SPLITS if (folder / s).is_dir()}
     except OSError as error:
         raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
     names = _common_classes(folder, listings)
     paths = [path for listing in listings.values() for files in listing.values() for path in files]
     try:
-        images, failures = image_folder.read_all(paths, skip_unreadable=skip_unreadable)
+        images, failures = image_folder_folder.read_all(paths, skip_unreadable=skip_unreadable)
     except ValueError as error:
         raise UserError(f"{error}; mend or remove it, or give --skip-unreadable to leave such files out") from None
     except OSError as error:
@@ -204,7 +168,40 @@ def _common_classes(folder: Path, listings: dict[str, dict[str, list[Path]]]) ->
         empty = [name for name, files in listing.items() if not files]
         if empty:
             raise UserError(
-                f"{folder / split / empty[0]} holds no image ({', '.join(sorted(image_folder.EXTENSIONS))}); "
+                f"{folder / split / empty[0]} holds no image ({', '.join(sorted(file.EXTENSIONS))}); "
                 "add some or remove the class from every split"
             )
     return names
+
+
+BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE
+"shapes" (6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.
+
+To use CIFAR-10, do one of these:
+  --data-archive cifar-10-python.tar.gz   (from https://www.cs.toronto.edu/~kriz/cifar.html)
+  --data-dir FOLDER                       that holds cifar-10-batches-py
+  --dataset FOLDER                        with FOLDER/train/<class>/*.png or .jpg
+
+Reason: """
+
+
+def load_images(settings: DataSettings, console: Console, *, download: bool = True) -> Dataset:
+    """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it."""
+    dataset = load_dataset(
+        settings.dataset,
+        data_dir=settings.data_dir,
+        data_archive=settings.data_archive,
+        skip_unreadable=settings.skip_unreadable,
+        download=download,
+        console=console,
+    )
+    if dataset.fallback_reason:
+        console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)
+    if dataset.skipped:
+        console.line(f"{len(dataset.skipped)} unreadable file(s) left out: {', '.join(dataset.skipped)}")
+    limits = {"train": settings.limit_train, "test": settings.limit_test}
+    for name, limit in limits.items():
+        if limit is not None and name in dataset.splits and limit < len(dataset.splits[name].labels):
+            split = dataset.splits[name]
+            dataset.splits[name] = split.subset(limit_positions(split.labels, limit))
+    return dataset

@@ -20,10 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_skip.images.file import FORMATS, read_image
-from alexnet_skip.system.processors import available_cpus
-
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"))
+from alexnet_skip.images.file import EXTENSIONS, FORMATS, read_image
+from alexnet_skip.system.machine import available_cpus
 
 # Square images of one size up to this stay as they are (they are resized on the device); others become 224×224 here.
 SMALL = 64

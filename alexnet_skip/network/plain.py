@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet_skip.network.backbone import IMAGE_SIZE
-from alexnet_skip.network.published import AlexNetWithSkip
+from alexnet_skip.network.model import AlexNetWithSkip
 
 
 class PlainNetwork(nn.Module):

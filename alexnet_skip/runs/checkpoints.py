@@ -10,8 +10,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from alexnet_skip.system.files import file_digest, sync_folder, write_json
-from alexnet_skip.system.tensor_files import save_tensors
-from alexnet_skip.system.tensor_tree import flatten, rebuild
+from alexnet_skip.system.tensors import flatten, rebuild, save_tensors
 
 FORMAT_VERSION = 1
 

@@ -129,3 +129,8 @@ def environment() -> dict[str, str | None]:
     except (OSError, subprocess.CalledProcessError):
         found["git_commit"] = None
     return found
+
+
+def evaluation_folder(run: Path, split: str, which: str, *, tta: bool = False) -> Path:
+    """Where a run keeps the evaluation of one of its published models on one split."""
+    return run / "evaluation" / f"{split}-{published_name(which)}{'-tta' if tta else ''}"

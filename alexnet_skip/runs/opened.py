@@ -1,6 +1,7 @@
 """A trained run opened again: its model, its images, and the frozen features of a split."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,70 +10,15 @@ import numpy as np
 from accelerate import Accelerator
 
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures, open_features
-from alexnet_skip.images.dataset import Dataset, Split, train_val_positions
-from alexnet_skip.network import published
-from alexnet_skip.network.published import AlexNetWithSkip
+from alexnet_skip.images.dataset import Dataset, Split, load_images
+from alexnet_skip.images.splits import Selection, choose_split
+from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.runs import folders
+from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.shared import DataSettings, with_paths
 from alexnet_skip.system import files
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.training.inputs import load_images
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Chosen samples of a dataset.
-
-    Attributes:
-        name: of the split as the user knows it.
-        stored: name of the stored split that holds it, where ``split`` comes from.
-        positions: the samples (N,) in that one.
-    """
-
-    name: str
-    stored: str
-    split: Split
-    positions: np.ndarray
-
-    @property
-    def labels(self) -> np.ndarray:
-        """True classes (N,)."""
-        return self.split.labels[self.positions]
-
-    @property
-    def index(self) -> np.ndarray:
-        """Stable sample ids (N,)."""
-        return self.split.index[self.positions]
-
-
-def choose_split(wanted: str, dataset: Dataset, val_fraction: float, console: Console) -> Selection:
-    """Choose samples.
-
-    Args:
-        wanted: ``test``, ``val`` or ``train``; a dataset without a test split gives val, and that is said.
-        val_fraction: the part of train that the run held out.
-
-    Raises:
-        UserError: if the run held nothing out and the dataset has no such split.
-    """
-    if wanted == "test" and "test" not in dataset.splits:
-        console.line(f"{dataset.name} has no test split: taking val, which chose the best epoch")
-        wanted = "val"
-    if wanted in dataset.splits and wanted != "train":
-        split = dataset.splits[wanted]
-        return Selection(wanted, wanted, split, np.arange(len(split.labels)))
-    split = dataset.splits["train"]
-    fraction = 0.0 if "val" in dataset.splits else val_fraction
-    positions, held_out = train_val_positions(split.labels, fraction)
-    if wanted == "train":
-        return Selection("train", "train", split, positions)
-    if not len(held_out):
-        raise UserError(
-            f"--split is {wanted}, but {dataset.name} has no such split and the run held nothing out "
-            "(--val-fraction 0); use --split train, or --dataset FOLDER with FOLDER/test"
-        )
-    return Selection("val", "train", split, held_out)
 
 
 @dataclass(frozen=True)
@@ -163,5 +109,27 @@ def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
     """
     folder = folders.find_run(runs_dir, run)
     config = files.read_json(folder / "config.json")
-    model, form = published.load_published(folders.published_folder(folder, which))
+    model, form = load_published(folders.published_folder(folder, which))
     return OpenedRun(folder, config, model, form)
+
+
+def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
+    """The split that predictions were made on; None where the dataset does not hold it (any more)."""
+    return next((split for split in dataset.splits.values() if split.digest == predictions.digest), None)
+
+
+def find_split(config: Mapping[str, Any], predictions: Predictions, console: Console) -> Split | None:
+    """:func:`split_of` a run's own dataset; None, and a line that says why, where it can't be had."""
+    try:
+        split = split_of(predictions, load_images(own_images(dict(config)), console))
+    except UserError as error:
+        console.line(f"No gallery: {error}", style="yellow")
+        return None
+    if split is None:
+        console.line("No gallery: the images have changed since the evaluation, or were those of --dataset")
+    return split
+
+
+def images_at(split: Split, predictions: Predictions, rows: np.ndarray) -> np.ndarray:
+    """Images uint8 (B, H, W, 3) of rows (B,) of predictions."""
+    return split.images[np.searchsorted(split.index, predictions.index[rows])]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alexnet_skip.settings.command_line import require
 
@@ -44,3 +44,47 @@ def with_paths(values: dict[str, Any]) -> dict[str, Any]:
     """Undo :func:`to_dict` for data settings: text to paths."""
     archive = values["data_archive"]
     return values | {"data_dir": Path(values["data_dir"]), "data_archive": Path(archive) if archive else None}
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When a run in progress is saved, so that nothing is lost when it is interrupted."""
+
+    resume: str | None = None
+    """Go on with an interrupted run (name or path; the newest unfinished one if left out), with its own settings."""
+    checkpoint_minutes: float = 5.0
+    """Save the run in progress every so many minutes; 0 never does. Removed when the run is finished."""
+    checkpoint_epochs: int = 0
+    """Save it after every so many epochs as well; 0 never does. Kept, so that --resume RUN --epochs MORE can go on."""
+    keep_checkpoints: int = 2
+    """How many of the newest to keep; the one after the best epoch is kept besides."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.checkpoint_minutes < float("inf"), "--checkpoint-minutes", self.checkpoint_minutes, "0 or more"
+        )
+        require(self.checkpoint_epochs >= 0, "--checkpoint-epochs", self.checkpoint_epochs, "0 or more")
+        require(self.keep_checkpoints >= 1, "--keep-checkpoints", self.keep_checkpoints, "at least 1")
+
+
+Variant = Literal["none", "identity", "conv", "concat"]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """Does the skip help? Several runs, alike in all else, by one command."""
+
+    study: bool = False
+    """Train every variant with every seed, as runs in one folder (--name; study-<dataset> if left out), and evaluate
+    them at two --snapshot-epochs LOW HIGH (a fifth of --epochs and --epochs if left out). Given again after an
+    interruption, the same command trains only what is missing."""
+    study_variants: tuple[Variant, ...] = ("none", "identity", "conv", "concat")
+    """Forms of the skip connection that a study trains; none is without it, and what the others are compared with."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of a study. Variants with the same seed see the same batches in the same order."""
+
+    def __post_init__(self) -> None:
+        for flag, values in (("--study-variants", self.study_variants), ("--seeds", self.seeds)):
+            given = " ".join(str(value) for value in values)
+            require(0 < len(values) == len(set(values)), flag, given or "empty", "one or more different values")
+        require(min(self.seeds) >= 0, "--seeds", min(self.seeds), "0 or more")

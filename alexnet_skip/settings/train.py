@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from alexnet_skip.settings.checkpoints import CheckpointSettings
 from alexnet_skip.settings.command_line import arguments_or_own, last_value, read_command_line, require
-from alexnet_skip.settings.shared import CacheSettings, DataSettings
+from alexnet_skip.settings.shared import CacheSettings, CheckpointSettings, DataSettings, StudySettings
 from alexnet_skip.settings.stored import find_unfinished, read_settings, refuse_changes, with_optional_value
-from alexnet_skip.settings.study import StudySettings
 
 SkipMode = Literal["conv", "identity", "concat"]
 

@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.settings.command_line import to_dict
-from alexnet_skip.settings.study import Variant
+from alexnet_skip.settings.shared import Variant
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from alexnet_skip.images.dataset import Split
-from alexnet_skip.plots import figures
+from alexnet_skip.plots.confusion import confusion_difference_figure
+from alexnet_skip.plots.gallery import image_grid_figure
+from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.folders import published_name
+from alexnet_skip.runs.opened import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.runs.samples import find_split, images_at
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.statistics.paired import holm
@@ -103,8 +105,8 @@ def _draw(
 ) -> None:
     """Write the difference of the confusion matrices, and the samples that only one side gets right."""
     seeds = f", sum of {len(b.seeds)} seeds" if len(b.seeds) > 1 else ""
-    figures.save_figure(
-        figures.confusion_difference_figure(
+    save_figure(
+        confusion_difference_figure(
             comparison.confusion_a, comparison.confusion_b, class_names, f"{title}: {b.name} against {a.name}{seeds}"
         ),
         where / f"{_stem(a, b)}.png",
@@ -126,8 +128,8 @@ def _draw(
         ]
         every = " with every seed" if len(b.seeds) > 1 else ""
         heading = f"{title}: only {winner.name} is right{every}, {len(chosen)} of {len(rows):,}"
-        figure = figures.image_grid_figure(images_at(images, predictions_a[0], chosen), captions, heading)
-        figures.save_figure(figure, where / f"{_stem(a, b)}-only-{winner.stem}.png")
+        figure = image_grid_figure(images_at(images, predictions_a[0], chosen), captions, heading)
+        save_figure(figure, where / f"{_stem(a, b)}-only-{winner.stem}.png")
 
 
 def _show(

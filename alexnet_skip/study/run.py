@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from accelerate.utils import broadcast_object_list
 
-from alexnet_skip.evaluation.evaluate import evaluate_model, evaluation_folder
+from alexnet_skip.evaluation.evaluate import evaluate_model
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures, open_features
-from alexnet_skip.network.published import load_published
+from alexnet_skip.images.splits import Selection, choose_split
+from alexnet_skip.network.model import load_published
 from alexnet_skip.runs import folders
-from alexnet_skip.runs.opened import Selection, choose_split
+from alexnet_skip.runs.folders import evaluation_folder
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import Cell, cell_settings, unfinished_cells

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_skip.evaluation.evaluate import evaluation_folder
-from alexnet_skip.runs.folders import find_run, published_name, runs_in
+from alexnet_skip.runs.folders import evaluation_folder, find_run, published_name, runs_in
 from alexnet_skip.runs.predictions import Predictions, read_predictions
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json

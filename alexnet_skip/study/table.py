@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_skip.plots.figures import save_figure
-from alexnet_skip.plots.tables import confusion_table_figure
+from alexnet_skip.plots.confusion import confusion_table_figure
+from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.statistics.metrics import topk_accuracy

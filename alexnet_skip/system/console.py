@@ -29,9 +29,6 @@ MAX_PANEL_WIDTH = 100
 # What a disk says that is full, or a folder that must not be written: the user's to mend, wherever it shows.
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
-# Above this many classes only the weakest are shown on screen.
-MAX_CLASS_ROWS = 25
-
 
 class ProgressHandle:
     """Moves one progress display forward; this one shows nothing."""
@@ -161,53 +158,6 @@ def per_cent(fraction: float, digits: int = 1) -> str:
     return f"{100 * fraction:.{digits}f}"
 
 
-def accuracy_rows(summary: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the table of top-k accuracies with their intervals, then NLL and calibration error."""
-    rows = []
-    for k, value in summary["topk"].items():
-        low, high = summary["topk_ci95"][k]
-        rows.append([f"top-{k}", f"{per_cent(value, 2)} %", f"{per_cent(low, 2)} to {per_cent(high, 2)}"])
-    rows.append(["negative log-likelihood", f"{summary['nll']:.4f}", ""])
-    rows.append(["calibration error (ECE)", f"{per_cent(summary['ece'], 2)} %", ""])
-    if "temperature" in summary:
-        rows.append([f"NLL at temperature {summary['temperature']:.2f}", f"{summary['nll_calibrated']:.4f}", ""])
-        rows.append(["ECE at that temperature", f"{per_cent(summary['ece_calibrated'], 2)} %", ""])
-    return rows
-
-
-def class_rows(summary: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the table of per-class figures: all classes in order, or the weakest by F1 where there are many."""
-    classes = list(summary["per_class"].items())
-    if len(classes) > MAX_CLASS_ROWS:
-        classes = sorted(classes, key=lambda item: item[1]["f1"])[:MAX_CLASS_ROWS]
-    return [
-        [name, *(per_cent(values[figure]) for figure in ("precision", "recall", "f1")), f"{values['support']:,}"]
-        for name, values in classes
-    ]
-
-
-def show_evaluation(
-    console: Console, title: str, summary: Mapping[str, Any], confused: Sequence[tuple[str, str, int]]
-) -> None:
-    """Print top-k accuracies, per-class figures and the strongest confusions.
-
-    Args:
-        title: dataset, split and run.
-        summary: as :func:`alexnet_skip.statistics.metrics.summarize` makes it.
-        confused: (true class, predicted class, count), strongest first.
-    """
-    headline = f"{title}: {summary['num_samples']:,} images"
-    console.table(headline, ("figure", "value", "95 % interval"), accuracy_rows(summary))
-    rows, count = class_rows(summary), len(summary["per_class"])
-    which = (
-        "Per class" if len(rows) == count else f"The {len(rows)} weakest of {count} classes by F1 (all in metrics.json)"
-    )
-    console.table(which, ("class", "precision %", "recall %", "F1 %", "images"), rows)
-    if confused:
-        rows = [[true, predicted, f"{count:,}"] for true, predicted, count in confused]
-        console.table("Strongest confusions", ("true class", "taken for", "images"), rows)
-
-
 def print_json(value: Mapping[str, Any]) -> None:
     """Print the one line on stdout that a program reads: figures and paths as one JSON object."""
     print(json.dumps(value, allow_nan=False), flush=True)
@@ -244,3 +194,13 @@ def run_script(body: Callable[[], tuple[dict[str, Any], bool]]) -> int:
     if speaks:
         print_json(result)
     return 0
+
+
+def size(num_bytes: float) -> str:
+    """Bytes for people: "3.4 GiB", "141 MiB"."""
+    return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.0f} MiB"
+
+
+def shell_word(text: str) -> str:
+    """Text as one word of a command line, on any shell: in double quotes where it has a space."""
+    return f'"{text}"' if " " in text else text

@@ -4,30 +4,16 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from alexnet_skip.network.dropout import MaskBytes, use_masks
-from alexnet_skip.system.transfer import to_device
+from alexnet_skip.features.source import FeatureSource
+from alexnet_skip.network.head import MaskBytes, use_masks
+from alexnet_skip.system.tensors import to_device
 from alexnet_skip.training.finite_guard import FiniteGuard
-
-# Rows predicted at once; fixed, so that the number of processes never changes a result.
-PREDICT_ROWS = 1024
-
-
-class FeatureSource(Protocol):
-    """What the loops need of features: :class:`alexnet_skip.features.source.CachedFeatures` and its relatives."""
-
-    num_samples: int
-
-    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """The model's inputs for rows (B,)."""
-        ...
 
 
 @dataclass
@@ -146,31 +132,3 @@ def train_one_epoch(
         "grad_norm": float(guard.grad_norm),
         "images_per_second": progress.images / (time.perf_counter() - began),
     }
-
-
-def predict(
-    model: nn.Module, source: FeatureSource, positions: np.ndarray, accelerator: Accelerator, *, tta: bool = False
-) -> np.ndarray:
-    """Logits (N, num_classes) of the samples at ``positions`` (N,), each computed exactly once, on every process.
-
-    Args:
-        tta: average the logits of both views.
-
-    Raises:
-        RuntimeError: if a sample's logits are missing after gathering, or there twice.
-    """
-    # Without the distributed wrapper: its forward passes must be equally many on every process, ours need not be.
-    model = accelerator.unwrap_model(model).eval()
-    shares: list[tuple[int, np.ndarray]] = []
-    starts = range(0, len(positions), PREDICT_ROWS)
-    for start in starts[accelerator.process_index :: accelerator.num_processes]:
-        rows = positions[start : start + PREDICT_ROWS]
-        with torch.no_grad():
-            logits = model(*source.fetch(rows)).float()
-            if tta:
-                logits = (logits + model(*source.fetch(rows + source.num_samples)).float()) / 2
-        shares.append((start, logits.cpu().numpy()))
-    gathered = dict(gather_object(shares))
-    if sorted(gathered) != list(starts):
-        raise RuntimeError(f"predictions of {len(gathered)} blocks arrived, {len(starts)} were expected")
-    return np.concatenate([gathered[start] for start in starts])

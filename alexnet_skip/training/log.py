@@ -10,7 +10,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from alexnet_skip.plots.figures import learning_curves_figure, save_figure
+from alexnet_skip.plots.curves import learning_curves_figure
+from alexnet_skip.plots.style import save_figure
 from alexnet_skip.system.console import Console, ProgressHandle
 from alexnet_skip.system.files import write_text
 

@@ -1,5 +1,6 @@
 """What TensorBoard shows of a finished run beside its curves."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import torch
 from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 
+from alexnet_skip.features.source import predict
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
+from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
-from alexnet_skip.network.published import AlexNetWithSkip
-from alexnet_skip.training import dashboard
-from alexnet_skip.training.epoch import predict
+from alexnet_skip.system.console import Console, duration, per_cent, shell_word
+from alexnet_skip.training import tensorboard
 from alexnet_skip.training.inputs import Inputs
 
 
@@ -47,9 +49,9 @@ def report_run(
     if logits is not None:
         split = dataset.splits["val" if "val" in dataset.splits else "train"]
         title = f"{folder.name}: {len(positions):,} held-out images, epoch {epoch}"
-        dashboard.log_validation(writer, split.images[positions], logits, labels[positions], names, epoch, title)
-    dashboard.log_hparams(writer, compared_settings(config, summary["skip_mode"]), final_figures(summary))
-    dashboard.log_graph(writer, _untrained_network(backbone, summary["skip_mode"], dataset), config["image_size"])
+        tensorboard.log_validation(writer, split.images[positions], logits, labels[positions], names, epoch, title)
+    tensorboard.log_hparams(writer, compared_settings(config, summary["skip_mode"]), final_figures(summary))
+    tensorboard.log_graph(writer, _untrained_network(backbone, summary["skip_mode"], dataset), config["image_size"])
     writer.close()
 
 
@@ -78,3 +80,24 @@ def _untrained_network(backbone: FrozenAlexNet, mode: Any, dataset: Dataset) -> 
     height, width = dataset.splits["train"].images.shape[1:3]
     network = AlexNetWithSkip(frozen, trained.to_empty(device="cpu"), dataset.class_names, (height, width))
     return PlainNetwork(network.eval())
+
+
+def show_run(console: Console, summary: Mapping[str, Any], runs_dir: Path) -> None:
+    """Print the best epoch's figures, where the time went, and what can be done with the run.
+
+    Args:
+        summary: as :func:`alexnet_skip.training.run.train_run` returns it.
+    """
+    best, seconds = summary["best"], summary["seconds"]
+    figures = [f"top-{k} {per_cent(best[f'val_top{k}'], 2)} %" for k in (1, 3) if f"val_top{k}" in best]
+    told = ", ".join(figures) + " of the held-out images" if figures else "nothing was held out to measure on"
+    parts = sorted(seconds.items(), key=lambda item: -item[1])
+    spent = ", ".join(f"{name} {duration(value)}" for name, value in parts if value >= 1)
+    console.line(f"Best epoch {summary['best_epoch']} of {summary['epochs']}: {told}")
+    console.line(f"{duration(sum(seconds.values()))} in all ({spent})")
+    console.line(f"Model in {summary['model']}, curves in {Path(summary['run']) / 'learning_curves.png'}. Next:")
+    run = shell_word(summary["run"])
+    console.line(f"  python evaluate.py --topk 1 3 --run {run}")
+    console.line(f"  python embed.py --run {run}")
+    console.line(f"  python evaluate.py --images FILE --run {run}")
+    console.line(f"  tensorboard --logdir {shell_word(str(runs_dir))}")

@@ -14,23 +14,25 @@ from accelerate.utils import set_seed
 
 from alexnet_skip.devices import launch
 from alexnet_skip.devices.precision import Precision
-from alexnet_skip.images.dataset import Dataset, train_val_positions
-from alexnet_skip.network import published as network
+from alexnet_skip.images.dataset import Dataset, load_images
+from alexnet_skip.images.splits import train_val_positions
+from alexnet_skip.network import model as network
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs import folders
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.stored import continue_config
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
+from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training import epoch as engine
-from alexnet_skip.training.dashboard import log_texts
-from alexnet_skip.training.inputs import load_images, make_optimizer, open_inputs
+from alexnet_skip.training.inputs import make_optimizer, open_inputs
 from alexnet_skip.training.log import RunLog, Stopwatch
 from alexnet_skip.training.report import report_run
-from alexnet_skip.training.resume import Keeper
+from alexnet_skip.training.saving import Keeper
+from alexnet_skip.training.tensorboard import log_texts
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _train_in(folder: Path, settings: TrainSettings, session: Session, watch: St
         "best": run.best_figures,
         "last": run.figures,
         "seconds": watch.seconds,
-        "peak_memory_mib": launch.peak_memory_mib(),
+        "peak_memory_mib": machine.peak_memory_mib(),
     }
     # What TensorBoard shows beside its curves
     with watch.phase("report"):

@@ -17,10 +17,9 @@ import tyro
 
 from alexnet_skip.features.entries import Entry, read_entries, verify_entry
 from alexnet_skip.settings.command_line import arguments_or_own, require
-from alexnet_skip.system.console import Console, duration, run_script
+from alexnet_skip.system.console import Console, duration, run_script, size
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.locks import folder_lock
-from alexnet_skip.upkeep.inventory import size
 
 PROG = "python -m alexnet_skip.features"
 

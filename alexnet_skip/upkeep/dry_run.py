@@ -12,17 +12,18 @@ from alexnet_skip.devices.precision import Precision
 from alexnet_skip.features.basis import ITERATIONS
 from alexnet_skip.features.cache import array_names
 from alexnet_skip.features.coordinates import BASIS_ROWS, PROJECT_ROWS
-from alexnet_skip.images.dataset import train_val_positions
+from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs.opened import OpenedRun, open_run, own_images
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
-from alexnet_skip.system.console import Console, duration
+from alexnet_skip.system import machine
+from alexnet_skip.system.console import Console, duration, size
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.upkeep import inventory, speed_probe
-from alexnet_skip.upkeep.inventory import CacheState, Images, size
+from alexnet_skip.upkeep.inventory import CacheState, Images
 
 # Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
 COPIES_IN_MEMORY, COPIES_IN_CHECKPOINT = 5, 4
@@ -118,12 +119,12 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     if cache_dir:
         needed = state.missing_bytes + coordinates
         way_out = "choose another --cache-dir, --no-hflip, --limit-train or --no-cache"
-        plan.tell_room("disk for the cache", needed, inventory.free_disk_bytes(cache_dir), way_out)
+        plan.tell_room("disk for the cache", needed, machine.free_disk_bytes(cache_dir), way_out)
     with torch.device("meta"):
         num_values = sum(p.numel() for p in SkipHead(mode, images.num_classes).parameters())
     kept = settings.checkpoints.keep_checkpoints + 1 if settings.checkpoints.checkpoint_minutes else 0
     needed = 4 * num_values * ((2 + len(settings.run.snapshot_epochs)) + kept * COPIES_IN_CHECKPOINT)
-    free = inventory.free_disk_bytes(settings.run.runs_dir)
+    free = machine.free_disk_bytes(settings.run.runs_dir)
     plan.tell_room("disk for the run", needed, free, "choose another --runs-dir or fewer --snapshot-epochs")
     _check_run_folder(plan, settings)
 
@@ -132,7 +133,7 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     fit = 2 * 4 * width * (rows + options.pca_basis) if options.pca_basis else 0
     needed = 4 * num_values * COPIES_IN_MEMORY + max(fit, sum(images.sizes.values()) * height * side * 3)
     plan.tell_room(
-        "memory", needed, inventory.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
+        "memory", needed, machine.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
     )
     steps = -(-num_train // options.batch_size)
     plan.tell(
@@ -162,7 +163,7 @@ def _cache_of_training(settings: TrainSettings, images: Images, weights: AlexNet
 
 def _check_run_folder(plan: Plan, settings: TrainSettings) -> None:
     runs_dir, name = settings.run.runs_dir, settings.run.name
-    if not inventory.writable(runs_dir):
+    if not machine.writable(runs_dir):
         plan.problems.append(f"--runs-dir {runs_dir} can't be written; choose another folder")
     if name and (runs_dir / name).exists() and not settings.study.study and settings.checkpoints.resume is None:
         plan.problems.append(
@@ -241,7 +242,7 @@ def _tell_pass(
     folder = Path(cache["cache_dir"])
     state = inventory.look_into_cache_of(folder, images, samples.stored, run.config["weights"]["sha256"], names)
     _tell_cache(plan, state, folder)
-    plan.tell_room("disk for the cache", state.missing_bytes, inventory.free_disk_bytes(folder), "make room there")
+    plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)
     extraction = speed_probe.extraction_rate(backbone, images.image_size, accelerator.device)
     seconds = state.missing_images / extraction / accelerator.num_processes

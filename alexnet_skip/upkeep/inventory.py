@@ -1,20 +1,17 @@
 """What a command would find: images, weights, cached features, free memory and disk; nothing is fetched or written."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_skip.features.cache import FeatureCache, FeatureKey
 from alexnet_skip.images import cifar
-from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.dataset import Dataset, load_images
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.network.weights import HUB_URL, AlexNetWeights, load_weights
 from alexnet_skip.settings.shared import DataSettings
-from alexnet_skip.system.console import Console
+from alexnet_skip.system.console import Console, size
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.training.inputs import load_images
 
 # Of the archives on CIFAR's server, and what is in them; bytes as the server tells them.
 CIFAR_BYTES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
@@ -137,33 +134,3 @@ def look_into_cache_of(
     split = images.dataset.splits[stored]
     key = FeatureKey(split.digest, weights_digest, len(split.labels))
     return look_into_cache(FeatureCache(cache_dir / f"{images.name}-{stored}-{key.short}", key), names)
-
-
-def free_disk_bytes(folder: Path) -> int:
-    """Room on the disk that a folder is on, or would be made on."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
-
-
-def free_memory_bytes() -> int | None:
-    """Memory that can be had without swapping, or None where the platform does not tell (Windows, macOS)."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-
-
-def writable(folder: Path) -> bool:
-    """Whether files can be put into a folder, or it can be made."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return place.is_dir() and os.access(place, os.W_OK)
-
-
-def size(num_bytes: float) -> str:
-    """Bytes for people: "3.4 GiB", "141 MiB"."""
-    return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.0f} MiB"

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from alexnet_skip.features.basis import Basis
 from alexnet_skip.features.cache import compute_features
+from alexnet_skip.features.source import FeatureSource
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.settings.train import TrainSettings
-from alexnet_skip.training.epoch import FeatureSource
 from alexnet_skip.training.inputs import Inputs, make_optimizer
 
 PART_SECONDS = 0.4

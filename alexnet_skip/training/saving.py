@@ -1,5 +1,6 @@
 """An interrupted run goes on from its last checkpoint, and comes to the same end as if nothing had happened."""
 
+import random
 import shlex
 import time
 import zlib
@@ -17,14 +18,13 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
-from alexnet_skip.settings.checkpoints import CheckpointSettings
+from alexnet_skip.settings.shared import CheckpointSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.interruption import InterruptedRunError, Interruption
-from alexnet_skip.system.random_state import random_state, restore_random_state
 from alexnet_skip.training.epoch import EpochProgress
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
-from alexnet_skip.training.state import RunState, score_of
+from alexnet_skip.training.trainer import RunState, score_of
 
 
 class Stateful(Protocol):
@@ -214,3 +214,19 @@ class Keeper:
         """The run is published: remove the checkpoints, unless ``--checkpoint-epochs`` asked for them."""
         if self.accelerator.is_main_process and not self.settings.checkpoint_epochs:
             self.store.remove_all()
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """States by generator: Python's, NumPy's global one, torch's, and on a GPU that one's."""
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 (a library may draw from it)
+    state = {"python": random.getstate(), "numpy": numpy_state, "torch": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Undo :func:`random_state`; a run that moves to or from a GPU keeps what it can."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

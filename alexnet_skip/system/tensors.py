@@ -1,15 +1,20 @@
-"""Nested states as JSON and named tensors: what PyTorch keeps in state_dicts, without pickle.
+"""Tensors moved and kept: from arrays to a device, into files written whole, and nested states without pickle."""
 
-Every bit survives: floats are written with the digits that identify them, tensors as they are.
-"""
-
+import errno
 import math
+import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
+
+from alexnet_skip.system.files import sync_file
 
 
 def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -72,3 +77,33 @@ def rebuild(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this is no flattened state: {error}") from None
     raise ValueError(f"this is no flattened state: it holds {kind!r}")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Replace a safetensors file atomically.
+
+    Raises:
+        OSError: if it can't be written (safetensors has an error of its own for that); what was there is left.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file(tensors, str(temporary), metadata={"format": "pt"})
+        sync_file(temporary)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from None
+
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """The array's values as a tensor on the device.
+
+    To a GPU through pinned memory: a copy from ordinary memory makes the host wait for all that was queued before it.
+    """
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

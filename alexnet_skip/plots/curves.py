@@ -1,24 +1,12 @@
-"""Figures from arrays. Each function returns a Figure; none touches pyplot's global state."""
+"""Curves of a training, and of confidence against accuracy."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alexnet_skip.plots.confusion import MAX_ANNOTATED_CLASSES, confusion_difference_figure, confusion_matrix_figure
-from alexnet_skip.plots.style import BLUE, SMALL_SIZE, SOFT_INK, VERMILION, save_figure, styled, titled_figure
-
-__all__ = [
-    "MAX_ANNOTATED_CLASSES",
-    "confusion_difference_figure",
-    "confusion_matrix_figure",
-    "image_grid_figure",
-    "learning_curves_figure",
-    "reliability_figure",
-    "save_figure",
-]
+from alexnet_skip.plots.style import BLUE, SOFT_INK, VERMILION, styled, titled_figure
 
 # Up to this many epochs each one is marked; a single epoch would be no line at all.
 MAX_MARKED_EPOCHS = 30
@@ -102,45 +90,6 @@ def reliability_figure(confidence: np.ndarray, accuracy: np.ndarray, num_samples
     below.grid(axis="y")
     for axis in (above.xaxis, above.yaxis, below.yaxis):
         axis.set_major_formatter(_per_cent)
-    return figure
-
-
-@styled
-def image_grid_figure(images: np.ndarray, captions: Sequence[str], title: str, columns: int = 8) -> Figure:
-    """A gallery: images in rows, each over its caption.
-
-    Args:
-        images: uint8 (N, H, W, 3).
-        captions: N texts; long ones are wrapped.
-        columns: images in a row.
-
-    Raises:
-        ValueError: if captions are not one per image.
-    """
-    if len(captions) != len(images):
-        raise ValueError(f"{len(captions)} captions for {len(images)} images")
-    columns = max(1, min(columns, len(images)))
-    rows = -(-len(images) // columns)
-    # A no-break space keeps a number and its per cent sign together.
-    lines = [caption.replace(" %", "\u00a0%").splitlines() for caption in captions]
-    wrapped = ["\n".join(textwrap.fill(line, 20) for line in caption) for caption in lines]
-    aspect = images.shape[1] / images.shape[2] if len(images) else 1.0
-    image_inches, line_inches = 1.15, 1.25 * SMALL_SIZE / 72
-    cell_width, num_lines = 1.3, max((text.count("\n") + 1 for text in wrapped), default=1)
-    cell_height = image_inches * aspect + num_lines * line_inches + 0.12
-    figure = titled_figure(max(4.0, columns * cell_width + 0.3), max(1, rows) * cell_height + 0.6, title)
-    # One pair of axes in inches for all images: one for each would take seconds.
-    axes = figure.add_subplot()
-    for place, (image, text) in enumerate(zip(images, wrapped, strict=True)):
-        left, top = place % columns * cell_width, -(place // columns) * cell_height
-        bottom = top - image_inches * aspect
-        smooth = "nearest" if image.shape[1] <= 64 else "antialiased"
-        axes.imshow(image, extent=(left, left + image_inches, bottom, top), interpolation=smooth)
-        axes.text(left, bottom - 0.04, text, ha="left", va="top", fontsize=SMALL_SIZE)
-    axes.set(xlim=(-0.1, columns * cell_width), ylim=(-max(1, rows) * cell_height, 0), aspect="equal", anchor="NW")
-    axes.set_axis_off()
-    if not len(images):
-        axes.text(0, 0, "none", va="top", color=SOFT_INK)
     return figure
 
 

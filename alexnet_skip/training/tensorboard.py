@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard._pytorch_graph import graph
 from torch.utils.tensorboard.summary import hparams
 
-from alexnet_skip.plots import figures
+from alexnet_skip.plots.confusion import confusion_matrix_figure
+from alexnet_skip.plots.gallery import confident_mistakes, gallery, sample
 from alexnet_skip.statistics import metrics
 from alexnet_skip.training.log import TAGS
 
@@ -30,13 +30,8 @@ CHARTS = {
     },
 }
 
-# Images of one gallery; two rows can be taken in at a glance.
-GALLERY = 16
-
 # More curves than this nobody looks through; the first classes have one.
 MAX_CURVES = 100
-
-SAMPLE_SEED = 0
 
 # Names of modules that only hold others: "PlainNetwork/AlexNetWithSkip[network]/FrozenAlexNet[backbone]/Conv2d[0]".
 SCOPES = re.compile(r"^PlainNetwork/|AlexNetWithSkip\[network\]/|ModuleDict\[features\]/")
@@ -128,7 +123,7 @@ def log_validation(
     probabilities, predicted = metrics.softmax(logits), logits.argmax(axis=1)
     confusion = metrics.confusion_matrix(labels, predicted, len(class_names))
     pictures = {
-        "validation/1 confusion matrix": figures.confusion_matrix_figure(confusion, class_names, title),
+        "validation/1 confusion matrix": confusion_matrix_figure(confusion, class_names, title),
         "validation/2 sample predictions": gallery(
             images, probabilities, labels, class_names, sample(len(labels)), title
         ),
@@ -140,35 +135,6 @@ def log_validation(
         writer.add_figure(name, figure, epoch)
     for label, name in list(enumerate(class_names))[:MAX_CURVES]:
         writer.add_pr_curve(f"precision and recall/{name}", labels == label, probabilities[:, label], epoch)
-
-
-def sample(count: int) -> np.ndarray:
-    """Up to ``GALLERY`` positions of ``count``, the same in every run, so that runs can be compared."""
-    return np.sort(np.random.default_rng(SAMPLE_SEED).permutation(count)[:GALLERY])
-
-
-def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Up to ``GALLERY`` positions of wrong predictions, the most confident first."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")[:GALLERY]]
-
-
-def gallery(
-    images: np.ndarray,
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    class_names: Sequence[str],
-    chosen: np.ndarray,
-    title: str,
-) -> Figure:
-    """The chosen images over what the model says of them, and the truth where that is something else."""
-    captions = []
-    for position in chosen:
-        says = int(probabilities[position].argmax())
-        caption = f"{class_names[says]} {100 * probabilities[position, says]:.0f} %"
-        truth = class_names[labels[position]]
-        captions.append(caption if says == labels[position] else f"{caption}\nis: {truth}")
-    return figures.image_grid_figure(images[chosen], captions, title)
 
 
 def log_graph(writer: SummaryWriter, network: nn.Module, image_size: tuple[int, int]) -> None:

@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from alexnet_skip.images.own import ImageLike, as_list, as_rgb, squeeze
+from alexnet_skip.images.file import ImageLike, as_list, as_rgb, squeeze
 from alexnet_skip.network.backbone import IMAGE_SIZE, FrozenAlexNet
 from alexnet_skip.network.card import model_card
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, read_json, write_sealed_json, write_text
-from alexnet_skip.system.tensor_files import save_tensors
+from alexnet_skip.system.tensors import save_tensors
 
 FORMAT_VERSION = 1
 

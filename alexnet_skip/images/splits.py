@@ -1,0 +1,102 @@
+"""Which samples: held out of training, limited, or chosen by the name of a split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from alexnet_skip.images.dataset import Dataset, Split
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
+
+# The validation split does not depend on --seed, so that runs with different seeds are compared on the same images.
+SPLIT_SEED = 0
+
+
+def train_val_positions(labels: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions into train and val, each class in the same proportion; the same for every seed.
+
+    Raises:
+        UserError: if a class would be left empty on one side.
+    """
+    if val_fraction == 0:
+        return np.arange(len(labels)), np.arange(0)
+    rng = np.random.default_rng(SPLIT_SEED)
+    held_out = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = round(len(members) * val_fraction)
+        if not 0 < count < len(members):
+            raise UserError(
+                f"--val-fraction {val_fraction} leaves class {label} with {count} of {len(members)} images in val; "
+                "each class needs at least one on both sides: choose another fraction, 0, or more images"
+            )
+        held_out.append(members[:count])
+    val = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def limit_positions(labels: np.ndarray, limit: int) -> np.ndarray:
+    """Positions of ``limit`` samples, as balanced over the classes as they allow, sorted."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    order = rng.permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members))
+    # The first of every class, then the second of every class, and so on.
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:limit])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen samples of a dataset.
+
+    Attributes:
+        name: of the split as the user knows it.
+        stored: name of the stored split that holds it, where ``split`` comes from.
+        positions: the samples (N,) in that one.
+    """
+
+    name: str
+    stored: str
+    split: Split
+    positions: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """True classes (N,)."""
+        return self.split.labels[self.positions]
+
+    @property
+    def index(self) -> np.ndarray:
+        """Stable sample ids (N,)."""
+        return self.split.index[self.positions]
+
+
+def choose_split(wanted: str, dataset: Dataset, val_fraction: float, console: Console) -> Selection:
+    """Choose samples.
+
+    Args:
+        wanted: ``test``, ``val`` or ``train``; a dataset without a test split gives val, and that is said.
+        val_fraction: the part of train that the run held out.
+
+    Raises:
+        UserError: if the run held nothing out and the dataset has no such split.
+    """
+    if wanted == "test" and "test" not in dataset.splits:
+        console.line(f"{dataset.name} has no test split: taking val, which chose the best epoch")
+        wanted = "val"
+    if wanted in dataset.splits and wanted != "train":
+        split = dataset.splits[wanted]
+        return Selection(wanted, wanted, split, np.arange(len(split.labels)))
+    split = dataset.splits["train"]
+    fraction = 0.0 if "val" in dataset.splits else val_fraction
+    positions, held_out = train_val_positions(split.labels, fraction)
+    if wanted == "train":
+        return Selection("train", "train", split, positions)
+    if not len(held_out):
+        raise UserError(
+            f"--split is {wanted}, but {dataset.name} has no such split and the run held nothing out "
+            "(--val-fraction 0); use --split train, or --dataset FOLDER with FOLDER/test"
+        )
+    return Selection("val", "train", split, held_out)
