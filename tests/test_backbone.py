@@ -116,8 +116,8 @@ def test_features_do_not_depend_on_the_neighbours_or_the_batch(backbone: FrozenA
 
 DIGEST_SCRIPT = """
 import hashlib, sys, numpy as np, torch
-from alexnet_skip.backbone import FrozenAlexNet
-from alexnet_skip.weights import load_weights
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.weights import load_weights
 main, tap = FrozenAlexNet(load_weights(sys.argv[2]).state)(torch.from_numpy(np.load(sys.argv[1])))
 print(hashlib.sha256(main.half().numpy().tobytes() + tap.half().numpy().tobytes()).hexdigest())
 """

@@ -12,7 +12,7 @@ from alexnet_skip.system.machine import keep_freed_memory
 COUNT_FAULTS = """
 import resource, sys
 import numpy as np
-from alexnet_skip.freed_memory import keep_freed_memory
+from alexnet_skip.system.machine import keep_freed_memory
 
 def step():
     kept = [np.ones(2**22, np.float32) for _ in range(4)]

@@ -12,7 +12,7 @@ from alexnet_skip.system.machine import available_cpus
 ROOT = Path(__file__).resolve().parent.parent
 CODE = """
 import torch
-from alexnet_skip import launch
+from alexnet_skip.devices import launch
 launch.available_cpus = lambda: {cpus}
 launch.start("no")
 print(torch.get_num_threads())

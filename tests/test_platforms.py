@@ -160,7 +160,7 @@ def test_images_are_read_in_spawned_workers_from_a_program_like_those_of_windows
         "from pathlib import Path\n"
         "import numpy as np\n"
         "from PIL import Image\n"
-        "from alexnet_skip import image_folder\n"
+        "from alexnet_skip.images import folder as image_folder\n"
         "def main():\n"
         "    multiprocessing.set_start_method('spawn')\n"
         "    folder = Path(sys.argv[1])\n"

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_skip.images import cifar, file, shapes
-from alexnet_skip.images import folder as image_folder_folder
-from alexnet_skip.images.splits import limit_positions
-from alexnet_skip.settings.shared import DataSettings
+from alexnet_skip.images import cifar, shapes
+from alexnet_skip.images import folder as image_folder
+from alexnet_skip.images.file import EXTENSIONS
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
@@ -125,13 +124,13 @@ def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, do
 
 def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
     try:
-        listings = {s: image_folder_folder.list_images(folder / s) for s in SPLITS if (folder / s).is_dir()}
+        listings = {s: image_folder.list_images(folder / s) for s in SPLITS if (folder / s).is_dir()}
     except OSError as error:
         raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
     names = _common_classes(folder, listings)
     paths = [path for listing in listings.values() for files in listing.values() for path in files]
     try:
-        images, failures = image_folder_folder.read_all(paths, skip_unreadable=skip_unreadable)
+        images, failures = image_folder.read_all(paths, skip_unreadable=skip_unreadable)
     except ValueError as error:
         raise UserError(f"{error}; mend or remove it, or give --skip-unreadable to leave such files out") from None
     except OSError as error:
@@ -168,40 +167,7 @@ def _common_classes(folder: Path, listings: dict[str, dict[str, list[Path]]]) ->
         empty = [name for name, files in listing.items() if not files]
         if empty:
             raise UserError(
-                f"{folder / split / empty[0]} holds no image ({', '.join(sorted(file.EXTENSIONS))}); "
+                f"{folder / split / empty[0]} holds no image ({', '.join(sorted(EXTENSIONS))}); "
                 "add some or remove the class from every split"
             )
     return names
-
-
-BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE
-"shapes" (6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.
-
-To use CIFAR-10, do one of these:
-  --data-archive cifar-10-python.tar.gz   (from https://www.cs.toronto.edu/~kriz/cifar.html)
-  --data-dir FOLDER                       that holds cifar-10-batches-py
-  --dataset FOLDER                        with FOLDER/train/<class>/*.png or .jpg
-
-Reason: """
-
-
-def load_images(settings: DataSettings, console: Console, *, download: bool = True) -> Dataset:
-    """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it."""
-    dataset = load_dataset(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        data_archive=settings.data_archive,
-        skip_unreadable=settings.skip_unreadable,
-        download=download,
-        console=console,
-    )
-    if dataset.fallback_reason:
-        console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)
-    if dataset.skipped:
-        console.line(f"{len(dataset.skipped)} unreadable file(s) left out: {', '.join(dataset.skipped)}")
-    limits = {"train": settings.limit_train, "test": settings.limit_test}
-    for name, limit in limits.items():
-        if limit is not None and name in dataset.splits and limit < len(dataset.splits[name].labels):
-            split = dataset.splits[name]
-            dataset.splits[name] = split.subset(limit_positions(split.labels, limit))
-    return dataset

@@ -10,7 +10,8 @@ import numpy as np
 from accelerate import Accelerator
 
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures, open_features
-from alexnet_skip.images.dataset import Dataset, Split, load_images
+from alexnet_skip.images.dataset import Dataset, Split
+from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.runs import folders

@@ -14,7 +14,8 @@ from accelerate.utils import set_seed
 
 from alexnet_skip.devices import launch
 from alexnet_skip.devices.precision import Precision
-from alexnet_skip.images.dataset import Dataset, load_images
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network import model as network
 from alexnet_skip.network.backbone import FrozenAlexNet

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from alexnet_skip.features.cache import FeatureCache, FeatureKey
 from alexnet_skip.images import cifar
-from alexnet_skip.images.dataset import Dataset, load_images
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.loading import load_images
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.network.weights import HUB_URL, AlexNetWeights, load_weights
 from alexnet_skip.settings.shared import DataSettings
