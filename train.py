@@ -20,7 +20,8 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     from alexnet_skip.study.run import run_study
     from alexnet_skip.training.log import Stopwatch
     from alexnet_skip.training.report import show_run
-    from alexnet_skip.training.run import fit_to_images, open_session, train_run
+    from alexnet_skip.training.run import train_run
+    from alexnet_skip.training.session import fit_to_images, open_session
 
     # Device, processes, precision; images and weights
     watch = Stopwatch()

@@ -28,8 +28,7 @@ from alexnet_skip.network.head import Joined, SkipConnection
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.machine import keep_freed_memory
-from alexnet_skip.training import epoch
-from alexnet_skip.training.inputs import make_optimizer
+from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer
 from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.extract_throughput import products
 from benchmarks.report_loop import BATCH_SIZE, LEARNING_RATE, list_training_images, report_head
@@ -72,14 +71,16 @@ def our_steps(
     source = CachedFeatures([(coordinates, arrays["tap"] if mode == "conv" else None)], device)
     model = SkipHeadInBasis(mode, num_classes, basis, options.dropout)
     optimizer, scheduler = make_optimizer(settings, model, 1_000_000)
-    accelerator = Accelerator(cpu=True)
+    training = Optimization(
+        model, optimizer, scheduler, source, labels, Accelerator(cpu=True), label_smoothing=options.label_smoothing
+    )
 
     def run() -> None:
-        batches = epoch.epoch_batches(np.arange(num_images), num_images, options.batch_size, 0, 1, mirrored=False)
-        epoch.train_one_epoch(
-            model, source, labels, batches, optimizer, scheduler, accelerator,
-            seed=(0, 1), label_smoothing=options.label_smoothing, advance=lambda images: None,
-        )  # fmt: skip
+        batches = epoch_batches(np.arange(num_images), num_images, options.batch_size, 0, 1, mirrored=False)
+        training.begin_epoch((0, 1), -(-num_images // options.batch_size))
+        for rows in batches:
+            training.step(rows)
+        training.epoch_figures()
 
     k = basis.projection.shape[1]
     first = 2 * k * 4096 * (3 if mode == "conv" else 2)  # nothing asks for the gradient of fixed coordinates

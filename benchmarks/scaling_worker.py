@@ -18,8 +18,7 @@ from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console
-from alexnet_skip.training import epoch
-from alexnet_skip.training.inputs import make_optimizer
+from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer
 
 
 def main() -> None:
@@ -50,14 +49,18 @@ def main() -> None:
     positions, options = np.arange(len(labels)), settings.training
     basis, source = open_basis(features, positions, "none", int(pca_basis), accelerator, console, mirrored=False)
     model = SkipHeadInBasis("none", int(labels.max()) + 1, basis, options.dropout)
-    optimizer, scheduler = make_optimizer(settings, model, -(-len(labels) // options.batch_size))
+    num_steps = -(-len(labels) // options.batch_size)
+    optimizer, scheduler = make_optimizer(settings, model, num_steps)
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     ready = time.perf_counter()
-    batches = epoch.epoch_batches(positions, len(labels), options.batch_size, 0, 1, mirrored=False)
-    epoch.train_one_epoch(
-        prepared, source, torch.from_numpy(labels), batches, prepared_optimizer, scheduler, accelerator,
-        seed=(0, 1), label_smoothing=options.label_smoothing, advance=lambda count: None,
+    training = Optimization(
+        prepared, prepared_optimizer, scheduler, source, torch.from_numpy(labels), accelerator,
+        label_smoothing=options.label_smoothing,
     )  # fmt: skip
+    training.begin_epoch((0, 1), num_steps)
+    for rows in epoch_batches(positions, len(labels), options.batch_size, 0, 1, mirrored=False):
+        training.step(rows)
+    training.epoch_figures()
     if accelerator.is_main_process:
         figures = {"extract_seconds": extracted - began, "train_seconds": time.perf_counter() - ready}
         print(json.dumps(figures | {"peak_mib": (machine.peak_memory_mib() or 0.0) - before}))

@@ -1,7 +1,7 @@
 """Batches, training and prediction over rows."""
 
 import math
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from alexnet_skip.features import source as engine_source
+from alexnet_skip.features import source
 from alexnet_skip.network.head import Dropout
-from alexnet_skip.training import epoch as engine_epoch
+from alexnet_skip.training.optimization import Optimization, cosine_with_warmup, epoch_batches
+from alexnet_skip.training.state import EpochProgress
 
 
 class Rows:
@@ -37,7 +38,7 @@ class Linear(nn.Module):
 
 def test_an_epoch_takes_every_sample_once():
     positions = np.arange(5, 105)
-    batches = list(engine_epoch.epoch_batches(positions, 200, 32, 0, 1, mirrored=True))
+    batches = list(epoch_batches(positions, 200, 32, 0, 1, mirrored=True))
     assert [len(b) for b in batches] == [32, 32, 32, 4]
     rows = np.concatenate(batches)
     assert sorted(rows % 200) == list(positions)
@@ -46,7 +47,7 @@ def test_an_epoch_takes_every_sample_once():
 
 def test_batches_depend_on_seed_and_epoch_alone():
     def rows(seed, epoch):
-        return np.concatenate(list(engine_epoch.epoch_batches(np.arange(50), 50, 7, seed, epoch, mirrored=False)))
+        return np.concatenate(list(epoch_batches(np.arange(50), 50, 7, seed, epoch, mirrored=False)))
 
     assert np.array_equal(rows(0, 1), rows(0, 1))
     assert not np.array_equal(rows(0, 1), rows(0, 2))
@@ -54,7 +55,7 @@ def test_batches_depend_on_seed_and_epoch_alone():
 
 
 def test_the_cosine_schedule_warms_up_and_ends_near_zero():
-    factors = [engine_epoch.cosine_with_warmup(step, 100) for step in range(100)]
+    factors = [cosine_with_warmup(step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == 1 == factors[9]
     assert factors[-1] < 0.001
@@ -69,19 +70,12 @@ def train(source, labels, lr=0.1, epochs=1, batch_size=10):
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     figures = {}
     for epoch in range(epochs):
-        batches = engine_epoch.epoch_batches(np.arange(len(labels)), len(labels), batch_size, 0, epoch, mirrored=False)
-        figures = engine_epoch.train_one_epoch(
-            model,
-            source,
-            labels,
-            batches,
-            optimizer,
-            scheduler,
-            accelerator,
-            seed=(0, epoch),
-            label_smoothing=0.0,
-            advance=lambda n: None,
-        )
+        batches = list(epoch_batches(np.arange(len(labels)), len(labels), batch_size, 0, epoch, mirrored=False))
+        training = Optimization(model, optimizer, scheduler, source, labels, accelerator)
+        training.begin_epoch((0, epoch), len(batches))
+        for rows in batches:
+            training.step(rows)
+        figures = training.epoch_figures()
     return model, figures, accelerator
 
 
@@ -102,16 +96,16 @@ def test_an_epoch_taken_up_in_the_middle_ends_like_a_whole_one(rng):
     ends = []
     for parts in ([5], [2, 3]):
         torch.manual_seed(0)
-        model, progress, figures = Linear(4, p=0.3), engine_epoch.EpochProgress(), {}
+        model, progress, figures = Linear(4, p=0.3), EpochProgress(), {}
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
         for steps in parts:
-            batches = engine_epoch.epoch_batches(np.arange(45), 45, 10, 0, 1, mirrored=False)
-            share = islice(batches, progress.steps, progress.steps + steps)
-            figures = engine_epoch.train_one_epoch(
-                model, source, labels, share, optimizer, scheduler, accelerator, seed=(0, 1), label_smoothing=0.1,
-                advance=lambda n: None, progress=progress,
-            )  # fmt: skip
+            batches = list(epoch_batches(np.arange(45), 45, 10, 0, 1, mirrored=False))
+            training = Optimization(model, optimizer, scheduler, source, labels, accelerator, label_smoothing=0.1)
+            training.begin_epoch((0, 1), len(batches), progress)
+            for rows in batches[progress.steps :][:steps]:
+                training.step(rows)
+            figures = training.epoch_figures()
         assert (progress.steps, progress.images) == (5, 45)
         ends.append((model.layer.weight.tolist(), figures["train_loss"], figures["train_top1"]))
     assert ends[0] == ends[1]
@@ -119,18 +113,18 @@ def test_an_epoch_taken_up_in_the_middle_ends_like_a_whole_one(rng):
 
 @pytest.mark.parametrize("block", [1, 4, 100])
 def test_predict_keeps_order_and_length(rng, monkeypatch, block):
-    monkeypatch.setattr(engine_epoch, "PREDICT_ROWS", block)
-    source, model = Rows(rng.normal(size=(10, 4))), Linear(4)
+    monkeypatch.setattr(source, "PREDICT_ROWS", block)
+    rows, model = Rows(rng.normal(size=(10, 4))), Linear(4)
     positions = np.array([7, 1, 1, 9, 0])
-    logits = engine_source.predict(model, source, positions, Accelerator(cpu=True))
+    logits = source.predict(model, rows, positions, Accelerator(cpu=True))
     with torch.no_grad():
-        expected = model(source.values[positions]).numpy()
+        expected = model(rows.values[positions]).numpy()
     np.testing.assert_allclose(logits, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_tta_averages_both_views(rng):
-    source, model = Rows(rng.normal(size=(10, 4))), Linear(4)
-    logits = engine_source.predict(model, source, np.arange(10), Accelerator(cpu=True), tta=True)
+    rows, model = Rows(rng.normal(size=(10, 4))), Linear(4)
+    logits = source.predict(model, rows, np.arange(10), Accelerator(cpu=True), tta=True)
     # The mirrored view here is the negated one, so that only the bias is left.
     np.testing.assert_allclose(logits, np.tile(model.layer.bias.detach().numpy(), (10, 1)), atol=1e-6)
     assert math.isfinite(logits.sum())

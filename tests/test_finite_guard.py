@@ -11,8 +11,9 @@ from torch import nn
 
 import train
 from alexnet_skip.features import source
-from alexnet_skip.training import epoch, finite_guard
+from alexnet_skip.training import finite_guard
 from alexnet_skip.training.finite_guard import FiniteGuard, NonFiniteLossError
+from alexnet_skip.training.optimization import Optimization
 
 
 class Rows:
@@ -44,12 +45,13 @@ def train_rows(rows: Rows, steps: list[int]) -> nn.Module:
     model = Linear()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    batches = iter(np.arange(40).reshape(10, 4))
+    training = Optimization(model, optimizer, scheduler, rows, torch.arange(40) % 3, Accelerator(cpu=True))
+    training.begin_epoch((0, 1), 10)
     try:
-        epoch.train_one_epoch(
-            model, rows, torch.arange(40) % 3, batches, optimizer, scheduler, Accelerator(cpu=True), seed=(0, 1),
-            label_smoothing=0.0, advance=steps.append,
-        )  # fmt: skip
+        for batch in np.arange(40).reshape(10, 4):
+            training.step(batch)
+            steps.append(len(batch))
+        training.epoch_figures()
     finally:
         steps.append(-1)
         train_rows.model = model

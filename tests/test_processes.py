@@ -124,13 +124,13 @@ def test_under_the_launcher_a_dying_process_ends_the_job_with_its_error_first_an
     script = tmp_path / "dies.py"
     script.write_text(
         "import os, sys, time, tiny_run, train\n"
-        "from alexnet_skip.training import saving\n"
+        "from alexnet_skip.training.trainer import Trainer\n"
         "tiny_run.shrink(setattr)\n"
         f"open(r'{tmp_path}/' + os.environ['RANK'] + '.pid', 'w').write(str(os.getpid()))\n"
-        "def after_epoch(keeper):\n"
+        "def record(trainer, epoch, figures):\n"
         "    if os.environ['RANK'] == '1':\n"
         "        raise RuntimeError('the second process has had enough')\n"
-        "saving.Keeper.after_epoch = after_epoch\n"
+        "Trainer.record = record\n"
         "sys.exit(train.main(sys.argv[1:]))\n"
     )
     environment = os.environ | {

@@ -11,8 +11,7 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 import train
 from alexnet_skip.network import model
 from alexnet_skip.system.locks import folder_lock
-from alexnet_skip.training import epoch as engine
-from alexnet_skip.training import saving
+from alexnet_skip.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +35,15 @@ def reference(tmp_path_factory) -> Path:
 
 def interrupt(monkeypatch, number: int, after: int, times: int = 1) -> None:
     """Send this process a real signal after so many steps."""
-    steps, look = [0], saving.Keeper.after_step
+    steps, look = [0], Trainer._after_step
 
-    def after_step(keeper):
+    def after_step(trainer):
         steps[0] += 1
         if after <= steps[0] < after + times:
             os.kill(os.getpid(), number)
-        look(keeper)
+        look(trainer)
 
-    monkeypatch.setattr(saving.Keeper, "after_step", after_step)
+    monkeypatch.setattr(Trainer, "_after_step", after_step)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_ctrl_c_passed_on_by_a_launcher_is_one_ctrl_c(reference, monkeypatch):
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again_in_its_folder(reference, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "train_one_epoch", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+        patch.setattr(Trainer, "step", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
         patch.setattr(os, "kill", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         assert train_in(reference, *ARGUMENTS, "--name", "early") == 130
     assert train_in(reference, "--resume", "early") == 0
@@ -181,6 +180,6 @@ def test_another_basis_is_refused(reference, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGTERM, 2)
         assert train_in(reference, *ARGUMENTS, "--name", "other-basis") == 143
-    monkeypatch.setattr(saving.Keeper, "_fixed_checksum", 1)
+    monkeypatch.setattr(Trainer, "_fixed_checksum", 1)
     assert train_in(reference, "--resume", "other-basis") == 2
     assert "the PCA basis is not the one that step-00000002 was trained in" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from alexnet_skip.settings.train import parse_train
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 from alexnet_skip.system.locks import folder_lock
-from alexnet_skip.training import saving
+from alexnet_skip.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (*ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")], "--name", "skip-study")
@@ -171,14 +171,14 @@ def test_killed_half_way_and_started_again_it_ends_in_the_same_table(finished, t
 def test_stopped_by_a_signal_it_goes_on_from_the_very_step(finished, tmp_path, capsys, monkeypatch):
     folder, cache, _ = finished
     with monkeypatch.context() as patch:
-        steps, look = itertools.count(1), saving.Keeper.after_step
+        steps, look = itertools.count(1), Trainer._after_step
 
         def after_step(keeper):
             if next(steps) == 3 * STEPS_PER_EPOCH + 4:  # in the first epoch of the second run
                 os.kill(os.getpid(), signal.SIGTERM)
             look(keeper)
 
-        patch.setattr(saving.Keeper, "after_step", after_step)
+        patch.setattr(Trainer, "_after_step", after_step)
         assert study(tmp_path, cache, "--no-quiet") == 128 + signal.SIGTERM
     assert "The whole study goes on with the command" in capsys.readouterr().err
     assert study(tmp_path, cache, "--no-quiet") == 0

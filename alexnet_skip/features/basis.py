@@ -126,3 +126,12 @@ class SkipHeadInBasis(nn.Module):
         folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
         folded.head.fc3.load_state_dict(self.head.fc3.state_dict())
         return folded.eval()
+
+
+def make_head(
+    mode: Joined, num_classes: int, basis: Basis | None, dropout: tuple[float, float, float] = (0, 0, 0)
+) -> SkipHead | SkipHeadInBasis:
+    """A fresh head on features, or on their coordinates in a basis."""
+    if basis is None:
+        return SkipHead(mode, num_classes, dropout)
+    return SkipHeadInBasis(mode, num_classes, basis, dropout)

@@ -14,7 +14,7 @@ from alexnet_skip.settings.shared import Variant
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
-from alexnet_skip.training.run import Session
+from alexnet_skip.training.session import Session
 
 
 class Cell(NamedTuple):

@@ -30,7 +30,8 @@ from alexnet_skip.system.files import read_json
 from alexnet_skip.system.interruption import InterruptedRunError
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training.log import Stopwatch
-from alexnet_skip.training.run import Session, train_run
+from alexnet_skip.training.run import train_run
+from alexnet_skip.training.session import Session
 
 
 def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.features.source import predict
@@ -16,42 +15,32 @@ from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
 from alexnet_skip.system.console import Console, duration, per_cent, shell_word
 from alexnet_skip.training import tensorboard
-from alexnet_skip.training.inputs import Inputs
+from alexnet_skip.training.trainer import Trainer
 
 
-def report_run(
-    folder: Path,
-    config: dict[str, Any],
-    summary: dict[str, Any],
-    inputs: Inputs,
-    best_state: dict[str, Any],
-    dataset: Dataset,
-    backbone: FrozenAlexNet,
-    accelerator: Accelerator,
-) -> None:
+def report_run(trainer: Trainer, summary: dict[str, Any]) -> None:
     """Give TensorBoard the pictures and tables of a finished run; on every process, since all of them predict.
 
     Args:
-        config: the run's config.json.
         summary: the run's summary.json.
-        best_state: the best epoch's model, as it was trained.
     """
-    epoch, names = summary["best_epoch"], dataset.class_names
-    logits = None
-    if inputs.validation is not None:
-        source, labels, positions = inputs.validation
-        model = inputs.make_model(len(names), (0, 0, 0))
-        model.load_state_dict(best_state)
-        logits = predict(model.to(accelerator.device), source, positions, accelerator)
-    if not accelerator.is_main_process:
+    session, inputs, config = trainer.session, trainer.inputs, trainer.config
+    dataset, held_out, logits = session.dataset, inputs.held_out, None
+    if held_out is not None:
+        model = inputs.make_model()
+        model.load_state_dict(trainer.state.best_state)
+        logits = predict(model.to(session.accelerator.device), held_out.source, held_out.positions, session.accelerator)
+    if not session.accelerator.is_main_process:
         return
-    writer = SummaryWriter(str(folder))
-    if logits is not None:
+    writer = SummaryWriter(str(trainer.folder))
+    if held_out is not None and logits is not None:
         split = dataset.splits["val" if "val" in dataset.splits else "train"]
-        title = f"{folder.name}: {len(positions):,} held-out images, epoch {epoch}"
-        tensorboard.log_validation(writer, split.images[positions], logits, labels[positions], names, epoch, title)
+        epoch, images = summary["best_epoch"], split.images[held_out.positions]
+        title = f"{trainer.folder.name}: {len(images):,} held-out images, epoch {epoch}"
+        tensorboard.log_validation(writer, images, logits, held_out.targets, dataset.class_names, epoch, title)
     tensorboard.log_hparams(writer, compared_settings(config, summary["skip_mode"]), final_figures(summary))
-    tensorboard.log_graph(writer, _untrained_network(backbone, summary["skip_mode"], dataset), config["image_size"])
+    network = _untrained_network(session.backbone, summary["skip_mode"], dataset)
+    tensorboard.log_graph(writer, network, config["image_size"])
     writer.close()
 
 

@@ -1,46 +1,226 @@
-"""Where a run stands between two steps, but for the weights in training."""
+"""One run in training: its steps and epochs, and what is recorded, saved and published of them."""
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from alexnet_skip.training.epoch import EpochProgress
+import numpy as np
+import torch
+from accelerate.utils import gather_object, set_seed
+
+from alexnet_skip.network.model import publish
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
+from alexnet_skip.training.inputs import Inputs
+from alexnet_skip.training.log import RunLog, Stopwatch
+from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer
+from alexnet_skip.training.saving import Checkpointer, random_state, restore_random_state
+from alexnet_skip.training.session import Session
+from alexnet_skip.training.state import RunState, score_of
+from alexnet_skip.training.tensorboard import log_texts
+
+# What a published model says of the run that it comes from.
+PUBLISHED = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment", "image_size")
 
 
-def score_of(figures: Mapping[str, float]) -> tuple[float, float]:
-    """What epochs are compared by: top-1 on the held-out images, then their loss; more is better."""
-    return figures["val_top1"], -figures["val_loss"]
+class Trainer:
+    """One run in training.
 
-
-@dataclass
-class RunState:
-    """Where a run stands, but for its weights.
-
-    Attributes:
-        epoch: the one in training, from 1.
-        progress: how far that one has come.
-        figures: of the last whole epoch.
-        history: the lines of metrics.jsonl.
-        best_score: of the best epoch so far: a later one must be above it.
+    Args:
+        folder: of the run.
+        config: what its config.json says.
     """
 
-    epoch: int = 1
-    progress: EpochProgress = field(default_factory=EpochProgress)
-    figures: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_score: tuple[float, float] | None = None
-    best_epoch: int = 0
-    best_figures: dict[str, float] = field(default_factory=dict)
-    best_state: dict[str, Any] = field(default_factory=dict)
+    def __init__(
+        self, folder: Path, config: dict[str, Any], settings: TrainSettings, session: Session, inputs: Inputs,
+        watch: Stopwatch,
+    ) -> None:  # fmt: skip
+        self.folder, self.config, self.settings = folder, config, settings
+        self.session, self.inputs, self.watch = session, inputs, watch
+        self.accelerator, self.console = session.accelerator, session.console
+        options = settings.training
+        set_seed(options.seed)
+        model = inputs.make_model(options.dropout)
+        self.steps_per_epoch = -(-len(session.positions) // options.batch_size)
+        optimizer, scheduler = make_optimizer(settings, model, options.epochs * self.steps_per_epoch)
+        prepared, optimizer = self.accelerator.prepare(model, optimizer)
+        self.model = self.accelerator.unwrap_model(prepared)
+        self.optimization = Optimization(
+            prepared, optimizer, scheduler, inputs.source, inputs.labels, self.accelerator,
+            label_smoothing=options.label_smoothing,
+        )  # fmt: skip
+        # Saved by their own state_dict, the same on every process.
+        self._parts: dict[str, Any] = {"model": self.model, "optimizer": optimizer, "scheduler": scheduler}
+        if self.accelerator.scaler is not None:
+            self._parts["scaler"] = self.accelerator.scaler
+        self.state = RunState()
+        self.checkpointer = Checkpointer(folder, settings.checkpoints, self.accelerator, self.console)
+        self.log: RunLog
 
-    def finish_epoch(self, figures: dict[str, float], weights: dict[str, Any]) -> None:
-        """Take an epoch's figures; keep a copy of its weights if it is the best so far."""
-        # Without a validation split there is nothing to choose by: the last epoch is published.
-        score = score_of(figures) if "val_top1" in figures else (float(self.epoch), 0.0)
-        if self.best_score is None or score > self.best_score:
-            self.best_score, self.best_epoch, self.best_figures = score, self.epoch, figures
-            self.best_state = copy.deepcopy(weights)
-        self.figures = figures
-        self.epoch += 1
-        self.progress = EpochProgress()
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Within this context epochs are recorded; curves are drawn and TensorBoard is closed however it ends."""
+        images, state = len(self.session.positions), self.state
+        log = RunLog(
+            self.accelerator, self.folder, self.console, self.settings.training.epochs, images, state.history
+        )  # fmt: skip
+        with log as self.log:
+            if self.accelerator.is_main_process and not state.history:
+                log_texts(log.writer, self.config, self.model)
+            log.go_on(state.progress.images, state.progress.seconds)
+            yield
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time of the block; a loss that is not finite in it is told with its epoch and what is left."""
+        try:
+            with self.watch.phase(name):
+                yield
+        except NonFiniteLossError as error:
+            left = self.checkpointer.last_good()
+            raise NonFiniteLossError(f"epoch {self.state.epoch}, {error}; {left}") from None
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are left to train."""
+        yield from range(self.state.epoch, self.settings.training.epochs + 1)
+
+    def batches(self, epoch: int) -> Iterator[np.ndarray]:
+        """Batches of rows that are left of an epoch."""
+        options, progress = self.settings.training, self.state.progress
+        self.optimization.begin_epoch((options.seed, epoch), self.steps_per_epoch, progress)
+        batches = epoch_batches(
+            self.session.positions, self.inputs.source.num_samples, options.batch_size, options.seed, epoch,
+            mirrored=options.hflip,
+        )  # fmt: skip
+        yield from islice(batches, progress.steps, None)
+
+    def step(self, rows: np.ndarray) -> None:
+        """Train on one batch; save, and stop, where it is time to.
+
+        Raises:
+            NonFiniteLossError: before the optimizer's step, if the loss or a gradient is not finite.
+            InterruptedRunError: after saving, if Ctrl-C or SIGTERM came to any process.
+        """
+        self.optimization.step(rows)
+        self.log.advance(len(rows))
+        self._after_step()
+
+    def _after_step(self) -> None:
+        steps = self.state.progress.steps
+        # Several processes must stop at the same step, and agreeing makes each wait for all; on a GPU no step may be
+        # saved before it is known to be finite.
+        each = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu"
+        # Not after an epoch's last step: the epoch is not whole before it is validated.
+        if steps < self.steps_per_epoch and (each or steps % READ_STEPS == 0):
+            self._save_if(due=False)
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the held-out samples; nothing without any."""
+        return self.inputs.validate(self.model, self.accelerator)
+
+    def record(self, epoch: int, figures: dict[str, float]) -> None:
+        """Take an epoch's figures: curves, the best so far, a snapshot and a checkpoint where they are asked for.
+
+        Raises:
+            InterruptedRunError: after saving, if Ctrl-C or SIGTERM came to any process.
+        """
+        self.log.epoch(epoch, figures)
+        self.state.finish_epoch(figures, self.model.state_dict())
+        if epoch in self.settings.run.snapshot_epochs:
+            self._publish(f"snapshots/epoch-{epoch:04d}", epoch, self.model.state_dict(), figures)
+        self._save_if(due=self.checkpointer.is_due_after_epoch(epoch))
+
+    def publish(self) -> None:
+        """Write the models of the best epoch and of the last."""
+        state = self.state
+        self._publish("model", state.best_epoch, state.best_state, state.best_figures)
+        self._publish("last", self.settings.training.epochs, self.model.state_dict(), state.figures)
+
+    def _publish(self, where: str, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            about = {key: self.config[key] for key in PUBLISHED} | {"class_names": self.session.dataset.class_names}
+            about |= {"epoch": epoch, "metrics": figures}
+            publish(self.folder / where, self.inputs.published_form(weights), self.session.backbone, about)
+
+    def _save_if(self, due: bool) -> None:
+        save, number = self.checkpointer.look(due)
+        saved = self._save() if save else None
+        if number:
+            done = self.state.progress.steps
+            where = f"epoch {self.state.epoch}, step {done} of {self.steps_per_epoch}"
+            self.checkpointer.stop(number, where, saved)
+
+    def _save(self) -> Path | None:
+        state, seconds = self.state, self.watch.seconds
+        own = {"random": random_state(self.accelerator.device), "totals": state.progress.totals}
+        whole = {
+            "processes": gather_object([own]),
+            "run": state.as_dict(),
+            "seconds": seconds | {"train": seconds.get("train", 0.0) + state.progress.seconds},
+            "fixed": self._fixed_checksum,
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
+        }
+        # Only what a whole epoch has shown: within one, the weights have moved on from what was validated.
+        measured = state.progress.steps == 0 and "val_top1" in state.figures
+        step = (state.epoch - 1) * self.steps_per_epoch + state.progress.steps
+        return self.checkpointer.save(step, whole, score_of(state.figures) if measured else None)
+
+    def restore(self) -> None:
+        """Take over the newest whole checkpoint; without any the run begins at its first step.
+
+        Raises:
+            UserError: if it does not fit what is trained.
+        """
+        if (newest := self.checkpointer.newest()) is None:
+            self.console.line(f"{self.folder} has no complete checkpoint: it begins with its first epoch again")
+            return
+        name, saved = newest
+        if saved.get("fixed") != self._fixed_checksum:
+            raise UserError(
+                f"--resume {self.folder}: the PCA basis is not the one that {name} was trained in (the feature cache "
+                "was removed, and another machine or number of threads has made it again); bring the cache back, or "
+                "start a new run"
+            )
+        seconds = self.watch.seconds
+        try:
+            for part, value in self._parts.items():
+                value.load_state_dict(saved["parts"][part])
+            self.state = RunState.from_dict(saved["run"])
+            seconds.update({phase: s + seconds.get(phase, 0.0) for phase, s in saved["seconds"].items()})
+            self._take_own(saved["processes"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"--resume {self.folder}: {name} does not fit this version ({str(error).splitlines()[0]}); "
+                "start a new run"
+            ) from None
+        where = f"epoch {self.state.epoch}"
+        if self.state.progress.steps:
+            where += f", after {self.state.progress.steps} of {self.steps_per_epoch} steps"
+        self.console.line(f"Going on with {self.folder.name} from {name}: {where}")
+
+    def _take_own(self, processes: Sequence[dict[str, Any]]) -> None:
+        """This process's random numbers and share of the epoch's sums, from those of all processes."""
+        rank, progress = self.accelerator.process_index, self.state.progress
+        if len(processes) == self.accelerator.num_processes:
+            restore_random_state(processes[rank]["random"])
+            progress.totals = processes[rank]["totals"]
+            return
+        self.console.line(
+            f"It was saved by {len(processes)} process(es) and goes on with {self.accelerator.num_processes}: "
+            "random numbers differ from those of an uninterrupted run"
+        )
+        totals = torch.stack([process["totals"] for process in processes]).sum(0)
+        progress.totals = totals if rank == 0 else torch.zeros_like(totals)
+
+    @cached_property
+    def _fixed_checksum(self) -> int:
+        """Of what the weights mean nothing without and is not saved itself: the PCA basis."""
+        basis, checksum = self.inputs.basis, 0
+        for tensor in (basis.mean, basis.projection) if basis else ():
+            checksum = zlib.crc32(np.ascontiguousarray(tensor.cpu().numpy()).data, checksum)
+        return checksum

@@ -8,12 +8,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from alexnet_skip.features.basis import Basis
+from alexnet_skip.features.basis import Basis, make_head
 from alexnet_skip.features.cache import compute_features
 from alexnet_skip.features.source import FeatureSource
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.settings.train import TrainSettings
-from alexnet_skip.training.inputs import Inputs, make_optimizer
+from alexnet_skip.training.optimization import make_optimizer
 
 PART_SECONDS = 0.4
 
@@ -83,7 +83,7 @@ def training_rate(settings: TrainSettings, num_classes: int, accelerator: Accele
         basis = Basis(torch.zeros(width), torch.zeros(width, columns))
         widths = (columns, NUM_FEATURES if mode == "conv" else None)
     source: FeatureSource = NoFeatures(options.batch_size, widths, device)
-    model = Inputs(source, None, mode, basis).make_model(num_classes, options.dropout)
+    model = make_head(mode, num_classes, basis, options.dropout)
     optimizer, _ = make_optimizer(settings, model, 100)
     model, optimizer = accelerator.prepare(model, optimizer)
     rows = np.arange(-(-options.batch_size // accelerator.num_processes))
