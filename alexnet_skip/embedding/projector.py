@@ -8,7 +8,6 @@ embeddings; last a new event file in a folder of its own, which is a new run.
 
 import hashlib
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_skip.system.files import write_text
+from alexnet_skip.system.files import replacing, write_bytes, write_text
 
 CONFIG_NAME = "projector_config.pbtxt"
 
@@ -118,7 +117,7 @@ def export_embedding(
         folder / f"{kind}-{digest}.{ending}"
         for kind, ending in (("tensor", "bytes"), ("metadata", "tsv"), ("sprite", "jpg"))
     )
-    _write_bytes(tensor_file, tensor.tobytes())
+    write_bytes(tensor_file, tensor.tobytes())
     write_text(table_file, table)
     config = _other_embeddings(run_folder, name)
     entry = config.embeddings.add()
@@ -153,16 +152,9 @@ def _other_embeddings(run_folder: Path, name: str) -> ProjectorConfig:
     return config
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def _write_sprite(path: Path, sprite: Image.Image) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    sprite.save(temporary, format="JPEG", quality=SPRITE_QUALITY, subsampling=0)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        sprite.save(temporary, format="JPEG", quality=SPRITE_QUALITY, subsampling=0)
 
 
 def _announce(folder: Path, digest: str, figures: Mapping[str, float]) -> None:

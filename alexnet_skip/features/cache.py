@@ -25,7 +25,7 @@ from alexnet_skip.network.backbone import (
     FrozenAlexNet,
 )
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import release_pages, reserve, write_json
+from alexnet_skip.system.files import release_pages, replacing, reserve, write_json
 from alexnet_skip.system.tensors import to_device
 
 ARRAYS = ("main", "tap", "main_mirrored", "tap_mirrored")
@@ -129,11 +129,10 @@ class FeatureCache:
                 f"{need / 2**20:,.0f} MiB; choose another --cache-dir, --no-hflip, --limit-train or --no-cache"
             )
         for name in absent:
-            temporary = self._path(name).with_suffix(".tmp")
-            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.shape)
-            del array  # close the map: Windows refuses to replace an open file
-            reserve(temporary)
-            temporary.replace(self._path(name))
+            with replacing(self._path(name)) as temporary:
+                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=self.shape)
+                del array  # close the map: Windows refuses to replace an open file
+                reserve(temporary)
 
     def recorded_checksums(self) -> dict[str, dict[int, int]]:
         """CRC-32 of every block known to be written: the manifest's, then those of an unfinished pass."""

@@ -17,7 +17,7 @@ from alexnet_skip.features.basis import EMPHASIS, Basis, fit_basis
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures
 from alexnet_skip.network.head import Joined, SkipConnection
 from alexnet_skip.system.console import Console
-from alexnet_skip.system.files import file_crc32, release_pages, reserve, write_json
+from alexnet_skip.system.files import file_crc32, release_pages, replacing, reserve, write_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.tensors import save_tensors
 
@@ -122,21 +122,18 @@ def _write_coordinates(
     paths: dict[str, Path], key: dict, source: CoordinateSource, num_views: int, console: Console
 ) -> None:
     basis, total = source.basis, source.num_samples * num_views
-    # Beside their places, since another run may be reading what stands there.
-    temporary = {kind: path.with_name(path.name + ".tmp") for kind, path in paths.items()}
-    save_tensors(temporary["safetensors"], {"mean": basis.mean.cpu(), "projection": basis.projection.cpu()})
     shape = (total, basis.projection.shape[1])
-    array = np.lib.format.open_memmap(temporary["npy"], mode="w+", dtype=np.float16, shape=shape)
-    reserve(temporary["npy"])
-    with console.progress("Project onto the basis", total) as progress:
+    # Beside its place, since another run may be reading what stands there.
+    with replacing(paths["npy"]) as temporary, console.progress("Project onto the basis", total) as progress:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        reserve(temporary)
         for start in range(0, total, PROJECT_ROWS):
             rows = np.arange(start, min(start + PROJECT_ROWS, total))
             array[rows[0] : rows[-1] + 1] = source.fetch(rows)[0].half().cpu().numpy()
             release_pages(array)
             progress.advance(len(rows))
-    array.flush()
-    del array  # close the map: Windows refuses to move an open file
-    for kind in ("safetensors", "npy"):
-        temporary[kind].replace(paths[kind])
+        array.flush()
+        del array  # close the map: Windows refuses to move an open file
+    save_tensors(paths["safetensors"], {"mean": basis.mean.cpu(), "projection": basis.projection.cpu()})
     checksums = [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]
     write_json(paths["json"], {"key": key, "crc32": checksums})

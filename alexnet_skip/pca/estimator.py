@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from alexnet_skip.pca.solvers import cheapest, solve_by_krylov, solve_exactly
+from alexnet_skip.system.files import replacing
 from alexnet_skip.system.rows import CentredRows, Rows, read_chunks, refuse_unusable
 
 FORMAT_VERSION = 1
@@ -130,11 +131,9 @@ class PCA:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted PCA to an ``.npz`` file, whole or not at all."""
-        temporary = Path(path).with_name(Path(path).name + ".tmp")
         values: dict[str, Any] = {name: getattr(self, name) for name in (*PARAMETERS, *PCA.__annotations__)}
-        with temporary.open("wb") as file:
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez(file, format_version=FORMAT_VERSION, **values)
-        temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "PCA":

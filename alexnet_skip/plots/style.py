@@ -1,6 +1,5 @@
 """The one style of all figures: dark on light, safe for colour-blind eyes, and nothing left in matplotlib's state."""
 
-import os
 import textwrap
 import warnings
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from alexnet_skip.system.files import replacing
 
 INK, SOFT_INK, GRID = "#222222", "#666666", "#e4e4e4"
 
@@ -94,9 +95,5 @@ def titled_figure(width: float, height: float, title: str) -> Figure:
 
 def save_figure(figure: Figure, path: Path, dpi: int = 130) -> None:
     """Write a figure as PNG, whole or not at all; 130 dots per inch fill README's width with 7 inches."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

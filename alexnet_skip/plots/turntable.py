@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from alexnet_skip.system.files import replacing
+
 NUM_FRAMES = 60
 
 FRAME_MILLISECONDS = 80
@@ -83,15 +85,11 @@ def turning_cloud(
 
 def save_turn(frames: list[Image.Image], path: Path) -> None:
     """Write frames as an endless GIF, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         frames[0].save(
             temporary, format="GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0,
             optimize=False,
         )  # fmt: skip
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rotation(azimuth: float) -> np.ndarray:

@@ -1,7 +1,6 @@
 """predictions.npz: what an evaluation keeps of every sample, so that figures and comparisons need no model."""
 
 import io
-import os
 import struct
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import write_bytes
 
 FILE_NAME = "predictions.npz"
 
@@ -66,9 +66,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
         index=predictions.index,
         digest=np.array(predictions.digest),
     )
-    temporary = folder / f"{FILE_NAME}.tmp"
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, folder / FILE_NAME)
+    write_bytes(folder / FILE_NAME, buffer.getvalue())
 
 
 def read_predictions(folder: Path) -> Predictions:

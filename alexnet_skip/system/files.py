@@ -5,6 +5,8 @@ import json
 import mmap
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,32 @@ from alexnet_skip.system.errors import UserError
 CHECKSUM = "checksum"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically: a crash leaves the old one or the new one, never half of one."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside a file's own to write it under: it takes the file's place where the block ends well, and goes else.
+
+    A crash leaves the old file or the new one, never half of one. What must outlast a power failure is brought to the
+    disk within the block (:func:`sync_file`).
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file atomically, and wait until it is on the disk."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        sync_file(temporary)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from alexnet_skip.system.files import sync_file
+from alexnet_skip.system.files import replacing, sync_file
 
 
 def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -85,16 +85,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     Raises:
         OSError: if it can't be written (safetensors has an error of its own for that); what was there is left.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        save_file(tensors, str(temporary), metadata={"format": "pt"})
-        sync_file(temporary)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        with replacing(path) as temporary:
+            save_file(tensors, str(temporary), metadata={"format": "pt"})
+            sync_file(temporary)
     except SafetensorError as error:
-        temporary.unlink(missing_ok=True)
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else errno.EIO
         raise OSError(code, os.strerror(code), str(path)) from None
