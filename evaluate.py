@@ -44,12 +44,12 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         from alexnet_skip.evaluation.evaluate import calibrate
 
         own = dataset if settings.dataset is None else run.load_images(None, accelerator, console)
-        run.form["temperature"] = calibrate(run, settings.checkpoint, own, accelerator, console)
+        run = calibrate(run, settings.checkpoint, own, accelerator, console)
 
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
     features = run.open_features(dataset, samples.stored, accelerator, console, mirrored=settings.tta)
     evaluation = evaluate_model(
-        run.model, run.form, folder, settings.checkpoint, dataset.name, samples, features, accelerator,
+        run.model, run.model_config, folder, settings.checkpoint, dataset.name, samples, features, accelerator,
         topk=settings.topk or (), tta=settings.tta,
     )  # fmt: skip
     summary = evaluation.summary

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet_skip.settings.train import TrainSettings, parse_train
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.console import run_script
 
 

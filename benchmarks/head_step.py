@@ -24,8 +24,9 @@ from alexnet_skip.features.coordinates import CoordinateSource
 from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.images.file import read_image
 from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.network.head import Joined, SkipConnection
+from alexnet_skip.network.head import SkipConnection
 from alexnet_skip.network.weights import load_weights
+from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.machine import keep_freed_memory
 from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer
@@ -34,7 +35,7 @@ from benchmarks.extract_throughput import products
 from benchmarks.report_loop import BATCH_SIZE, LEARNING_RATE, list_training_images, report_head
 from benchmarks.timing import interleave, ratio_summary
 
-MODES: tuple[Joined, ...] = ("none", "identity", "conv", "concat")
+MODES: tuple[SkipMode, ...] = ("none", "identity", "conv", "concat")
 COPY_FLOATS = 2**25
 # AdamW reads weight, gradient and two moments and writes three; the gradient is written once, the weight read by both
 # passes over the layers: ten times the parameters' bytes in every step.
@@ -58,7 +59,7 @@ def report_step(features: torch.Tensor, labels: torch.Tensor, num_classes: int, 
 
 
 def our_steps(
-    arrays: dict[str, np.ndarray], labels: torch.Tensor, num_classes: int, mode: Joined, settings: TrainSettings
+    arrays: dict[str, np.ndarray], labels: torch.Tensor, num_classes: int, mode: SkipMode, settings: TrainSettings
 ) -> tuple[Callable[[], None], int, int]:
     """One epoch of ours on all rows; floating-point operations of it, and parameters."""
     options, num_images = settings.training, len(labels)

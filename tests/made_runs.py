@@ -26,7 +26,7 @@ def make_run(
             "skip": variant != "none",
             "skip_mode": "conv" if variant == "none" else variant,
             "training": {"seed": seed, "epochs": epochs, "val_fraction": 0.1},
-            "run": {"snapshot_epochs": list(snapshot_epochs)},
+            "run": {"snapshot_epochs": [epoch for epoch in snapshot_epochs if epoch <= epochs]},
             "data": {"dataset": "nowhere"},
         },
         "dataset": {"name": "pictures", "source": "nowhere", "class_names": list(class_names), "digest": "abc"},

@@ -41,7 +41,7 @@ def places(tmp_path, monkeypatch):
     unused = make_entry(tmp_path / "cache", "pets-train-4567", weights="others")
     (tmp_path / "cache" / "notes").mkdir()
     (tmp_path / "runs" / "study" / "cell").mkdir(parents=True)
-    config = {"weights": {"sha256": "w"}, "dataset": {"name": "pets"}, "num_processes": 1}
+    config = {"settings": {}, "weights": {"sha256": "w"}, "dataset": {"name": "pets"}, "num_processes": 1}
     write_json(tmp_path / "runs" / "study" / "cell" / "config.json", config)
     return used, unused
 

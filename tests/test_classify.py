@@ -14,6 +14,7 @@ from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.plots.gallery import contact_sheet_figure
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.files import write_json
 
 
@@ -21,9 +22,10 @@ from alexnet_skip.system.files import write_json
 def runs(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("runs")
-    config = {"created": "2026-01-01", "class_names": ["cat", "dog", "ship", "[frog]"], "image_size": [32, 32]}
-    model.publish(folder / "mine" / "model", SkipHead("none", 4), FrozenAlexNet(load_weights("random").state), config)
-    write_json(folder / "mine" / "config.json", config)
+    backbone = FrozenAlexNet(load_weights("random").state)
+    about = ModelConfig("none", ("cat", "dog", "ship", "[frog]"), image_size=(32, 32), created="2026-01-01")
+    model.publish(folder / "mine" / "model", SkipHead("none", 4), backbone, about)
+    write_json(folder / "mine" / "config.json", {"created": "2026-01-01"})
     return folder
 
 

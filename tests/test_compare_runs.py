@@ -44,7 +44,6 @@ def images(monkeypatch):
     split = make_split(np.zeros((400, 8, 8, 3), np.uint8), np.arange(400) % 10, CLASS_NAMES)
     dataset = Dataset("pictures", "nowhere", CLASS_NAMES, {"val": dataclasses.replace(split, digest="d" * 64)})
     monkeypatch.setattr(opened, "load_images", lambda *_: dataset)
-    monkeypatch.setattr(opened, "own_images", lambda config: config)
 
 
 def compare(runs, *names: str) -> int:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.evaluate import parse_evaluate
-from alexnet_skip.settings.train import BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH, TrainSettings, parse_train
+from alexnet_skip.settings.train import BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH, TrainSettings
+from alexnet_skip.settings.train_arguments import parse_train
 
 
 def refusal(body, capsys) -> str:

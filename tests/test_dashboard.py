@@ -9,21 +9,22 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.plots import gallery
+from alexnet_skip.settings.records import DatasetRecord, PrecisionRecord, RunConfig, WeightsRecord
+from alexnet_skip.settings.train import TrainingSettings, TrainSettings
 from alexnet_skip.training import report, tensorboard
 
 NAMES = ("cat", "dog", "ship")
-CONFIG = {
-    "settings": {"skip": True, "recipe": "fast", "training": {"lr": 0.001, "epochs": 3, "seed": 7, "hflip": True}},
-    "dataset": {"name": "pets", "source": "a|b", "digest": "ab", "class_names": NAMES},
-    "weights": {"source": "random (seed 0)", "sha256": "cd"},
-    "num_train": 1800,
-    "num_val": 200,
-    "image_size": (32, 32),
-    "device": "cpu",
-    "num_processes": 1,
-    "precision": {"mixed_precision": "no", "reason": "fp32 on CPU"},
-    "environment": {"torch": "2.14.1"},
-}
+CONFIG = RunConfig(
+    settings=TrainSettings(skip=True, training=TrainingSettings(lr=0.001, epochs=3, seed=7)),
+    dataset=DatasetRecord("pets", "a|b", NAMES, "ab"),
+    weights=WeightsRecord("random (seed 0)", "cd"),
+    num_train=1800,
+    num_val=200,
+    image_size=(32, 32),
+    device="cpu",
+    precision=PrecisionRecord("no", "fp32 on CPU"),
+    environment={"torch": "2.14.1"},
+)
 SUMMARY = {
     "best_epoch": 2,
     "best": {"val_loss": 0.5, "val_top1": 0.75, "val_top3": 1.0, "train_top1": 0.8, "lr": 1e-4},
@@ -41,7 +42,7 @@ def events(tmp_path_factory):
     tensorboard.log_texts(writer, CONFIG, model)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, 40)
     tensorboard.log_validation(writer, images, rng.normal(size=(40, 3)), labels, NAMES, 2, "mine")
-    settings = report.compared_settings(CONFIG, "conv")
+    settings = report.compared_settings(CONFIG)
     tensorboard.log_hparams(writer, settings, report.final_figures(SUMMARY))
     writer.close()
     assert [path.name for path in folder.parent.rglob("*") if path.is_dir()] == ["mine"], "no stray run"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alexnet_skip.settings import evaluate, stored, train
+from alexnet_skip.settings import command_line, evaluate, train, train_arguments
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.system.errors import UserError
 
@@ -63,9 +63,9 @@ def understood(parse: Callable[[list[str]], Any], arguments: list[str]) -> Any:
 
 
 def check_train(arguments: list[str]) -> None:
-    found = understood(train.parse_train, arguments)
+    found = understood(train_arguments.parse_train, arguments)
     if found is not None:
-        assert stored.from_dict(type(found), to_dict(found)) == found, "settings survive their JSON"
+        assert command_line.from_dict(type(found), to_dict(found)) == found, "settings survive their JSON"
 
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -107,10 +107,10 @@ def test_any_command_line_of_embed(arguments):
 )
 def test_settings_of_any_other_shape_are_refused_not_believed(values):
     try:
-        found = stored.from_dict(train.TrainSettings, values)
+        found = command_line.from_dict(train.TrainSettings, values)
     except (UserError, TypeError, ValueError, AttributeError):
         return
-    assert stored.from_dict(train.TrainSettings, to_dict(found)) == found
+    assert command_line.from_dict(train.TrainSettings, to_dict(found)) == found
 
 
 @pytest.mark.soak
@@ -133,4 +133,4 @@ def test_a_resumed_run_of_a_damaged_config_is_refused(tmp_path):
     for text in ("{", "{}", '{"settings": 3}', '{"settings": {"data": 1}, "dataset": {"source": 2}}', "\x00"):
         Path(tmp_path / "run" / "config.json").write_text(text)
         with pytest.raises(UserError, match=r"config\.json"):
-            train.parse_train(["--resume", "run", "--runs-dir", str(tmp_path)])
+            train_arguments.parse_train(["--resume", "run", "--runs-dir", str(tmp_path)])

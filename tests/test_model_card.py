@@ -1,9 +1,13 @@
 """The card of a published model says what is known, and nothing else."""
 
+from typing import Any
+
 from alexnet_skip.network.card import model_card
+from alexnet_skip.settings.command_line import from_dict
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.statistics.metrics import wilson_interval
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "class_names": ["cat", "dog", "ship"],
     "skip_mode": "conv",
     "epoch": 7,
@@ -19,8 +23,12 @@ CONFIG = {
 }
 
 
+def card_of(config, evaluations=()) -> str:
+    return model_card(from_dict(ModelConfig, config), evaluations)
+
+
 def test_the_card_gives_data_settings_figures_with_intervals_and_limits():
-    card = model_card(CONFIG)
+    card = card_of(CONFIG)
     low, high = wilson_interval(450, 500)
     for text in (
         "pets", "cat, dog, ship", "4,500 images to train on and 500 held out", "torch hub cache", "* epochs: 15",
@@ -33,7 +41,7 @@ def test_the_card_gives_data_settings_figures_with_intervals_and_limits():
 
 def test_evaluations_are_added_with_their_own_number_of_images():
     evaluation = {"dataset": "pets", "split": "test", "num_samples": 1000, "top1": 0.8, "top3": 0.95, "tta": True}
-    card = model_card(CONFIG, [evaluation])
+    card = card_of(CONFIG, [evaluation])
     low, high = wilson_interval(800, 1000)
     assert f"| pets test, mirrored too | 1,000 | 80.00 % ({100 * low:.2f} to {100 * high:.2f})" in card
     assert "Not evaluated" not in card
@@ -41,13 +49,13 @@ def test_evaluations_are_added_with_their_own_number_of_images():
 
 def test_a_toy_is_called_one():
     toy = CONFIG | {"dataset": {"name": "shapes"}, "weights": {"source": "random (seed 0)", "sha256": ""}}
-    card = model_card(toy | {"image_size": [32, 32]})
+    card = card_of(toy | {"image_size": [32, 32]})
     assert "knows nothing of photographs" in card
     assert "convolutions are random" in card
     assert "only seen small images" in card
 
 
 def test_a_model_that_says_little_of_itself_still_gets_a_card():
-    card = model_card({"class_names": ["a", "b"], "skip_mode": "none"})
+    card = card_of({"class_names": ["a", "b"], "skip_mode": "none"})
     assert "Nothing was measured" in card
     assert "no skip connection" in card

@@ -12,10 +12,11 @@ from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip
 from alexnet_skip.network.weights import load_weights
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_json
 
-CONFIG = {"class_names": ["cat", "dog"], "epoch": 3}
+CONFIG = ModelConfig("conv", ("cat", "dog"), image_size=(224, 224), epoch=3)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_a_published_model_loads_alone_and_predicts_the_same(published, backbone
     with torch.no_grad():
         torch.testing.assert_close(model(images), trained.eval()(main.flatten(1), tap.flatten(1)))
     assert model.class_names == ("cat", "dog")
-    assert config["epoch"] == 3
+    assert config.epoch == 3
 
 
 def test_a_damaged_model_is_refused_with_its_path(published):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from alexnet_skip.devices.precision import Device, choose_precision, fp16_self_test
-from alexnet_skip.settings.train import parse_train
+from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.errors import UserError
 
 CPU = Device("cpu", "CPU", False)

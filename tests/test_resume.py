@@ -131,7 +131,7 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
     assert result["epochs"] == 5
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
-    assert model.load_published(folder / "last")[1]["epoch"] == 5
+    assert model.load_published(folder / "last")[1].epoch == 5
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import evaluate
 import train
 from alexnet_skip.runs import folders
 from alexnet_skip.runs.predictions import read_predictions
-from alexnet_skip.settings.train import parse_train
+from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 from alexnet_skip.system.locks import folder_lock

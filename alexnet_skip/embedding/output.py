@@ -49,7 +49,7 @@ def write_all(
     where.mkdir(parents=True, exist_ok=True)
     images = f"{dataset} {samples.name}, {len(positions):,} images"
     axes = f"axes fitted on {embedding.fitted_on}"
-    title = f"{embedding.space}: {images}; {run.folder.name} (epoch {run.form['epoch']}); {axes}"
+    title = f"{embedding.space}: {images}; {run.folder.name} (epoch {run.model_config.epoch}); {axes}"
     summary = {"dataset": dataset, "split": samples.name, "num_samples": len(positions)} | metrics_of(embedding)
     for each in embeddings:
         show_embedding(console, each, f"{each.space}: {images}; {each.run.folder.name}; {axes}")

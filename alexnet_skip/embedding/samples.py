@@ -59,7 +59,7 @@ def refuse_other_images(
         UserError: saying which.
     """
     name = f"--compare {other.folder.name}"
-    if other.config["dataset"]["digest"] != run.config["dataset"]["digest"]:
+    if other.config.dataset.digest != run.config.dataset.digest:
         raise UserError(
             f"{name} was trained on other images than {run.folder.name}; give a run of the same dataset and limits"
         )

@@ -71,7 +71,7 @@ class RunFeatures:
         self.run = run
         self.accelerator = accelerator
         self._open = lambda stored: run.open_features(
-            dataset, stored, accelerator, console, tap=tap or run.form["skip_mode"] != "none"
+            dataset, stored, accelerator, console, tap=tap or run.model_config.skip_mode != "none"
         )
         self._opened: dict[str, CachedFeatures | LiveFeatures] = {}
 
@@ -174,7 +174,7 @@ def embed_run(
         "embedding": separation(scores[:, : settings.components], labels, num_classes, np.arange(len(labels))),
         "full": separation(rows, labels, num_classes, queries),
     }
-    mode = run.form["skip_mode"]
+    mode = run.model_config.skip_mode
     joined = "main" if mode == "none" else f"joined by {mode}"
     view = joined if settings.skip_view == "joined" else settings.skip_view
     name = f"features ({view})" if settings.layer == "features" else settings.layer
@@ -186,7 +186,7 @@ def metrics_of(embedding: Embedding) -> dict[str, Any]:
     names, pca = embedding.run.model.class_names, embedding.pca
     return {
         "run": embedding.run.folder.name,
-        "epoch": embedding.run.form["epoch"],
+        "epoch": embedding.run.model_config.epoch,
         "space": embedding.space,
         "num_features": embedding.num_features,
         "fitted_on": embedding.fitted_on,

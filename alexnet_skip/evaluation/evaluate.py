@@ -1,5 +1,6 @@
 """What an evaluation computes, and what it leaves in the run folder."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from alexnet_skip.runs.folders import evaluation_folder, find_run, published_fol
 from alexnet_skip.runs.opened import OpenedRun, find_split
 from alexnet_skip.runs.predictions import Predictions, read_predictions, write_predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
+from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import fit_temperature
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -41,7 +43,7 @@ def evaluation_title(summary: dict[str, Any], run: Path, which: str) -> str:
 
 def evaluate_model(
     model: AlexNetWithSkip,
-    form: dict[str, Any],
+    model_config: ModelConfig,
     run: Path,
     which: str,
     dataset_name: str,
@@ -56,7 +58,7 @@ def evaluate_model(
     """Evaluate a published model in one exact pass and write what comes of it; to be called on every process.
 
     Args:
-        form: the published model's config.json.
+        model_config: the published model's.
         which: the model's name in its run: ``best``, ``last`` or ``epoch-N``.
         features: of the samples' stored split.
         tta: average the logits of both views.
@@ -64,8 +66,8 @@ def evaluate_model(
     """
     logits = predict(model.trained.to(accelerator.device), features, samples.positions, accelerator, tta=tta)
     predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest)
-    summary = {"dataset": dataset_name, "split": samples.name, "tta": tta, "epoch": form["epoch"]}
-    summary |= summarize_predictions(predictions, model.class_names, topk, form.get("temperature"))
+    summary = {"dataset": dataset_name, "split": samples.name, "tta": tta, "epoch": model_config.epoch}
+    summary |= summarize_predictions(predictions, model.class_names, topk, model_config.temperature)
     title = evaluation_title(summary, run, which)
     where = evaluation_folder(run, samples.name, which, tta=tta)
     if accelerator.is_main_process:
@@ -86,9 +88,9 @@ def confused_pairs(summary: dict[str, Any], count: int = 5) -> list[tuple[str, s
 
 def add_to_card(run_folder: Path, published: Path) -> None:
     """Write every evaluation of a published model into its card."""
-    config = read_json(published / "config.json")
+    config = read_model_config(published)
     summaries = [read_json(path) for path in sorted(run_folder.glob("evaluation/*/metrics.json"))]
-    mine = [summary for summary in summaries if summary["epoch"] == config["epoch"]]
+    mine = [summary for summary in summaries if summary["epoch"] == config.epoch]
     write_text(published / "README.md", model_card(config, mine))
 
 
@@ -103,11 +105,14 @@ def log_evaluation(run_folder: Path, tag: str, summary: dict[str, Any], figure: 
     writer.close()
 
 
-def calibrate(run: OpenedRun, which: str, dataset: Dataset, accelerator: Accelerator, console: Console) -> float:
+def calibrate(run: OpenedRun, which: str, dataset: Dataset, accelerator: Accelerator, console: Console) -> OpenedRun:
     """Fit the temperature on the run's val split and store it in the model's config.json; on every process.
 
     Args:
         dataset: the run's own.
+
+    Returns:
+        The run with its calibrated model.
 
     Raises:
         UserError: if the run held nothing out.
@@ -120,11 +125,12 @@ def calibrate(run: OpenedRun, which: str, dataset: Dataset, accelerator: Acceler
         _store(published_folder(run.folder, which), temperature)
     accelerator.wait_for_everyone()
     console.line(f"Temperature {temperature:.3f}, fitted on {len(samples.labels):,} images of val")
-    return temperature
+    return dataclasses.replace(run, model_config=dataclasses.replace(run.model_config, temperature=temperature))
 
 
 def _store(published: Path, temperature: float) -> None:
-    write_sealed_json(published / "config.json", read_json(published / "config.json") | {"temperature": temperature})
+    # All that stands there is kept, whatever version has written it.
+    write_sealed_json(published / CONFIG_NAME, read_json(published / CONFIG_NAME) | {"temperature": temperature})
 
 
 def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -144,15 +150,15 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     predictions = read_predictions(where)
 
     # What they are called, and the temperature that is stored with the model
-    config, form = read_json(run / "config.json"), read_json(published_folder(run, which) / "config.json")
+    config, model_config = read_run_config(run), read_model_config(published_folder(run, which))
     written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
-    about = {"dataset": written.get("dataset", config["dataset"]["name"]), "split": where.name.partition("-")[0]}
-    about |= {"tta": settings.tta, "epoch": form["epoch"]}
+    about = {"dataset": written.get("dataset", config.dataset.name), "split": where.name.partition("-")[0]}
+    about |= {"tta": settings.tta, "epoch": model_config.epoch}
     title = evaluation_title(about, run, which)
 
     # Figures and files
     topk = settings.topk or ()
-    summary = about | summarize_predictions(predictions, form["class_names"], topk, form.get("temperature"))
+    summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
     draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
     write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))

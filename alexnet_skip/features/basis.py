@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES
-from alexnet_skip.network.head import Joined, LinearRegressor, SkipConnection, SkipHead
+from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
+from alexnet_skip.settings.shared import SkipMode
 
 # Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
 ITERATIONS = 2
@@ -97,7 +98,7 @@ class SkipHeadInBasis(nn.Module):
     bias_projection: Tensor
 
     def __init__(
-        self, mode: Joined, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
+        self, mode: SkipMode, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
     ) -> None:
         super().__init__()
         self.skip = SkipConnection(mode)
@@ -129,7 +130,7 @@ class SkipHeadInBasis(nn.Module):
 
 
 def make_head(
-    mode: Joined, num_classes: int, basis: Basis | None, dropout: tuple[float, float, float] = (0, 0, 0)
+    mode: SkipMode, num_classes: int, basis: Basis | None, dropout: tuple[float, float, float] = (0, 0, 0)
 ) -> SkipHead | SkipHeadInBasis:
     """A fresh head on features, or on their coordinates in a basis."""
     if basis is None:

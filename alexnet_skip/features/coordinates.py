@@ -15,7 +15,8 @@ from torch import Tensor
 
 from alexnet_skip.features.basis import EMPHASIS, Basis, fit_basis
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures
-from alexnet_skip.network.head import Joined, SkipConnection
+from alexnet_skip.network.head import SkipConnection
+from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import file_crc32, release_pages, replacing, reserve, write_json
 from alexnet_skip.system.locks import folder_lock
@@ -31,7 +32,7 @@ PROJECT_ROWS = 2048
 class CoordinateSource:
     """Principal coordinates of features, projected at every fetch."""
 
-    def __init__(self, source: LiveFeatures | CachedFeatures, mode: Joined, basis: Basis) -> None:
+    def __init__(self, source: LiveFeatures | CachedFeatures, mode: SkipMode, basis: Basis) -> None:
         self.source = source
         self.num_samples = source.num_samples
         self.skip = SkipConnection("none" if mode == "conv" else mode)
@@ -48,7 +49,7 @@ class CoordinateSource:
 def open_basis(
     source: CachedFeatures | LiveFeatures,
     positions: np.ndarray,
-    mode: Joined,
+    mode: SkipMode,
     num_components: int,
     accelerator: Accelerator,
     console: Console,

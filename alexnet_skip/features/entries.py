@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_skip.features.cache import ARRAYS, FeatureCache, FeatureKey
+from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_crc32, read_json
 
@@ -72,11 +73,10 @@ def _uses(runs_dir: Path) -> dict[str, dict[str, str]]:
     uses = {}
     for path in sorted(runs_dir.glob("**/config.json")):
         try:
-            config = read_json(path)
-            digest, name = config["weights"]["sha256"], config["dataset"]["name"]
-            if "num_processes" in config:  # a run's, not a published model's
-                uses[path.parent.relative_to(runs_dir).as_posix()] = {digest: f"{name}-"}
-        except (UserError, KeyError, TypeError):
+            if "num_processes" in read_json(path):  # a run's, not a published model's
+                config = read_run_config(path.parent)
+                uses[path.parent.relative_to(runs_dir).as_posix()] = {config.weights_digest: f"{config.dataset.name}-"}
+        except UserError:
             continue  # a run that can't be read keeps no entry
     return uses
 

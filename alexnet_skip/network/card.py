@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.statistics.metrics import wilson_interval
 
 JOINS = {
@@ -18,47 +20,47 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def model_card(config: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
+def model_card(config: ModelConfig, evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
     """Write the card, in Markdown.
 
     Args:
-        config: config.json of the published model; what it does not say is left out.
+        config: of the published model; what it does not say is left out.
         evaluations: metrics.json of each evaluation of this model.
     """
-    dataset, names = config.get("dataset", {}), config["class_names"]
+    names = config.class_names
     sections = [
-        f"# {dataset.get('name', 'Images')}: frozen AlexNet, {JOINS[config['skip_mode']]}",
+        f"# {config.dataset.name if config.dataset else 'Images'}: frozen AlexNet, {JOINS[config.skip_mode]}",
         f"Classifies images into {len(names)} classes: {', '.join(names)}.",
         "```python\nfrom alexnet_skip import AlexNetWithSkip\n\n"
         'model = AlexNetWithSkip.from_pretrained("THIS FOLDER")\n'
         'print(model.predict(["photo.jpg"])[0])\n```',
         "The folder is complete: it can be moved, and needs neither the run, the data nor the weights it came from.",
-        "## Data\n\n" + _data(config, dataset),
+        "## Data\n\n" + _data(config),
         "## Figures\n\n" + _figures(config, evaluations),
         "## Training\n\n" + _training(config),
-        "## Limits\n\n" + _limits(config, dataset),
+        "## Limits\n\n" + _limits(config),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _data(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
-    lines = [f"* Dataset: {dataset.get('name', 'unknown')}"]
-    if "num_train" in config:
-        lines[0] += f", {config['num_train']:,} images to train on and {config['num_val']:,} held out"
-    if "digest" in dataset:
-        lines.append(f"* SHA-256 of the training split: `{dataset['digest']}`")
-    if "image_size" in config:
-        height, width = config["image_size"]
-        lines.append(f"* Image size: {height}×{width}; other images are squeezed to it, nothing is cut off")
-    if "weights" in config:
-        weights = config["weights"]
-        lines.append(f"* Frozen convolutions: {weights['source']}, SHA-256 of the values `{weights['sha256']}`")
+def _data(config: ModelConfig) -> str:
+    lines = [f"* Dataset: {config.dataset.name if config.dataset else 'unknown'}"]
+    if config.num_train is not None:
+        lines[0] += f", {config.num_train:,} images to train on and {config.num_val or 0:,} held out"
+    if config.dataset is not None and config.dataset.digest:
+        lines.append(f"* SHA-256 of the training split: `{config.dataset.digest}`")
+    height, width = config.image_size
+    lines.append(f"* Image size: {height}×{width}; other images are squeezed to it, nothing is cut off")
+    if config.weights is not None:
+        weights = config.weights
+        lines.append(f"* Frozen convolutions: {weights.source}, SHA-256 of the values `{weights.sha256}`")
     return "\n".join(lines)
 
 
-def _figures(config: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> str:
+def _figures(config: ModelConfig, evaluations: Sequence[Mapping[str, Any]]) -> str:
     rows = []
-    figures, count = config.get("metrics", {}), config.get("num_val", 0)
+    figures, count = config.metrics, config.num_val or 0
+    epoch = "unknown" if config.epoch is None else config.epoch
     if figures.get("val_top1") is not None and count:
         held_out = [_share(figures[f"val_top{k}"], count) for k in (1, 3)]
         rows.append(("held out of training; chose the epoch", f"{count:,}", *held_out))
@@ -67,9 +69,9 @@ def _figures(config: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]
         topk = [_share(summary[f"top{k}"], n) if f"top{k}" in summary else "" for k in (1, 3)]
         rows.append((f"{summary['dataset']} {name}", f"{n:,}", *topk))
     if not rows:
-        return f"Epoch {config.get('epoch', 'unknown')}. Nothing was measured: no images were held out."
+        return f"Epoch {epoch}. Nothing was measured: no images were held out."
     table = ["| images | number | top-1 | top-3 |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    note = f"Epoch {config.get('epoch', 'unknown')}. In brackets: 95 % intervals (Wilson) for the choice of images."
+    note = f"Epoch {epoch}. In brackets: 95 % intervals (Wilson) for the choice of images."
     if not evaluations:
         note += " Not evaluated on a test split yet: `python evaluate.py` does, and adds it here."
     return "\n".join([*table, "", note])
@@ -80,31 +82,29 @@ def _share(value: float, count: int) -> str:
     return f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
 
-def _training(config: Mapping[str, Any]) -> str:
-    settings = config.get("settings", {})
-    options = settings.get("training", {})
-    lines = [f"* {name}: {options[name]}" for name in SETTINGS if name in options]
-    if "recipe" in settings:
-        lines.insert(0, f"* recipe: {settings['recipe']}")
-    environment = config.get("environment", {})
+def _training(config: ModelConfig) -> str:
+    lines, environment = [], config.environment
+    if config.settings is not None:
+        options = to_dict(config.settings.training)
+        lines = [f"* recipe: {config.settings.recipe}", *(f"* {name}: {options[name]}" for name in SETTINGS)]
     shown = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
     if shown:
-        lines.append(f"* made {config.get('created', '')[:10]} with {', '.join(shown)}")
+        lines.append(f"* made {config.created[:10]} with {', '.join(shown)}")
     return "\n".join(lines) or "Not recorded."
 
 
-def _limits(config: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
-    names = config["class_names"]
+def _limits(config: ModelConfig) -> str:
     lines = [
-        f'* It answers with one of its {len(names)} classes whatever it is shown: there is no "none of these".',
+        f'* It answers with one of its {len(config.class_names)} classes whatever it is shown: there is no "none of '
+        'these".',
         "* Its probabilities are those of images like the training images; on others they can be confidently wrong.",
         "* One training run. Another seed gives somewhat other figures; the intervals do not include that.",
         "* The convolutions were trained on ImageNet and share its biases.",
     ]
-    if max(config.get("image_size", (224, 224))) <= 64:
+    if max(config.image_size) <= 64:
         lines.insert(1, "* It has only seen small images: a photograph with a small object in it loses that object.")
-    if dataset.get("name") == "shapes":
+    if config.dataset is not None and config.dataset.name == "shapes":
         lines.insert(0, "* Trained on drawn shapes, to try the program out: it knows nothing of photographs.")
-    if config.get("weights", {}).get("source", "").startswith("random"):
+    if config.weights is not None and config.weights.source.startswith("random"):
         lines.insert(0, "* Its convolutions are random: made to try the program out, not to be used.")
     return "\n".join(lines)

@@ -1,7 +1,6 @@
 """What is trained: the skip connection, and the head on top of it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES
+from alexnet_skip.settings.shared import SkipMode
 
 
 class MaskBytes:
@@ -64,8 +64,6 @@ def use_masks(layers: Iterable[nn.Module], masks: MaskBytes) -> None:
             layer.masks = masks
 
 
-Joined = Literal["none", "conv", "identity", "concat"]
-
 # Widths of the head's two hidden layers: the source report's.
 HIDDEN_SIZES = (4096, 1024)
 
@@ -78,7 +76,7 @@ class SkipConnection(nn.Module):
     beside the output. A 1×1 convolution commutes with average pooling, so the pooled tap is all that is needed.
     """
 
-    def __init__(self, mode: Joined) -> None:
+    def __init__(self, mode: SkipMode) -> None:
         super().__init__()
         self.mode = mode
         if mode == "conv":
@@ -146,7 +144,7 @@ class LinearRegressor(nn.Module):
 class SkipHead(nn.Module):
     """Everything that is trained: the skip connection and the head on top of it."""
 
-    def __init__(self, mode: Joined, num_classes: int, dropout: tuple[float, float, float] = (0, 0, 0)) -> None:
+    def __init__(self, mode: SkipMode, num_classes: int, dropout: tuple[float, float, float] = (0, 0, 0)) -> None:
         super().__init__()
         self.skip = SkipConnection(mode)
         self.head = LinearRegressor(self.skip.num_features, num_classes, dropout)

@@ -1,10 +1,10 @@
 """The whole network, from images to classes: published as a folder, loaded from one, and used for prediction."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +16,11 @@ from alexnet_skip.images.file import ImageLike, as_list, as_rgb, squeeze
 from alexnet_skip.network.backbone import IMAGE_SIZE, FrozenAlexNet
 from alexnet_skip.network.card import model_card
 from alexnet_skip.network.head import SkipHead
+from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import file_digest, read_json, write_sealed_json, write_text
+from alexnet_skip.system.files import file_digest, write_sealed_json, write_text
 from alexnet_skip.system.tensors import save_tensors
-
-FORMAT_VERSION = 1
-
-ARCHITECTURE = "AlexNetWithSkip"
 
 # Images that predict() holds in their original size at once.
 PREDICT_IMAGES = 64
@@ -143,45 +140,40 @@ def model_folder(folder: Path) -> Path:
     )
 
 
-def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: dict[str, Any]) -> None:
+def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: ModelConfig) -> None:
     """Write a model that loads without the run, its weights file or any flag, and a card that says what it is.
 
     Args:
-        config: what else the model should say of itself (class names, dataset, weights source, figures).
+        config: what the model is to say of itself; its checksum is added.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {f"trained.{name}": value for name, value in trained.state_dict().items()}
     state |= {f"backbone.{name}": value for name, value in backbone.torchvision_state().items()}
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in state.items()}
     # Complete or absent: without its config.json a folder is no published model, and that is written last.
-    (folder / "config.json").unlink(missing_ok=True)
+    (folder / CONFIG_NAME).unlink(missing_ok=True)
     save_tensors(folder / "model.safetensors", tensors)
-    form = {"format_version": FORMAT_VERSION, "skip_mode": trained.skip.mode, "architecture": ARCHITECTURE}
-    form["model_sha256"] = file_digest(folder / "model.safetensors")
-    write_text(folder / "README.md", model_card(form | config))
-    write_sealed_json(folder / "config.json", form | config)
+    config = dataclasses.replace(config, model_sha256=file_digest(folder / "model.safetensors"))
+    write_text(folder / "README.md", model_card(config))
+    write_sealed_json(folder / CONFIG_NAME, config.as_json())
 
 
-def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
+def load_published(folder: Path) -> tuple[AlexNetWithSkip, ModelConfig]:
     """Load a published model, in eval mode on the CPU, and its config.
 
     Raises:
         UserError: if a file is missing, damaged or does not fit the config.
     """
-    config = read_json(folder / "config.json")
+    config = read_model_config(folder)
     path = folder / "model.safetensors"
     try:
         # A flipped bit would be another model. Models from before this was recorded are taken as they are.
-        if config.get("model_sha256") not in (None, file_digest(path)):
+        if config.model_sha256 not in (None, file_digest(path)):
             raise ValueError("its content does not fit the checksum in config.json")
         state = load_file(str(path))
-        trained = SkipHead(config["skip_mode"], len(config["class_names"]))
+        trained = SkipHead(config.skip_mode, len(config.class_names))
         trained.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("trained.")})
         backbone = FrozenAlexNet({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
-        height, width = config.get("image_size", (IMAGE_SIZE, IMAGE_SIZE))
-        temperature = float(config.get("temperature", 1.0))
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"its temperature is {temperature}, not a positive number")
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -190,5 +182,5 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, dict[str, Any]]:
     bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if bad:
         raise UserError(f"{path} holds values that are not finite in {bad[0]}; train the run again with a lower --lr")
-    names = tuple(config["class_names"])
-    return AlexNetWithSkip(backbone, trained, names, (height, width), temperature).eval(), config
+    network = AlexNetWithSkip(backbone, trained, config.class_names, config.image_size, config.temperature or 1.0)
+    return network.eval(), config

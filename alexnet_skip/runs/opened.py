@@ -1,10 +1,7 @@
 """A trained run opened again: its model, its images, and the frozen features of a split."""
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
@@ -16,8 +13,8 @@ from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.runs import folders
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.settings.shared import DataSettings, with_paths
-from alexnet_skip.system import files
+from alexnet_skip.settings.records import ModelConfig, RunConfig, read_run_config
+from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
@@ -27,14 +24,13 @@ class OpenedRun:
     """A run folder, what its config says, and one of its published models.
 
     Attributes:
-        config: the run's config.json.
-        form: the published model's config.json.
+        model_config: the published model's.
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     model: AlexNetWithSkip
-    form: dict[str, Any]
+    model_config: ModelConfig
 
     def load_images(self, dataset: str | None, accelerator: Accelerator, console: Console) -> Dataset:
         """Load the run's images, or those of another dataset with the same classes.
@@ -42,7 +38,7 @@ class OpenedRun:
         Raises:
             UserError: if the classes are others.
         """
-        data = DataSettings(dataset=dataset) if dataset is not None else own_images(self.config)
+        data = DataSettings(dataset=dataset) if dataset is not None else self.config.data
         with accelerator.main_process_first():
             loaded = load_images(data, console)
         if loaded.class_names != self.model.class_names:
@@ -61,8 +57,8 @@ class OpenedRun:
         Raises:
             UserError: if the samples come from images that have changed since, or there are none.
         """
-        chosen = choose_split(wanted, dataset, self.config["settings"]["training"]["val_fraction"], console)
-        if own and chosen.stored == "train" and chosen.split.digest != self.config["dataset"]["digest"]:
+        chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console)
+        if own and chosen.stored == "train" and chosen.split.digest != self.config.dataset.digest:
             raise UserError(
                 f"the images of {dataset.name} have changed since {self.folder.name} was trained; train it again"
             )
@@ -83,19 +79,13 @@ class OpenedRun:
         Args:
             tap: whether the pooled tap is needed; if None, as the model needs it.
         """
-        cache = self.config["settings"]["cache"]
+        cache = self.config.settings.cache
         return open_features(
             f"{dataset.name}-{stored}", dataset.splits[stored], self.model.backbone.to(accelerator.device),
-            self.config["weights"]["sha256"], accelerator, console,
-            cache_dir=Path(cache["cache_dir"]) if cache["cache"] else None,
-            tap=self.form["skip_mode"] != "none" if tap is None else tap, mirrored=mirrored,
+            self.config.weights_digest, accelerator, console,
+            cache_dir=cache.cache_dir if cache.cache else None,
+            tap=self.model_config.skip_mode != "none" if tap is None else tap, mirrored=mirrored,
         )  # fmt: skip
-
-
-def own_images(config: dict[str, Any]) -> DataSettings:
-    """The images that a run was trained on, from its config."""
-    data = DataSettings(**with_paths(config["settings"]["data"]))
-    return dataclasses.replace(data, dataset=config["dataset"]["source"])
 
 
 def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
@@ -109,9 +99,9 @@ def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
         UserError: if there is no such run or model, or a file of it is damaged.
     """
     folder = folders.find_run(runs_dir, run)
-    config = files.read_json(folder / "config.json")
-    model, form = load_published(folders.published_folder(folder, which))
-    return OpenedRun(folder, config, model, form)
+    config = read_run_config(folder)
+    model, model_config = load_published(folders.published_folder(folder, which))
+    return OpenedRun(folder, config, model, model_config)
 
 
 def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
@@ -119,10 +109,10 @@ def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
     return next((split for split in dataset.splits.values() if split.digest == predictions.digest), None)
 
 
-def find_split(config: Mapping[str, Any], predictions: Predictions, console: Console) -> Split | None:
+def find_split(config: RunConfig, predictions: Predictions, console: Console) -> Split | None:
     """:func:`split_of` a run's own dataset; None, and a line that says why, where it can't be had."""
     try:
-        split = split_of(predictions, load_images(own_images(dict(config)), console))
+        split = split_of(predictions, load_images(config.data, console))
     except UserError as error:
         console.line(f"No gallery: {error}", style="yellow")
         return None

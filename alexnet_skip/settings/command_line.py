@@ -5,10 +5,11 @@ Nothing here imports torch, so that ``--help`` and a mistyped flag are answered 
 
 import dataclasses
 import sys
+import types
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -68,3 +69,46 @@ def to_dict(settings: Any) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return {key: plain(value) for key, value in dataclasses.asdict(settings).items()}
+
+
+def from_dict(kind: type[Settings], values: dict[str, Any], *, skip_unknown: bool = False) -> Settings:
+    """Undo :func:`alexnet_skip.settings.command_line.to_dict`; fields that are not there get their defaults.
+
+    Args:
+        skip_unknown: leave out names that another version has written.
+
+    Raises:
+        ValueError: for an unknown name, a missing one without a default, or a value that its field can't have.
+    """
+    fields, hints = dataclasses.fields(cast(Any, kind)), get_type_hints(kind)
+    names = {field.name for field in fields}
+    if (unknown := sorted(set(values) - names)) and not skip_unknown:
+        raise ValueError(f"unknown setting {unknown[0]}")
+    required = [f.name for f in fields if f.default is dataclasses.MISSING is f.default_factory]
+    if missing := [name for name in required if name not in values]:
+        raise ValueError(f"it lacks {missing[0]!r}")
+    given = {name: value for name, value in values.items() if name in names}
+    return kind(**{name: _convert(hints[name], value, name, skip_unknown) for name, value in given.items()})
+
+
+def _convert(kind: Any, value: Any, name: str, skip_unknown: bool) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return from_dict(cast(type, kind), value, skip_unknown=skip_unknown)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _convert(inner[0], value, name, skip_unknown)
+    if origin is dict and isinstance(value, dict):
+        return dict(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if origin is Literal and value in inner:
+        return value
+    if origin is tuple and isinstance(value, list):
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        if len(kinds) == len(value):
+            return tuple(_convert(k, v, name, skip_unknown) for k, v in zip(kinds, value, strict=True))
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in (bool, int, float, str) and type(value) is kind:
+        return value
+    raise ValueError(f"{name} is {value!r}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from alexnet_skip.settings.command_line import require
 
@@ -40,12 +40,6 @@ class CacheSettings:
     """Use the cache. Without it the features are computed again for every batch: slow, but no disk is used."""
 
 
-def with_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """Undo :func:`to_dict` for data settings: text to paths."""
-    archive = values["data_archive"]
-    return values | {"data_dir": Path(values["data_dir"]), "data_archive": Path(archive) if archive else None}
-
-
 @dataclass(frozen=True)
 class CheckpointSettings:
     """When a run in progress is saved, so that nothing is lost when it is interrupted."""
@@ -67,7 +61,8 @@ class CheckpointSettings:
         require(self.keep_checkpoints >= 1, "--keep-checkpoints", self.keep_checkpoints, "at least 1")
 
 
-Variant = Literal["none", "identity", "conv", "concat"]
+# How the tap joins the features; none is without the skip connection.
+SkipMode = Literal["none", "identity", "conv", "concat"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class StudySettings:
     """Train every variant with every seed, as runs in one folder (--name; study-<dataset> if left out), and evaluate
     them at two --snapshot-epochs LOW HIGH (a fifth of --epochs and --epochs if left out). Given again after an
     interruption, the same command trains only what is missing."""
-    study_variants: tuple[Variant, ...] = ("none", "identity", "conv", "concat")
+    study_variants: tuple[SkipMode, ...] = ("none", "identity", "conv", "concat")
     """Forms of the skip connection that a study trains; none is without it, and what the others are compared with."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of a study. Variants with the same seed see the same batches in the same order."""

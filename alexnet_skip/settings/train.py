@@ -2,16 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from alexnet_skip.settings.command_line import arguments_or_own, last_value, read_command_line, require
-from alexnet_skip.settings.shared import CacheSettings, CheckpointSettings, DataSettings, StudySettings
-from alexnet_skip.settings.stored import find_unfinished, read_settings, refuse_changes, with_optional_value
-
-SkipMode = Literal["conv", "identity", "concat"]
+from alexnet_skip.settings.command_line import require
+from alexnet_skip.settings.shared import CacheSettings, CheckpointSettings, DataSettings, SkipMode, StudySettings
 
 # The source report's training, and ours. Each recipe sets every field it names; flags override it.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -123,7 +119,7 @@ class TrainSettings:
 
     skip: bool = False
     """Join the pooled output of the fourth convolution (features[8], before its ReLU) to the features."""
-    skip_mode: SkipMode = "conv"
+    skip_mode: Literal["conv", "identity", "concat"] = "conv"
     """How it joins: conv adds it through a trained 1x1 convolution, identity adds it as it is, concat puts it beside
     the features (18,432 inputs to the head)."""
     recipe: Literal["fast", "report"] = "fast"
@@ -156,30 +152,6 @@ class TrainSettings:
         return dataclasses.replace(self, training=self.training.for_images(num_images))
 
     @property
-    def joined(self) -> Literal["none", "conv", "identity", "concat"]:
+    def joined(self) -> SkipMode:
         """How the tap joins; ``none`` without ``--skip``."""
         return self.skip_mode if self.skip else "none"
-
-
-def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
-    """Read train.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
-    arguments, default = with_optional_value(arguments_or_own(argv), "--resume"), TrainSettings()
-    if (run := last_value(arguments, "--resume")) is not None:
-        return _resumed(arguments, run)
-    # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
-    recipe = last_value(arguments, "--recipe") or default.recipe
-    training = dataclasses.replace(default.training, **RECIPES.get(recipe, {}))
-    return read_command_line(TrainSettings, arguments, "train.py", dataclasses.replace(default, training=training))
-
-
-def _resumed(arguments: list[str], run: str) -> TrainSettings:
-    """The settings of the run to go on with, and of them what the command line may change."""
-    folder = find_unfinished(Path(last_value(arguments, "--runs-dir") or RunSettings.runs_dir), run)
-    before = read_settings(TrainSettings, folder)
-    after = read_command_line(TrainSettings, arguments, "train.py", before)
-    refuse_changes(before, after, folder)
-    return dataclasses.replace(
-        after,
-        run=dataclasses.replace(after.run, runs_dir=folder.parent),
-        checkpoints=dataclasses.replace(after.checkpoints, resume=str(folder)),
-    )

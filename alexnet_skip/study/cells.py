@@ -1,7 +1,6 @@
 """The runs of a study: what each is trained with, which are finished, and which can be gone on with."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,17 +9,17 @@ from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.settings.command_line import to_dict
-from alexnet_skip.settings.shared import Variant
+from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import read_json
 from alexnet_skip.training.session import Session
 
 
 class Cell(NamedTuple):
     """One run of a study."""
 
-    variant: Variant
+    variant: SkipMode
     seed: int
 
     @property
@@ -56,7 +55,7 @@ def unfinished_cells(
     outcome: list[list[tuple[Cell, bool]] | str] = [[]]
     if session.accelerator.is_main_process:
         digest = session.dataset.splits["train"].digest
-        identity = _identity(json.loads(json.dumps(to_dict(settings))), digest, session.weights.sha256)
+        identity = _identity(settings, digest, session.weights.sha256)
         try:
             if (folder / "config.json").is_file():
                 raise UserError(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
@@ -70,31 +69,23 @@ def unfinished_cells(
     return [(Cell(*cell), resume) for cell, resume in found]
 
 
-def _identity(settings: dict[str, Any], dataset_digest: str, weights_digest: str) -> dict[str, Any]:
-    """What must be equal in two runs of a study, by the flag that decides it.
-
-    Args:
-        settings: as config.json holds them.
-    """
-    training = {f"--{key.replace('_', '-')}": value for key, value in settings["training"].items() if key != "seed"}
+def _identity(settings: TrainSettings, dataset_digest: str, weights_digest: str) -> dict[str, Any]:
+    """What must be equal in two runs of a study, by the flag that decides it."""
+    training = to_dict(settings.training)
     return {
-        "--recipe": settings["recipe"],
-        **training,
-        "--snapshot-epochs": settings["run"]["snapshot_epochs"],
-        "--weights": f"{settings['weights']} (SHA-256 {weights_digest[:12]})",
-        "--dataset": f"{settings['data']['dataset']} (training images' SHA-256 {dataset_digest[:12]})",
+        "--recipe": settings.recipe,
+        **{f"--{key.replace('_', '-')}": value for key, value in training.items() if key != "seed"},
+        "--snapshot-epochs": list(settings.run.snapshot_epochs),
+        "--weights": f"{settings.weights} (SHA-256 {weights_digest[:12]})",
+        "--dataset": f"{settings.data.dataset} (training images' SHA-256 {dataset_digest[:12]})",
     }
 
 
 def _difference(run: Path, identity: dict[str, Any]) -> tuple[str, Any] | None:
     """The first setting in which a run differs from the study, and its value there."""
-    config = read_json(run / "config.json")
-    try:
-        found = _identity(config["settings"], config["dataset"]["digest"], config["weights"]["sha256"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{run / 'config.json'} lacks {error}; remove {run}, and it is trained again") from None
-    # A setting that did not exist yet when the run was trained can't have differed.
-    return next(((flag, found[flag]) for flag, value in identity.items() if found.get(flag, value) != value), None)
+    config = read_run_config(run)
+    found = _identity(config.settings, config.dataset.digest, config.weights_digest)
+    return next(((flag, found[flag]) for flag, value in identity.items() if found[flag] != value), None)
 
 
 def _finished(run: Path, identity: dict[str, Any]) -> bool:

@@ -36,10 +36,10 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         raise UserError(f"--compare {' '.join(names)}: one run has nothing to be compared with; name two, or a study")
     which = published_name(settings.checkpoint)
     if study and which == "best":
-        which = f"epoch-{sides[0].config['settings']['run']['snapshot_epochs'][-1]}"
+        which = f"epoch-{sides[0].config.settings.run.snapshot_epochs[-1]}"
     split, predictions = read_sides(sides, settings.split, which)
     first = predictions[0][0]
-    dataset, class_names = sides[0].config["dataset"]["name"], sides[0].config["dataset"]["class_names"]
+    dataset, class_names = sides[0].config.dataset.name, sides[0].config.dataset.class_names
     if split == "val" and which == "best":
         console.line(
             "The best epoch of each run was chosen on these images of val: its figures flatter", style="yellow"

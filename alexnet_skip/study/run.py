@@ -134,11 +134,12 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
     with session.console.progress("Evaluate", len(missing)) as progress:
         for (variant, seed), epoch in missing:
             run = folder / Cell(variant, seed).name
-            model, form = load_published(folders.published_folder(run, f"epoch-{epoch}"))
+            model, model_config = load_published(folders.published_folder(run, f"epoch-{epoch}"))
             # Without figures: two for each run and epoch would take longer than the predictions. --redraw makes them.
             evaluate_model(
-                model, form, run, f"epoch-{epoch}", session.dataset.name, samples, features, accelerator, draw=False
-            )
+                model, model_config, run, f"epoch-{epoch}", session.dataset.name, samples, features, accelerator,
+                draw=False,
+            )  # fmt: skip
             progress.advance(1)
 
 

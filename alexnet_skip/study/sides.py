@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from alexnet_skip.runs.folders import evaluation_folder, find_run, published_name, runs_in
 from alexnet_skip.runs.predictions import Predictions, read_predictions
+from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import read_json
 
 # The reference comes first.
 VARIANTS = {"none": "no skip", "identity": "skip (identity)", "conv": "skip (conv)", "concat": "skip (concat)"}
@@ -22,14 +21,14 @@ class Side:
         name: for people.
         variant: how the tap joins.
         runs: folders, one per seed.
-        config: the first run's config.json.
+        config: the first run's.
     """
 
     name: str
     variant: str
     runs: tuple[Path, ...]
     seeds: tuple[int, ...]
-    config: dict[str, Any]
+    config: RunConfig
 
     @property
     def stem(self) -> str:
@@ -55,7 +54,7 @@ def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
 
 
 def _created(run: Path) -> str:
-    return str(read_json(run / "config.json").get("created", ""))
+    return read_run_config(run).created
 
 
 def sides_of_study(study: Path) -> list[Side]:
@@ -65,12 +64,12 @@ def sides_of_study(study: Path) -> list[Side]:
         UserError: if there are not two variants with a seed in common.
     """
     found: dict[str, dict[int, Path]] = {}
-    configs: dict[str, dict[str, Any]] = {}
+    configs: dict[str, RunConfig] = {}
     for run in runs_in(study):
         if (run / "summary.json").is_file():
-            config = _read_config(run)
-            variant = _variant(config)
-            found.setdefault(variant, {})[config["settings"]["training"]["seed"]] = run
+            config = read_run_config(run)
+            variant = config.settings.joined
+            found.setdefault(variant, {})[config.settings.training.seed] = run
             configs.setdefault(variant, config)
     seeds = sorted(set.intersection(*(set(runs) for runs in found.values()))) if found else []
     if len(found) < 2 or not seeds:
@@ -91,27 +90,10 @@ def sides_of_runs(runs_dir: Path, names: Sequence[str]) -> list[Side]:
     sides = []
     for name in names:
         run = find_run(runs_dir, name)
-        config = _read_config(run)
+        config = read_run_config(run)
         shown = run.relative_to(runs_dir).as_posix() if run.is_relative_to(runs_dir) else run.name
-        sides.append(Side(shown, _variant(config), (run,), (config["settings"]["training"]["seed"],), config))
+        sides.append(Side(shown, config.settings.joined, (run,), (config.settings.training.seed,), config))
     return sides
-
-
-def _read_config(run: Path) -> dict[str, Any]:
-    """A run's config.json, which must say what is asked of it here."""
-    config = read_json(run / "config.json")
-    try:
-        settings, dataset = config["settings"], config["dataset"]
-        _ = (settings["skip"], settings["skip_mode"], settings["run"]["snapshot_epochs"], dataset["class_names"])
-        _ = (settings["training"]["seed"], settings["training"]["epochs"], dataset["name"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{run / 'config.json'} is no run's config (it lacks {error}); name a folder of runs") from None
-    return config
-
-
-def _variant(config: dict[str, Any]) -> str:
-    settings = config["settings"]
-    return settings["skip_mode"] if settings["skip"] else "none"
 
 
 def read_sides(sides: Iterable[Side], split: str, which: str) -> tuple[str, list[list[Predictions]]]:

@@ -46,13 +46,13 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     study = find_study(settings.runs_dir, names)
     if study:
         sides = sides_of_study(study)
-        epochs = sides[0].config["settings"]["run"]["snapshot_epochs"]
+        epochs: Sequence[int] = sides[0].config.settings.run.snapshot_epochs
         split, low = read_sides(sides, settings.split, f"epoch-{epochs[0]}")
         _, high = read_sides(sides, split, f"epoch-{epochs[1]}")
     else:
         which = "last" if settings.checkpoint == "best" else settings.checkpoint
         sides, epochs, split, low, high = _four_runs(sides_of_runs(settings.runs_dir, names), settings.split, which)
-    class_names = sides[0].config["dataset"]["class_names"]
+    class_names = sides[0].config.dataset.class_names
     ours = [_column(side, *of_side) for side, *of_side in zip(sides, low, high, strict=True)]
 
     # The report's, where the classes are its classes
@@ -62,7 +62,7 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # As text, data and picture
     count, seeds = len(low[0][0].labels), len(sides[0].seeds)
-    title = f"{sides[0].config['dataset']['name']} ({split}, n = {count:,}), top-1 % / top-3 %"
+    title = f"{sides[0].config.dataset.name} ({split}, n = {count:,}), top-1 % / top-3 %"
     title += f", mean of {seeds} seeds (range of top-1); matrices added up" if seeds > 1 else ""
     rows = [f"Low epoch ({epochs[0]})", f"High epoch ({epochs[1]})"]
     cells = [[_text(column, row) for column in columns] for row in (0, 1)]
@@ -85,16 +85,16 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 def _four_runs(
     sides: list[Side], split: str, which: str
-) -> tuple[list[Side], list[int], str, list[list[Predictions]], list[list[Predictions]]]:
+) -> tuple[list[Side], Sequence[int], str, list[list[Predictions]], list[list[Predictions]]]:
     """Without and with the skip, each with the run of few and the one of many epochs."""
     by_skip = [[side for side in sides if (side.variant != "none") == skip] for skip in (False, True)]
-    lengths = [sorted({side.config["settings"]["training"]["epochs"] for side in group}) for group in by_skip]
+    lengths = [sorted({side.config.settings.training.epochs for side in group}) for group in by_skip]
     if [len(group) for group in by_skip] != [2, 2] or len(lengths[0]) != 2 or lengths[0] != lengths[1]:
         raise UserError(
             f"--table {' '.join(side.name for side in sides)}: name a study, or four runs: two without and two with "
             "the skip, one of each with few and one with many --epochs (the same two numbers)"
         )
-    ordered = [sorted(group, key=lambda side: side.config["settings"]["training"]["epochs"]) for group in by_skip]
+    ordered = [sorted(group, key=lambda side: side.config.settings.training.epochs) for group in by_skip]
     split, predictions = read_sides([side for group in ordered for side in group], split, which)
     return [group[1] for group in ordered], lengths[0], split, predictions[0::2], predictions[1::2]
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from alexnet_skip.features.basis import Basis, SkipHeadInBasis, make_head
 from alexnet_skip.features.coordinates import CoordinateSource, open_basis
 from alexnet_skip.features.source import FeatureSource, open_features, predict
-from alexnet_skip.network.head import Joined, SkipHead
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.statistics import metrics
 from alexnet_skip.training.finite_guard import NonFiniteLossError
@@ -48,7 +49,7 @@ class Inputs:
     source: FeatureSource
     labels: Tensor
     held_out: HeldOut | None
-    mode: Joined
+    mode: SkipMode
     num_classes: int
     basis: Basis | None
 

@@ -13,6 +13,8 @@ from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
+from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.system.console import Console, duration, per_cent, shell_word
 from alexnet_skip.training import tensorboard
 from alexnet_skip.training.trainer import Trainer
@@ -38,19 +40,20 @@ def report_run(trainer: Trainer, summary: dict[str, Any]) -> None:
         epoch, images = summary["best_epoch"], split.images[held_out.positions]
         title = f"{trainer.folder.name}: {len(images):,} held-out images, epoch {epoch}"
         tensorboard.log_validation(writer, images, logits, held_out.targets, dataset.class_names, epoch, title)
-    tensorboard.log_hparams(writer, compared_settings(config, summary["skip_mode"]), final_figures(summary))
+    tensorboard.log_hparams(writer, compared_settings(config), final_figures(summary))
     network = _untrained_network(session.backbone, summary["skip_mode"], dataset)
-    tensorboard.log_graph(writer, network, config["image_size"])
+    tensorboard.log_graph(writer, network, network.network.image_size)
     writer.close()
 
 
-def compared_settings(config: dict[str, Any], skip_mode: str) -> dict[str, Any]:
+def compared_settings(config: RunConfig) -> dict[str, Any]:
     """Settings for the tab "HParams", which shows the first five by name until more are ticked."""
-    training = dict(config["settings"]["training"])
-    first = {"skip": skip_mode, "dataset": config["dataset"]["name"]}
+    training = to_dict(config.settings.training)
+    first = {"skip": config.settings.joined, "dataset": config.dataset.name}
     first |= {name: training.pop(name) for name in ("seed", "lr", "epochs")}
     numbered = {f"{place} {name}": value for place, (name, value) in enumerate(first.items(), start=1)}
-    return numbered | {"recipe": config["settings"]["recipe"], "weights": config["weights"]["source"]} | training
+    weights = config.weights.source if config.weights else config.settings.weights
+    return numbered | {"recipe": config.settings.recipe, "weights": weights} | training
 
 
 def final_figures(summary: dict[str, Any]) -> dict[str, float]:

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_skip.runs import folders
-from alexnet_skip.settings.command_line import to_dict
-from alexnet_skip.settings.stored import continue_config
+from alexnet_skip.settings.records import (
+    CONFIG_NAME,
+    DatasetRecord,
+    PrecisionRecord,
+    RunConfig,
+    WeightsRecord,
+    read_run_config,
+)
 from alexnet_skip.settings.train import TrainSettings
-from alexnet_skip.system.files import read_json, write_sealed_json
+from alexnet_skip.system.files import write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.machine import peak_memory_mib
 from alexnet_skip.training.inputs import open_inputs
@@ -72,12 +78,12 @@ def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
         yield folder
 
 
-def _write_config(folder: Path, settings: TrainSettings, session: Session) -> dict[str, Any]:
+def _write_config(folder: Path, settings: TrainSettings, session: Session) -> RunConfig:
     config = describe_run(settings, session)
     if settings.checkpoints.resume is not None:
-        config = continue_config(read_json(folder / "config.json"), config, folder)
+        config = read_run_config(folder).taken_up(config, folder)
     if session.accelerator.is_main_process:
-        write_sealed_json(folder / "config.json", config)
+        write_sealed_json(folder / CONFIG_NAME, config.as_json())
     return config
 
 
@@ -95,28 +101,20 @@ def _summarize(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def describe_run(settings: TrainSettings, session: Session) -> dict[str, Any]:
+def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
     """What config.json says of a run."""
-    dataset = session.dataset
-    return {
-        "created": datetime.now(timezone.utc).isoformat(),
-        "settings": to_dict(settings),
-        "dataset": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "class_names": dataset.class_names,
-            "digest": dataset.splits["train"].digest,
-        },
-        "skipped_files": dataset.skipped,
-        "image_size": dataset.splits["train"].images.shape[1:3],
-        "num_train": len(session.positions),
-        "num_val": session.num_val,
-        "weights": {"source": session.weights.source, "sha256": session.weights.sha256},
-        "device": str(session.accelerator.device),
-        "num_processes": session.accelerator.num_processes,
-        "precision": {
-            "mixed_precision": session.precision.mixed_precision,
-            "reason": session.precision.reason,
-        },
-        "environment": folders.environment(),
-    }
+    dataset, train, precision = session.dataset, session.dataset.splits["train"], session.precision
+    return RunConfig(
+        settings=settings,
+        dataset=DatasetRecord(dataset.name, dataset.source, dataset.class_names, train.digest),
+        created=datetime.now(timezone.utc).isoformat(),
+        weights=WeightsRecord(session.weights.source, session.weights.sha256),
+        skipped_files=dataset.skipped,
+        image_size=train.images.shape[1:3],
+        num_train=len(session.positions),
+        num_val=session.num_val,
+        device=str(session.accelerator.device),
+        num_processes=session.accelerator.num_processes,
+        precision=PrecisionRecord(precision.mixed_precision, precision.reason),
+        environment=folders.environment(),
+    )

@@ -14,6 +14,8 @@ from torch.utils.tensorboard.summary import hparams
 
 from alexnet_skip.plots.confusion import confusion_matrix_figure
 from alexnet_skip.plots.gallery import confident_mistakes, gallery, sample
+from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.statistics import metrics
 from alexnet_skip.training.log import TAGS
 
@@ -55,26 +57,24 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def log_texts(writer: SummaryWriter, config: Mapping[str, Any], model: nn.Module) -> None:
+def log_texts(writer: SummaryWriter, config: RunConfig, model: nn.Module) -> None:
     """Fill the tab "Text" and lay out "Custom Scalars": to be called before the first epoch.
 
     Args:
-        config: the run's config.json.
         model: what is trained, for the table of layers.
     """
     writer.add_custom_scalars(CHARTS)
-    dataset = config["dataset"]
-    about: dict[str, Any] = {key: dataset[key] for key in ("name", "source", "digest")}
-    about |= {"classes": ", ".join(dataset["class_names"]), "images to train on": f"{config['num_train']:,}"}
-    about |= {"images held out": f"{config['num_val']:,}", "image size": "×".join(map(str, config["image_size"]))}
-    precision = config["precision"]
-    machine = {"device": config["device"], "processes": config["num_processes"]}
-    machine |= {"precision": f"{precision['mixed_precision']} ({precision['reason']})"} | config["environment"]
+    dataset, precision = config.dataset, config.precision
+    about: dict[str, Any] = {"name": dataset.name, "source": dataset.source, "digest": dataset.digest}
+    about |= {"classes": ", ".join(dataset.class_names), "images to train on": f"{config.num_train:,}"}
+    about |= {"images held out": f"{config.num_val:,}", "image size": "×".join(map(str, config.image_size or ()))}
+    machine: dict[str, Any] = {"device": config.device, "processes": config.num_processes}
+    machine |= {"precision": f"{precision.mixed_precision} ({precision.reason})"} if precision else {}
     tables = {
-        "1 settings": flat(config["settings"]),
+        "1 settings": flat(to_dict(config.settings)),
         "2 dataset": about,
-        "3 weights": config["weights"],
-        "5 environment": machine,
+        "3 weights": vars(config.weights) if config.weights else {},
+        "5 environment": machine | config.environment,
     }
     for name, values in tables.items():
         writer.add_text(name, markdown_table(("name", "value"), list(values.items())))

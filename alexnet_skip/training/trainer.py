@@ -13,6 +13,7 @@ import torch
 from accelerate.utils import gather_object, set_seed
 
 from alexnet_skip.network.model import publish
+from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
@@ -24,9 +25,6 @@ from alexnet_skip.training.session import Session
 from alexnet_skip.training.state import RunState, score_of
 from alexnet_skip.training.tensorboard import log_texts
 
-# What a published model says of the run that it comes from.
-PUBLISHED = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment", "image_size")
-
 
 class Trainer:
     """One run in training.
@@ -37,7 +35,7 @@ class Trainer:
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], settings: TrainSettings, session: Session, inputs: Inputs,
+        self, folder: Path, config: RunConfig, settings: TrainSettings, session: Session, inputs: Inputs,
         watch: Stopwatch,
     ) -> None:  # fmt: skip
         self.folder, self.config, self.settings = folder, config, settings
@@ -143,9 +141,9 @@ class Trainer:
 
     def _publish(self, where: str, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            about = {key: self.config[key] for key in PUBLISHED} | {"class_names": self.session.dataset.class_names}
-            about |= {"epoch": epoch, "metrics": figures}
-            publish(self.folder / where, self.inputs.published_form(weights), self.session.backbone, about)
+            trained = self.inputs.published_form(weights)
+            about = ModelConfig.of_run(self.config, trained.skip.mode, epoch, figures)
+            publish(self.folder / where, trained, self.session.backbone, about)
 
     def _save_if(self, due: bool) -> None:
         save, number = self.checkpointer.look(due)
@@ -159,11 +157,11 @@ class Trainer:
         state, seconds = self.state, self.watch.seconds
         own = {"random": random_state(self.accelerator.device), "totals": state.progress.totals}
         whole = {
-            "processes": gather_object([own]),
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "run": state.as_dict(),
             "seconds": seconds | {"train": seconds.get("train", 0.0) + state.progress.seconds},
             "fixed": self._fixed_checksum,
-            "parts": {name: part.state_dict() for name, part in self._parts.items()},
+            "processes": gather_object([own]),
         }
         # Only what a whole epoch has shown: within one, the weights have moved on from what was validated.
         measured = state.progress.steps == 0 and "val_top1" in state.figures

@@ -16,7 +16,7 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
-from alexnet_skip.runs.opened import OpenedRun, open_run, own_images
+from alexnet_skip.runs.opened import OpenedRun, open_run
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system import machine
@@ -217,7 +217,7 @@ def dry_run_pass(
     accelerator, precision = launch.start("no")
     plan = Plan(Console(quiet, accelerator.is_main_process))
     run = open_run(runs_dir, run_name, which)
-    plan.tell("run", f"{run.folder}, {which} (epoch {run.form['epoch']})", run=str(run.folder))
+    plan.tell("run", f"{run.folder}, {which} (epoch {run.model_config.epoch})", run=str(run.folder))
     _tell_machine(plan, accelerator, Precision(precision.mixed_precision, "nothing is trained"))
     _tell_pass(plan, run, split, dataset, mirrored, accelerator)
     return plan.conclude(f"{script} would do this"), accelerator.is_main_process
@@ -226,7 +226,7 @@ def dry_run_pass(
 def _tell_pass(
     plan: Plan, run: OpenedRun, split: str, dataset: str | None, mirrored: bool, accelerator: Accelerator
 ) -> None:
-    data = DataSettings(dataset=dataset) if dataset is not None else own_images(run.config)
+    data = DataSettings(dataset=dataset) if dataset is not None else run.config.data
     images = inventory.find_images(data, Console(quiet=True))
     if images.dataset is None:
         plan.problems.append(f"the run's images are {images.place}; get them first")
@@ -235,12 +235,12 @@ def _tell_pass(
     plan.tell(
         "images", f"{images.name} {samples.name}: {len(samples.positions):,} ({images.place})", dataset=images.name
     )
-    cache, names = run.config["settings"]["cache"], array_names(run.form["skip_mode"] != "none", mirrored)
-    if not cache["cache"]:
+    cache, names = run.config.settings.cache, array_names(run.model_config.skip_mode != "none", mirrored)
+    if not cache.cache:
         _tell_cache(plan, inventory.nothing_cached(len(samples.positions), names), None)
         return
-    folder = Path(cache["cache_dir"])
-    state = inventory.look_into_cache_of(folder, images, samples.stored, run.config["weights"]["sha256"], names)
+    folder = cache.cache_dir
+    state = inventory.look_into_cache_of(folder, images, samples.stored, run.config.weights_digest, names)
     _tell_cache(plan, state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)

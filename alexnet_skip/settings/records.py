@@ -1,0 +1,190 @@
+"""What runs and published models say of themselves in their config.json: written, read and checked in one place."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alexnet_skip.settings.command_line import from_dict, to_dict
+from alexnet_skip.settings.shared import DataSettings, SkipMode
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json
+
+CONFIG_NAME = "config.json"
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """The images that a run was trained on.
+
+    Attributes:
+        source: what to give ``--dataset`` to have them again.
+        digest: SHA-256 of the training split.
+    """
+
+    name: str
+    source: str = ""
+    class_names: tuple[str, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """The convolutions that a run was trained on: where they came from, and the SHA-256 of their values."""
+
+    source: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class PrecisionRecord:
+    """The precision of a run's head, and why."""
+
+    mixed_precision: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run's config.json. What older versions did not write has a default.
+
+    Attributes:
+        created: ISO 8601, UTC.
+        num_val: images held out, of train or in a split of their own.
+        resumed: when the run was taken up again, and on which machine.
+    """
+
+    settings: TrainSettings
+    dataset: DatasetRecord
+    created: str = ""
+    weights: WeightsRecord | None = None
+    skipped_files: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
+    num_train: int = 0
+    num_val: int = 0
+    device: str = ""
+    num_processes: int = 1
+    precision: PrecisionRecord | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    resumed: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def data(self) -> DataSettings:
+        """The settings of the images, named as they were found: ``auto`` must not become others later."""
+        return dataclasses.replace(self.settings.data, dataset=self.dataset.source)
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of the backbone's weights; empty where the run does not say."""
+        return self.weights.sha256 if self.weights else ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The config, ready for JSON."""
+        return to_dict(self)
+
+    def taken_up(self, now: "RunConfig", run: Path) -> "RunConfig":
+        """The config of a run that goes on: as it was, with its settings of now and where it was taken up.
+
+        Args:
+            now: what a new run would say of itself here and now.
+            run: its folder.
+
+        Raises:
+            UserError: if the images or the backbone's weights are not those it was started with.
+        """
+        for what, old, new in (
+            ("the training images", self.dataset.digest, now.dataset.digest),
+            ("the classes", self.dataset.class_names, now.dataset.class_names),
+            ("the backbone's weights", self.weights_digest, now.weights_digest),
+        ):
+            if old != new:
+                raise UserError(f"--resume {run}: {what} have changed since it was started; start a new run")
+        told = to_dict(now)
+        here = {"time": now.created} | {n: told[n] for n in ("device", "num_processes", "precision", "environment")}
+        return dataclasses.replace(self, settings=now.settings, resumed=(*self.resumed, here))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A published model's config.json. Only what the model is built from must be there.
+
+    Attributes:
+        model_sha256: of model.safetensors; None in models from before it was recorded.
+        temperature: fitted to the held-out images; None where none was.
+        epoch: that it was published from.
+        metrics: of that epoch.
+        settings: of the run, where this version understands them.
+    """
+
+    skip_mode: SkipMode
+    class_names: tuple[str, ...]
+    format_version: int = 1
+    architecture: str = "AlexNetWithSkip"
+    model_sha256: str | None = None
+    image_size: tuple[int, int] = (224, 224)
+    temperature: float | None = None
+    epoch: int | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created: str = ""
+    dataset: DatasetRecord | None = None
+    weights: WeightsRecord | None = None
+    settings: TrainSettings | None = None
+    num_train: int | None = None
+    num_val: int | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
+            raise ValueError(f"its class_names are {list(self.class_names)}, not two or more different names")
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise ValueError(f"its temperature is {self.temperature}, not a positive number")
+        if min(self.image_size) < 1:
+            raise ValueError(f"its image_size is {list(self.image_size)}, not a height and a width")
+
+    @classmethod
+    def of_run(cls, run: RunConfig, skip_mode: SkipMode, epoch: int, metrics: dict[str, Any]) -> "ModelConfig":
+        """The config of the model that a run has at the end of an epoch."""
+        told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment")
+        known: dict[str, Any] = {name: getattr(run, name) for name in told}
+        if run.image_size is not None:
+            known["image_size"] = run.image_size
+        return cls(skip_mode=skip_mode, class_names=run.dataset.class_names, epoch=epoch, metrics=metrics, **known)
+
+    def as_json(self) -> dict[str, Any]:
+        """The config, ready for JSON; what is not known is left out."""
+        return {name: value for name, value in to_dict(self).items() if value not in (None, {}, "")}
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """Read a run's config.json.
+
+    Raises:
+        UserError: naming the file, if it is missing, damaged, or lacks what a run must say.
+    """
+    return _read(RunConfig, run / CONFIG_NAME, read_json(run / CONFIG_NAME))
+
+
+def read_model_config(model: Path) -> ModelConfig:
+    """Read a published model's config.json; raises as :func:`read_run_config`."""
+    values = read_json(model / CONFIG_NAME)
+    try:
+        if "settings" in values:
+            from_dict(TrainSettings, values["settings"], skip_unknown=True)
+    except (TypeError, ValueError):
+        # How it was trained is told, not needed: a model must not be lost over it.
+        values = {name: value for name, value in values.items() if name != "settings"}
+    return _read(ModelConfig, model / CONFIG_NAME, values)
+
+
+def _read(kind: type[Record], path: Path, values: dict[str, Any]) -> Record:
+    try:
+        return from_dict(kind, values, skip_unknown=True)
+    except (KeyError, TypeError, ValueError) as error:
+        what = "run" if kind is RunConfig else "published model"
+        raise UserError(
+            f"{path} is no {what}'s config ({str(error).splitlines()[0]}); name another one, restore it, or train the "
+            "run again"
+        ) from None

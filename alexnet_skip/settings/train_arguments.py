@@ -1,0 +1,111 @@
+"""train.py's command line, read: a new run's settings, or those of the run to go on with."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alexnet_skip.settings.command_line import arguments_or_own, last_value, read_command_line, to_dict
+from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json
+
+# What an interrupted run may go on with changed: where things lie, what is shown and what is kept.
+MAY_CHANGE = frozenset(
+    ("runs_dir", "quiet", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
+     "keep_checkpoints", "cache_dir", "data_dir", "data_archive")
+)  # fmt: skip
+
+
+def with_optional_value(arguments: Sequence[str], flag: str) -> list[str]:
+    """Arguments in which a bare ``flag`` has an empty value, so that a parser may demand one."""
+    following = [*arguments, "--"][1:]
+    return [f"{a}=" if a == flag and b.startswith("--") else a for a, b in zip(arguments, following, strict=True)]
+
+
+def find_unfinished(runs_dir: Path, run: str) -> Path:
+    """Folder of the run to go on with: the named one, or for an empty name the newest that is not finished.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if run:
+        for folder in (Path(run), runs_dir / run):
+            if (folder / "config.json").is_file():
+                return folder
+        raise UserError(f"--resume is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json")
+    folders = [path.parent for path in runs_dir.glob("*/config.json")]
+    unfinished = {folder: read_run_config(folder).created for folder in folders if not _finished(folder)}
+    if not unfinished:
+        raise UserError(
+            f"--resume: {runs_dir} holds no unfinished run ({len(folders)} finished); to train a finished one "
+            "further, name it and give more epochs: --resume RUN --epochs MORE"
+        )
+    return max(unfinished, key=lambda folder: (unfinished[folder], folder.name))
+
+
+def _finished(folder: Path) -> bool:
+    """Whether a run has come to the end that its config asks for; a damaged one can't be gone on with either."""
+    try:
+        wanted = read_run_config(folder).settings.training.epochs
+    except UserError:
+        return True
+    try:
+        return bool(read_json(folder / "summary.json")["epochs"] >= wanted)
+    except (UserError, KeyError, TypeError):
+        return False
+
+
+def refuse_changes(before: Any, after: Any, folder: Path) -> None:
+    """Refuse to go on with a run under settings that would make it another run.
+
+    Args:
+        before: as it was started.
+        after: as the command line asks for; ``epochs`` may have grown, and :data:`MAY_CHANGE` may differ.
+
+    Raises:
+        UserError: naming each setting that differs, and both values.
+    """
+    old, new = _flat(to_dict(before)), _flat(to_dict(after))
+    changed = [name for name in new if new[name] != old.get(name) and name not in MAY_CHANGE]
+    changed = [name for name in changed if name != "epochs" or new[name] < old[name]]
+    if changed:
+        told = "; ".join(f"--{n.replace('_', '-')} is {new[n]}, but was {old.get(n)}" for n in changed)
+        raise UserError(
+            f"--resume {folder}: {told}. A run goes on with the settings it was started with (only --epochs may grow): "
+            "leave these out, or start a new run"
+        )
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
+    """Read train.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
+    arguments, default = with_optional_value(arguments_or_own(argv), "--resume"), TrainSettings()
+    if (run := last_value(arguments, "--resume")) is not None:
+        return _resumed(arguments, run)
+    # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
+    recipe = last_value(arguments, "--recipe") or default.recipe
+    training = dataclasses.replace(default.training, **RECIPES.get(recipe, {}))
+    return read_command_line(TrainSettings, arguments, "train.py", dataclasses.replace(default, training=training))
+
+
+def _resumed(arguments: list[str], run: str) -> TrainSettings:
+    """The settings of the run to go on with, and of them what the command line may change."""
+    folder = find_unfinished(Path(last_value(arguments, "--runs-dir") or RunSettings.runs_dir), run)
+    config = read_run_config(folder)
+    # "auto" must find the same images again, whatever has been downloaded since.
+    before = dataclasses.replace(config.settings, data=config.data)
+    after = read_command_line(TrainSettings, arguments, "train.py", before)
+    refuse_changes(before, after, folder)
+    return dataclasses.replace(
+        after,
+        run=dataclasses.replace(after.run, runs_dir=folder.parent),
+        checkpoints=dataclasses.replace(after.checkpoints, resume=str(folder)),
+    )
