@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 
-from alexnet_skip.features.source import CachedFeatures, LiveFeatures, open_features
+from alexnet_skip.devices.launch import Job
+from alexnet_skip.features.source import FrozenFeatures
 from alexnet_skip.images.dataset import Dataset, Split
 from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import Selection, choose_split
@@ -27,24 +27,31 @@ class OpenedRun:
     """A run folder, what its config says, and one of its published models.
 
     Attributes:
+        which: the model's name in its run: ``best``, ``last`` or ``epoch-N``.
         config: the run's config.json.
         form: the published model's config.json.
     """
 
     folder: Path
+    which: str
     config: dict[str, Any]
     model: AlexNetWithSkip
     form: dict[str, Any]
 
-    def load_images(self, dataset: str | None, accelerator: Accelerator, console: Console) -> Dataset:
+    @property
+    def needs_tap(self) -> bool:
+        """Whether the model takes the pooled tap beside the features."""
+        return bool(self.form["skip_mode"] != "none")
+
+    def load_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
         """Load the run's images, or those of another dataset with the same classes.
 
         Raises:
             UserError: if the classes are others.
         """
         data = DataSettings(dataset=dataset) if dataset is not None else own_images(self.config)
-        with accelerator.main_process_first():
-            loaded = load_images(data, console)
+        with job.accelerator.main_process_first():
+            loaded = load_images(data, job.console)
         if loaded.class_names != self.model.class_names:
             raise UserError(
                 f"--dataset {data.dataset} has the classes {', '.join(loaded.class_names)}, but {self.folder.name} was "
@@ -68,28 +75,16 @@ class OpenedRun:
             )
         return chosen
 
-    def open_features(
-        self,
-        dataset: Dataset,
-        stored: str,
-        accelerator: Accelerator,
-        console: Console,
-        *,
-        tap: bool | None = None,
-        mirrored: bool = False,
-    ) -> CachedFeatures | LiveFeatures:
-        """Frozen features of a stored split, from the run's cache; what it lacks is extracted.
-
-        Args:
-            tap: whether the pooled tap is needed; if None, as the model needs it.
-        """
+    @property
+    def cache_dir(self) -> Path | None:
+        """Folder of the run's feature cache; None where it was trained without."""
         cache = self.config["settings"]["cache"]
-        return open_features(
-            f"{dataset.name}-{stored}", dataset.splits[stored], self.model.backbone.to(accelerator.device),
-            self.config["weights"]["sha256"], accelerator, console,
-            cache_dir=Path(cache["cache_dir"]) if cache["cache"] else None,
-            tap=self.form["skip_mode"] != "none" if tap is None else tap, mirrored=mirrored,
-        )  # fmt: skip
+        return Path(cache["cache_dir"]) if cache["cache"] else None
+
+    def features(self, job: Job[Any]) -> FrozenFeatures:
+        """The frozen features of the run's images, from its cache."""
+        backbone, digest = self.model.backbone.to(job.accelerator.device), self.config["weights"]["sha256"]
+        return FrozenFeatures(backbone, digest, self.cache_dir, job.accelerator, job.console)
 
 
 def own_images(config: dict[str, Any]) -> DataSettings:
@@ -111,7 +106,7 @@ def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
     folder = folders.find_run(runs_dir, run)
     config = files.read_json(folder / "config.json")
     model, form = load_published(folders.published_folder(folder, which))
-    return OpenedRun(folder, config, model, form)
+    return OpenedRun(folder, which, config, model, form)
 
 
 def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:

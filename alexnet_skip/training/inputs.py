@@ -10,7 +10,7 @@ from torch import nn
 
 from alexnet_skip.features.basis import Basis, SkipHeadInBasis
 from alexnet_skip.features.coordinates import CoordinateSource, open_basis
-from alexnet_skip.features.source import FeatureSource, open_features, predict
+from alexnet_skip.features.source import FeatureSource, FrozenFeatures, predict
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import Joined, SkipHead
@@ -99,16 +99,10 @@ def open_inputs(
     """Extract what the cache lacks, fit the PCA basis if the settings ask for one, and bring both together."""
     mode, options = settings.joined, settings.training
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
-
-    def features_of(split: str, mirrored: bool) -> Any:
-        return open_features(
-            f"{dataset.name}-{split}", dataset.splits[split], backbone, weights_digest, accelerator, console,
-            cache_dir=cache_dir, tap=mode != "none", mirrored=mirrored,
-        )  # fmt: skip
-
+    frozen, tap = FrozenFeatures(backbone, weights_digest, cache_dir, accelerator, console), mode != "none"
     with watch.phase("extract"):
-        train_features = features_of("train", options.hflip)
-        val_features = features_of("val", False) if "val" in dataset.splits else None
+        train_features = frozen.open(dataset, "train", tap=tap, mirrored=options.hflip)
+        val_features = frozen.open(dataset, "val", tap=tap) if "val" in dataset.splits else None
     source: FeatureSource = train_features
     val_source: FeatureSource | None = val_features
     basis = None
