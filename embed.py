@@ -11,57 +11,51 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet_skip.settings.embed import EmbedSettings, parse_embed
-from alexnet_skip.system.console import Console, run_script
+from alexnet_skip.system.console import run_script
 
 
 def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """Embed one split of a run; returns the figures and paths a program needs, and whether this process prints them."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    from alexnet_skip.devices import launch
+    from alexnet_skip.devices.launch import start_job
     from alexnet_skip.embedding import output
     from alexnet_skip.embedding.samples import choose_fit, choose_points, refuse_other_images
     from alexnet_skip.embedding.space import RunFeatures, embed_run
     from alexnet_skip.runs.opened import open_run
 
     # The run, and one beside it
-    accelerator, _ = launch.start("no")
-    console = Console(settings.quiet, accelerator.is_main_process)
+    job = start_job(settings)
     run = open_run(settings.runs_dir, settings.run, "best")
     others = [open_run(settings.runs_dir, settings.compare, "best")] if settings.compare else []
 
     # Which images are embedded, and on which the axes are fitted
-    dataset = run.load_images(None, accelerator, console)
-    samples = run.select(settings.split, dataset, console, own=True)
-    positions = choose_points(samples, settings.max_points, console)
-    fit = choose_fit(run, dataset, samples, positions, settings.fit, console)
+    dataset = run.load_images(None, job)
+    samples = run.select(settings.split, dataset, job.console, own=True)
+    points = choose_points(dataset, samples, job)
+    fit = choose_fit(run, points, job)
     for other in others:
-        refuse_other_images(run, other, dataset, samples, console)
+        refuse_other_images(run, other, points, job.console)
 
     # Principal axes, coordinates, and how far the classes come apart
-    tap = settings.skip_view == "tap"
-    features = [RunFeatures(each, dataset, tap, accelerator, console) for each in (run, *others)]
-    found = [embed_run(each, samples, positions, fit, settings) for each in features]
+    features = [RunFeatures(each, dataset, job) for each in (run, *others)]
+    found = [embed_run(each, points, fit) for each in features]
     logits = found[0][1]
     if logits is None:
-        logits = features[0].logits(samples, positions)
+        logits = features[0].logits(points)
 
     # Figures, pictures, projector
     result = {}
-    if accelerator.is_main_process:
+    if job.accelerator.is_main_process:
         all_embeddings = [embedding for embedding, _ in found if embedding is not None]
-        result = output.write_all(all_embeddings, dataset.name, samples, positions, logits, settings, console)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return result, accelerator.is_main_process
+        result = output.write_all(all_embeddings, points, logits, job)
+    job.accelerator.wait_for_everyone()
+    job.accelerator.end_training()
+    return result, job.accelerator.is_main_process
 
 
 def do_what_is_asked(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """Embed, or tell what that would take."""
-    if settings.dry_run:
-        from alexnet_skip.upkeep.dry_run import dry_run_pass
-
-        return dry_run_pass("embed.py", settings.runs_dir, settings.run, "best", settings.split, quiet=settings.quiet)
-    return embed(settings)
+    return settings.mode.load()(settings) if settings.mode else embed(settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

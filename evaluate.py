@@ -14,44 +14,35 @@ from typing import Any
 
 from alexnet_skip.evaluation.figures import show_evaluation
 from alexnet_skip.settings.evaluate import EvaluateSettings, parse_evaluate
-from alexnet_skip.system.console import Console, run_script
+from alexnet_skip.system.console import run_script
 
 
 def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Evaluate one run; returns the figures and paths a program needs, and whether this process prints them."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    from alexnet_skip.devices import launch
-    from alexnet_skip.evaluation.evaluate import confused_pairs, evaluate_model
+    from alexnet_skip.devices.launch import start_job
+    from alexnet_skip.evaluation.evaluate import EvaluationSet, calibrate, confused_pairs, evaluate_model
     from alexnet_skip.runs.opened import open_run
-    from alexnet_skip.system.errors import UserError
 
     # The run and its published model
-    accelerator, _ = launch.start("no")
-    console = Console(settings.quiet, accelerator.is_main_process)
+    job = start_job(settings)
+    accelerator, console = job.accelerator, job.console
     run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
-    names, folder = run.model.class_names, run.folder
-    if max(settings.topk or (), default=1) > len(names):
-        raise UserError(
-            f"--topk is {max(settings.topk or ())}, but {folder.name} has {len(names)} classes; give 1 to {len(names)}"
-        )
+    settings.check_topk(len(run.model.class_names), run.folder.name)
 
     # The images it is evaluated on
-    dataset = run.load_images(settings.dataset, accelerator, console)
+    dataset = run.load_images(settings.dataset, job)
     samples = run.select(settings.split, dataset, console, own=settings.dataset is None)
 
     # A temperature, fitted on held-out images and kept with the model
     if settings.fit_temperature:
-        from alexnet_skip.evaluation.evaluate import calibrate
-
-        own = dataset if settings.dataset is None else run.load_images(None, accelerator, console)
-        run = calibrate(run, settings.checkpoint, own, accelerator, console)
+        own = dataset if settings.dataset is None else run.load_images(None, job)
+        run = calibrate(run, own, job)
 
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
-    features = run.open_features(dataset, samples.stored, accelerator, console, mirrored=settings.tta)
-    evaluation = evaluate_model(
-        run.model, run.model_config, folder, settings.checkpoint, dataset.name, samples, features, accelerator,
-        topk=settings.topk or (), tta=settings.tta,
-    )  # fmt: skip
+    features = run.features(job).open(dataset, samples.stored, tap=run.needs_tap, mirrored=settings.tta)
+    on = EvaluationSet(dataset.name, samples, features, tta=settings.tta)
+    evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
     summary = evaluation.summary
     show_evaluation(console, evaluation.title, summary, confused_pairs(summary))
     if "temperature" in summary and samples.name == "val":
@@ -59,39 +50,12 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console.line(f"Written to {evaluation.folder}")
     accelerator.end_training()
     figures = {key: summary[key] for key in ("dataset", "split", "num_samples", "topk", "top1_ci95", "nll", "ece")}
-    return figures | {"run": str(folder), "evaluation": str(evaluation.folder)}, accelerator.is_main_process
+    return figures | {"run": str(run.folder), "evaluation": str(evaluation.folder)}, accelerator.is_main_process
 
 
 def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
-    """Classify own images, draw again, compare runs, make the report's table, export the network, or evaluate."""
-    if settings.images:
-        from alexnet_skip.evaluation.classify import classify
-
-        return classify(settings)
-    if settings.redraw:
-        from alexnet_skip.evaluation.evaluate import redraw
-
-        return redraw(settings)
-    if settings.compare is not None:
-        from alexnet_skip.study.compare import compare_runs
-
-        return compare_runs(settings)
-    if settings.table is not None:
-        from alexnet_skip.study.table import report_table
-
-        return report_table(settings)
-    if settings.export != "none":
-        from alexnet_skip.evaluation.export import export
-
-        return export(settings)
-    if settings.dry_run:
-        from alexnet_skip.upkeep.dry_run import dry_run_pass
-
-        return dry_run_pass(
-            "evaluate.py", settings.runs_dir, settings.run, settings.checkpoint, settings.split,
-            dataset=settings.dataset, mirrored=settings.tta, quiet=settings.quiet,
-        )  # fmt: skip
-    return evaluate(settings)
+    """Evaluate, or what a flag asks for instead."""
+    return settings.mode.load()(settings) if settings.mode else evaluate(settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,8 +11,8 @@ import torch
 from alexnet_skip.devices import launch
 from alexnet_skip.features.basis import SkipHeadInBasis
 from alexnet_skip.features.coordinates import open_basis
-from alexnet_skip.features.source import open_features
-from alexnet_skip.images.dataset import Split
+from alexnet_skip.features.source import FrozenFeatures
+from alexnet_skip.images.dataset import Dataset, Split
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.train import TrainSettings
@@ -31,20 +31,12 @@ def main() -> None:
     loaded = load_weights(weights)
     backbone = FrozenAlexNet(loaded.state)
     split = Split(images, labels, np.arange(len(labels)), f"{num_images} images")
+    dataset = Dataset("scaling", stored, (), {"train": split})
     before = machine.peak_memory_mib() or 0.0
 
     began = time.perf_counter()
-    features = open_features(
-        "scaling",
-        split,
-        backbone,
-        loaded.sha256,
-        accelerator,
-        console,
-        cache_dir=Path(cache),
-        tap=False,
-        mirrored=False,
-    )
+    frozen = FrozenFeatures(backbone, loaded.sha256, Path(cache), accelerator, console)
+    features = frozen.open(dataset, "train", tap=False)
     extracted = time.perf_counter()
     positions, options = np.arange(len(labels)), settings.training
     basis, source = open_basis(features, positions, "none", int(pca_basis), accelerator, console, mirrored=False)

@@ -20,7 +20,7 @@ import evaluate
 import train
 from alexnet_skip.features import cache as feature_cache
 from alexnet_skip.features import coordinates as basis
-from alexnet_skip.features.source import open_features
+from alexnet_skip.features.source import FrozenFeatures
 from alexnet_skip.images import dataset, splits
 from alexnet_skip.network import model as published
 from alexnet_skip.network.backbone import FrozenAlexNet
@@ -124,19 +124,17 @@ def test_a_damaged_file_is_refused_by_its_path_or_reads_the_same(sound, tmp_path
 def images():
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
-        return dataset.load_dataset("shapes").splits["train"], load_weights("random")
+        return dataset.load_dataset("shapes"), load_weights("random")
 
 
 def cached_rows(folder: Path, images) -> tuple[list[bytes], list[bytes]]:
     """All features, and all coordinates with their basis, as a run would take them from the cache."""
-    split, weights = images
+    shapes, weights = images
     accelerator, console = Accelerator(cpu=True), Console(quiet=True)
     backbone = FrozenAlexNet(weights.state)
-    features = open_features(
-        "shapes-train", split, backbone, weights.sha256, accelerator, console,
-        cache_dir=folder / "cache", tap=True, mirrored=True,
-    )  # fmt: skip
-    positions, _ = splits.train_val_positions(split.labels, 0.2)
+    frozen = FrozenFeatures(backbone, weights.sha256, folder / "cache", accelerator, console)
+    features = frozen.open(shapes, "train", tap=True, mirrored=True)
+    positions, _ = splits.train_val_positions(shapes.splits["train"].labels, 0.2)
     fitted, coordinates = basis.open_basis(features, positions, "conv", 8, accelerator, console, mirrored=True)
     rows = np.arange(2 * features.num_samples)
     taken = [*features.fetch(rows), coordinates.fetch(rows)[0]]

@@ -1,15 +1,17 @@
 """Start Accelerate: which device, how many processes, which precision, and whether the copies see each other."""
 
 import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from alexnet_skip.devices.precision import Precision, choose_precision, describe, fp16_self_test
+from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus, keep_freed_memory
 
@@ -64,3 +66,36 @@ def start(
         # TF32 for what is not in mixed precision, where the card has it; cards without it take no notice.
         torch.set_float32_matmul_precision("high")
     return accelerator, precision
+
+
+class QuietSettings(Protocol):
+    """Settings that say whether anything is shown."""
+
+    @property
+    def quiet(self) -> bool:
+        """Show nothing."""
+        ...
+
+
+Settings = TypeVar("Settings", bound=QuietSettings)
+
+
+@dataclass(frozen=True)
+class Job(Generic[Settings]):
+    """What a command that trains nothing has in hand, in each of its processes.
+
+    Attributes:
+        settings: what it is asked for.
+        accelerator: its device, and the other processes.
+        console: shows what the main process says.
+    """
+
+    settings: Settings
+    accelerator: Accelerator
+    console: Console
+
+
+def start_job(settings: Settings) -> Job[Settings]:
+    """Start Accelerate for a command that trains nothing: in fp32, without a log; raises as :func:`start`."""
+    accelerator, _ = start("no")
+    return Job(settings, accelerator, Console(settings.quiet, accelerator.is_main_process))

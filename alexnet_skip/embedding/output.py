@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_skip.devices.launch import Job
 from alexnet_skip.embedding import projector
+from alexnet_skip.embedding.samples import Points
 from alexnet_skip.embedding.space import Embedding, metrics_of
-from alexnet_skip.images.splits import Selection, limit_positions
+from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
@@ -29,13 +31,7 @@ def cloud_of(embedding: Embedding, labels: np.ndarray) -> Cloud:
 
 
 def write_all(
-    embeddings: Sequence[Embedding],
-    dataset: str,
-    samples: Selection,
-    positions: np.ndarray,
-    logits: np.ndarray,
-    settings: EmbedSettings,
-    console: Console,
+    embeddings: Sequence[Embedding], points: Points, logits: np.ndarray, job: Job[EmbedSettings]
 ) -> dict[str, Any]:
     """Write and show everything about the first embedding, beside the others; to be called by one process.
 
@@ -43,14 +39,15 @@ def write_all(
         The figures and paths a program needs.
     """
     embedding, *others = embeddings
-    run, labels = embedding.run, samples.split.labels[positions]
-    name = _folder_name(samples, settings)
+    run, labels, console = embedding.run, points.labels, job.console
+    dataset, split = points.dataset.name, points.samples.name
+    name = _folder_name(split, job.settings)
     where = run.folder / name
     where.mkdir(parents=True, exist_ok=True)
-    images = f"{dataset} {samples.name}, {len(positions):,} images"
+    images = f"{dataset} {split}, {len(labels):,} images"
     axes = f"axes fitted on {embedding.fitted_on}"
     title = f"{embedding.space}: {images}; {run.folder.name} (epoch {run.model_config.epoch}); {axes}"
-    summary = {"dataset": dataset, "split": samples.name, "num_samples": len(positions)} | metrics_of(embedding)
+    summary = {"dataset": dataset, "split": split, "num_samples": len(labels)} | metrics_of(embedding)
     for each in embeddings:
         show_embedding(console, each, f"{each.space}: {images}; {each.run.folder.name}; {axes}")
     write_pictures(where, embedding, labels, title)
@@ -59,7 +56,7 @@ def write_all(
         write_comparison(picture, embeddings, labels, f"{images}; {axes}")
         summary["compared"] = [metrics_of(each) for each in others]
     embedding.pca.save(where / "pca.npz")
-    listed = write_projector(embedding, name, samples, positions, logits, settings, console)
+    listed = write_projector(embedding, name, points, logits, job)
     write_json(where / "metrics.json", summary)
     console.line(f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name}:")
     console.line(f"  tensorboard --logdir {run.folder.parent}")
@@ -114,45 +111,40 @@ def _whole(embedding: Embedding) -> str:
 
 
 def write_projector(
-    embedding: Embedding,
-    name: str,
-    samples: Selection,
-    positions: np.ndarray,
-    logits: np.ndarray,
-    settings: EmbedSettings,
-    console: Console,
+    embedding: Embedding, name: str, points: Points, logits: np.ndarray, job: Job[EmbedSettings]
 ) -> str:
     """Show the embedding in the projector of the run's TensorBoard; returns the name under which it is listed.
 
     Args:
         logits: (N, num_classes), of which prediction and confidence are shown beside the true class.
     """
-    kept, thumbnail_px = np.arange(len(positions)), settings.thumbnails
+    positions, split, thumbnail_px = points.positions, points.samples.split, job.settings.thumbnails
+    kept = np.arange(len(positions))
     if thumbnail_px and len(kept) > projector.max_thumbnails(thumbnail_px):
         most = projector.max_thumbnails(thumbnail_px)
-        kept = limit_positions(samples.split.labels[positions], most)
-        console.line(
+        kept = limit_positions(points.labels, most)
+        job.console.line(
             f"The projector gets {most:,} of {len(positions):,} images, balanced over the classes: a sprite holds no "
             f"more thumbnails of {thumbnail_px} px (smaller --thumbnails, or 0 for none, give it more)"
         )
     names = np.array(embedding.run.model.class_names)
-    labels, probabilities = samples.split.labels[positions[kept]], metrics.softmax(logits[kept])
+    labels, probabilities = points.labels[kept], metrics.softmax(logits[kept])
     predicted = probabilities.argmax(axis=1)
     columns = {
         "true class": names[labels].tolist(),
         "predicted": names[predicted].tolist(),
         "right": np.where(predicted == labels, "right", "wrong").tolist(),
         "confidence": [f"{value:.3f}" for value in probabilities.max(axis=1)],
-        "sample": samples.split.index[positions[kept]].tolist(),
+        "sample": split.index[positions[kept]].tolist(),
     }
-    images = samples.split.images[positions[kept]] if thumbnail_px else None
+    images = split.images[positions[kept]] if thumbnail_px else None
     sprite = projector.make_sprite(images, thumbnail_px) if images is not None else None
     figures = {
         f"embedding/{figure}/{space}": getattr(values, figure)
         for space, values in embedding.figures.items()
         for figure in ("knn_top1", "silhouette", "variance_ratio")
     }
-    coordinates = embedding.scores[kept, : settings.projector_components]
+    coordinates = embedding.scores[kept, : job.settings.projector_components]
     return projector.export_embedding(embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, figures)
 
 
@@ -185,7 +177,7 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     console.table(f"{which}: share of a class's {neighbours} nearest images", ("class", *heads), table)
 
 
-def _folder_name(samples: Selection, settings: EmbedSettings) -> str:
+def _folder_name(split: str, settings: EmbedSettings) -> str:
     """Folder of an embedding within the run: one for each split, layer and view."""
     view = "" if settings.skip_view == "joined" else f"-{settings.skip_view}"
-    return f"embedding/{samples.name}-{settings.layer}{view}"
+    return f"embedding/{split}-{settings.layer}{view}"

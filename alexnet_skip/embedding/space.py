@@ -5,14 +5,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from alexnet_skip.embedding.samples import FitImages
+from alexnet_skip.devices.launch import Job
+from alexnet_skip.embedding.samples import FitImages, Points
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures, predict
 from alexnet_skip.images.dataset import Dataset
-from alexnet_skip.images.splits import Selection, limit_positions
+from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.pca.estimator import PCA
 from alexnet_skip.runs.folders import evaluation_folder, published_folder
@@ -20,7 +20,6 @@ from alexnet_skip.runs.opened import OpenedRun
 from alexnet_skip.runs.predictions import FILE_NAME, read_predictions
 from alexnet_skip.settings.embed import EmbedSettings, Layer, SkipView
 from alexnet_skip.statistics.separation import Separation, affordable_queries, separation
-from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.rows import LazyRows, Rows
 
@@ -61,29 +60,25 @@ class Space(nn.Module):
 
 
 class RunFeatures:
-    """A run's frozen features, each stored split opened and verified once; used by all processes together.
+    """A run's frozen features, each stored split opened and verified once; used by all processes together."""
 
-    Args:
-        tap: whether the tap is needed even if the run's model does without it.
-    """
-
-    def __init__(self, run: OpenedRun, dataset: Dataset, tap: bool, accelerator: Accelerator, console: Console) -> None:
+    def __init__(self, run: OpenedRun, dataset: Dataset, job: Job[EmbedSettings]) -> None:
         self.run = run
-        self.accelerator = accelerator
-        self._open = lambda stored: run.open_features(
-            dataset, stored, accelerator, console, tap=tap or run.model_config.skip_mode != "none"
-        )
+        self.job = job
+        self._dataset, self._frozen = dataset, run.features(job)
+        self._tap = run.needs_tap or job.settings.skip_view == "tap"
         self._opened: dict[str, CachedFeatures | LiveFeatures] = {}
 
     def of(self, stored: str) -> CachedFeatures | LiveFeatures:
         """Features of a stored split."""
         if stored not in self._opened:
-            self._opened[stored] = self._open(stored)
+            self._opened[stored] = self._frozen.open(self._dataset, stored, tap=self._tap)
         return self._opened[stored]
 
     def compute(self, module: nn.Module, stored: str, positions: np.ndarray) -> np.ndarray:
         """What a module makes (N, width) of the features of samples; each process computes its share."""
-        return predict(module.to(self.accelerator.device), self.of(stored), positions, self.accelerator)
+        accelerator = self.job.accelerator
+        return predict(module.to(accelerator.device), self.of(stored), positions, accelerator)
 
     def rows(self, space: Space, stored: str, positions: np.ndarray) -> tuple[Rows, np.ndarray | None]:
         """Samples (N, D) of a stored split in a space, and logits (N, C) where they come for free.
@@ -101,14 +96,14 @@ class RunFeatures:
         width = len(self.run.model.class_names)
         return values[:, :-width], values[:, -width:]
 
-    def logits(self, samples: Selection, positions: np.ndarray) -> np.ndarray:
+    def logits(self, points: Points) -> np.ndarray:
         """Logits (N, C) of samples: those that evaluate.py has left, or new ones."""
-        known = _known_logits(self.run, samples, positions)
+        known = _known_logits(self.run, points)
         # All or none: a process that predicted alone would wait for the others forever.
         everywhere = all(gather_object([known is not None]))
         if known is not None and everywhere:
             return known
-        return self.compute(self.run.model.trained, samples.stored, positions)
+        return self.compute(self.run.model.trained, points.samples.stored, points.positions)
 
 
 @dataclass(frozen=True)
@@ -137,9 +132,7 @@ class Embedding:
         return self.pca.n_features_in_
 
 
-def embed_run(
-    features: RunFeatures, samples: Selection, positions: np.ndarray, fit: FitImages, settings: EmbedSettings
-) -> tuple[Embedding | None, np.ndarray | None]:
+def embed_run(features: RunFeatures, points: Points, fit: FitImages) -> tuple[Embedding | None, np.ndarray | None]:
     """Embed samples of a split; to be called by all processes, which share what must be computed.
 
     Returns:
@@ -148,10 +141,10 @@ def embed_run(
     Raises:
         UserError: if more components are asked for than there are, or values can't be used.
     """
-    run = features.run
+    run, settings, stored = features.run, features.job.settings, points.samples.stored
     space = Space(run.model.trained, settings.layer, settings.skip_view)
-    rows, logits = features.rows(space, samples.stored, positions)
-    same = fit.stored == samples.stored and np.array_equal(fit.positions, positions)
+    rows, logits = features.rows(space, stored, points.positions)
+    same = fit.stored == stored and np.array_equal(fit.positions, points.positions)
     fit_rows = rows if same else features.rows(space, fit.stored, fit.positions)[0]
     most = min(fit_rows.shape)
     if settings.components > most:
@@ -159,7 +152,7 @@ def embed_run(
             f"--components is {settings.components}, but {fit_rows.shape[0]:,} images of {fit_rows.shape[1]:,} values "
             f"have {most} principal components; give 2 to {most}"
         )
-    if not features.accelerator.is_main_process:
+    if not features.job.accelerator.is_main_process:
         return None, logits
     wanted = min(most, max(settings.components, settings.projector_components))
     try:
@@ -168,7 +161,7 @@ def embed_run(
     except ValueError as error:
         what = f"the {settings.layer} of {run.folder.name}"
         raise UserError(f"{what} can't be embedded: {error}; train the run again") from None
-    labels, num_classes = samples.split.labels[positions], len(run.model.class_names)
+    labels, num_classes = points.labels, len(run.model.class_names)
     queries = limit_positions(labels, affordable_queries(*rows.shape))
     figures = {
         "embedding": separation(scores[:, : settings.components], labels, num_classes, np.arange(len(labels))),
@@ -196,9 +189,10 @@ def metrics_of(embedding: Embedding) -> dict[str, Any]:
     }
 
 
-def _known_logits(run: OpenedRun, samples: Selection, positions: np.ndarray) -> np.ndarray | None:
+def _known_logits(run: OpenedRun, points: Points) -> np.ndarray | None:
     """Logits (N, C) that evaluate.py has left for these samples of this very model, or None."""
-    folder, model = evaluation_folder(run.folder, samples.name, "best"), published_folder(run.folder, "best")
+    samples = points.samples
+    folder, model = evaluation_folder(run.folder, samples.name, run.which), published_folder(run.folder, run.which)
     try:
         known = read_predictions(folder)
         newer = (folder / FILE_NAME).stat().st_mtime >= (model / "model.safetensors").stat().st_mtime
@@ -206,4 +200,4 @@ def _known_logits(run: OpenedRun, samples: Selection, positions: np.ndarray) -> 
         return None
     if not newer or known.digest != samples.split.digest or not np.array_equal(known.index, samples.index):
         return None
-    return known.logits[np.searchsorted(samples.positions, positions)]
+    return known.logits[np.searchsorted(samples.positions, points.positions)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet_skip.devices import launch
+from alexnet_skip.devices.launch import start_job
 from alexnet_skip.images.file import as_rgb, find_images
 from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, Prediction, load_published
 from alexnet_skip.plots.gallery import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
@@ -45,15 +45,14 @@ def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, Path]:
 def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Classify the images of ``--images``; returns the figures and paths a program needs, and whether to print them."""
     # The network, on the main process: a few images are not worth several
-    accelerator, _ = launch.start("no")
-    if not accelerator.is_main_process:
+    job = start_job(settings)
+    if not job.accelerator.is_main_process:
         return {}, False
-    console = Console(settings.quiet)
+    console = job.console
     model, folder = open_network(settings)
-    model = model.to(accelerator.device)
+    model = model.to(job.accelerator.device)
+    settings.check_topk(len(model.class_names), str(folder))
     k = max(settings.topk or (), default=min(DEFAULT_TOPK, len(model.class_names)))
-    if k > len(model.class_names):
-        raise UserError(f"--topk is {k}, but {folder} has {len(model.class_names)} classes; give 1 to that many")
 
     # Files that can't be read stop the command if named, and are listed if found in a folder
     paths = find_images(settings.images)

@@ -9,21 +9,37 @@ from accelerate import Accelerator
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from alexnet_skip.devices.launch import Job
 from alexnet_skip.evaluation.figures import draw_evaluation, show_evaluation, summarize_predictions
 from alexnet_skip.features.source import FeatureSource, predict
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
-from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, published_name
 from alexnet_skip.runs.opened import OpenedRun, find_split
 from alexnet_skip.runs.predictions import Predictions, read_predictions, write_predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config, read_run_config
+from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import fit_temperature
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json, write_text
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """What a model is evaluated on.
+
+    Attributes:
+        dataset: name of the dataset.
+        features: of the samples' stored split; of both views where ``tta``.
+        tta: whether the logits of both views are averaged.
+    """
+
+    dataset: str
+    samples: Selection
+    features: FeatureSource
+    tta: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,41 +58,27 @@ def evaluation_title(summary: dict[str, Any], run: Path, which: str) -> str:
 
 
 def evaluate_model(
-    model: AlexNetWithSkip,
-    model_config: ModelConfig,
-    run: Path,
-    which: str,
-    dataset_name: str,
-    samples: Selection,
-    features: FeatureSource,
-    accelerator: Accelerator,
-    *,
-    topk: tuple[int, ...] = (),
-    tta: bool = False,
-    draw: bool = True,
+    run: OpenedRun, on: EvaluationSet, accelerator: Accelerator, *, topk: tuple[int, ...] = (), draw: bool = True
 ) -> Evaluation:
-    """Evaluate a published model in one exact pass and write what comes of it; to be called on every process.
+    """Evaluate a run's model in one exact pass and write what comes of it; to be called on every process.
 
     Args:
-        model_config: the published model's.
-        which: the model's name in its run: ``best``, ``last`` or ``epoch-N``.
-        features: of the samples' stored split.
-        tta: average the logits of both views.
         draw: whether to draw figures; they can be drawn later from what is written.
     """
-    logits = predict(model.trained.to(accelerator.device), features, samples.positions, accelerator, tta=tta)
+    model, samples = run.model, on.samples
+    logits = predict(model.trained.to(accelerator.device), on.features, samples.positions, accelerator, tta=on.tta)
     predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest)
-    summary = {"dataset": dataset_name, "split": samples.name, "tta": tta, "epoch": model_config.epoch}
-    summary |= summarize_predictions(predictions, model.class_names, topk, model_config.temperature)
-    title = evaluation_title(summary, run, which)
-    where = evaluation_folder(run, samples.name, which, tta=tta)
+    summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
+    summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config.temperature)
+    title = evaluation_title(summary, run.folder, run.which)
+    where = evaluation_folder(run.folder, samples.name, run.which, tta=on.tta)
     if accelerator.is_main_process:
         where.mkdir(parents=True, exist_ok=True)
         write_predictions(where, predictions)
         figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
         write_sealed_json(where / "metrics.json", summary)
-        log_evaluation(run, where.name, summary, figure)
-        add_to_card(run, published_folder(run, which))
+        log_evaluation(run.folder, where.name, summary, figure)
+        add_to_card(run.folder, published_folder(run.folder, run.which))
     accelerator.wait_for_everyone()
     return Evaluation(where, title, summary)
 
@@ -105,7 +107,7 @@ def log_evaluation(run_folder: Path, tag: str, summary: dict[str, Any], figure: 
     writer.close()
 
 
-def calibrate(run: OpenedRun, which: str, dataset: Dataset, accelerator: Accelerator, console: Console) -> OpenedRun:
+def calibrate(run: OpenedRun, dataset: Dataset, job: Job[Any]) -> OpenedRun:
     """Fit the temperature on the run's val split and store it in the model's config.json; on every process.
 
     Args:
@@ -117,14 +119,15 @@ def calibrate(run: OpenedRun, which: str, dataset: Dataset, accelerator: Acceler
     Raises:
         UserError: if the run held nothing out.
     """
-    samples = run.select("val", dataset, console, own=True)
-    features = run.open_features(dataset, samples.stored, accelerator, console)
+    accelerator = job.accelerator
+    samples = run.select("val", dataset, job.console, own=True)
+    features = run.features(job).open(dataset, samples.stored, tap=run.needs_tap)
     logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
     temperature = fit_temperature(logits, samples.labels)
     if accelerator.is_main_process:
-        _store(published_folder(run.folder, which), temperature)
+        _store(published_folder(run.folder, run.which), temperature)
     accelerator.wait_for_everyone()
-    console.line(f"Temperature {temperature:.3f}, fitted on {len(samples.labels):,} images of val")
+    job.console.line(f"Temperature {temperature:.3f}, fitted on {len(samples.labels):,} images of val")
     return dataclasses.replace(run, model_config=dataclasses.replace(run.model_config, temperature=temperature))
 
 

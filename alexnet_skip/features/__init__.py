@@ -1,5 +1,6 @@
 """Frozen features by row: computed once, kept on disk, exchanged between disks, projected on a PCA basis.
 
-``open_features`` gives a source of rows, ``predict`` what a module makes of them; training and evaluation see no more.
+``FrozenFeatures`` opens a source of rows, ``predict`` says what a module makes of them; training and evaluation see no
+more.
 ``python -m alexnet_skip.features`` cares for the cache.
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from alexnet_skip.features.cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.features.exchange import Crew, crew_of, divide, exchange
-from alexnet_skip.images.dataset import Split
+from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import release_pages
@@ -102,74 +103,83 @@ class LiveFeatures:
         return main.flatten(1), tap.flatten(1)
 
 
-def open_features(
-    name: str,
-    split: Split,
-    backbone: FrozenAlexNet,
-    weights_digest: str,
-    accelerator: Accelerator,
-    console: Console,
-    *,
-    cache_dir: Path | None,
-    tap: bool,
-    mirrored: bool,
-) -> CachedFeatures | LiveFeatures:
-    """Features of a split; whatever the cache lacks is extracted first, by all processes together.
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """The frozen features of one backbone: where they are kept, and who computes what is lacking there.
 
-    Args:
-        name: what to call the cache entry, e.g. ``cifar10-train``.
+    Attributes:
+        weights_digest: SHA-256 of the backbone's weights.
         cache_dir: folder of the cache, or None to compute features live.
-        tap: whether the pooled tap is needed.
-        mirrored: whether the mirrored view is needed.
-
-    Raises:
-        UserError: if the disk is too small, or the folder can't be made.
     """
-    if cache_dir is None:
-        return LiveFeatures(split.images, backbone, accelerator.device)
+
+    backbone: FrozenAlexNet
+    weights_digest: str
+    cache_dir: Path | None
+    accelerator: Accelerator
+    console: Console
+
+    def open(
+        self, dataset: Dataset, stored: str, *, tap: bool, mirrored: bool = False
+    ) -> CachedFeatures | LiveFeatures:
+        """Features of a stored split; what the cache lacks is extracted first, by all processes together.
+
+        Args:
+            tap: whether the pooled tap is needed.
+            mirrored: whether the mirrored view is needed.
+
+        Raises:
+            UserError: if the disk is too small, or the folder can't be made.
+        """
+        images = dataset.splits[stored].images
+        if self.cache_dir is None:
+            return LiveFeatures(images, self.backbone, self.accelerator.device)
+        cache, names = cache_entry(self.cache_dir, dataset, stored, self.weights_digest), array_names(tap, mirrored)
+        crew = crew_of(self.cache_dir, self.accelerator)
+        with ExitStack() as lock:
+            if crew.rank == 0:
+                lock.enter_context(open_for_writing(cache.folder, self.console.line))
+                cache.prepare(names, self.console.line)
+            self.accelerator.wait_for_everyone()
+            self._extract_missing(cache, names, images, f"{dataset.name}-{stored}", crew)
+        maps = {array: cache.open(array) for array in names}
+        views = [(maps["main"], maps.get("tap"))]
+        if mirrored:
+            views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
+        # What is derived from the features is kept beside them only where all would find the same there.
+        return CachedFeatures(views, self.accelerator.device, cache.folder if crew.shared else None)
+
+    def _extract_missing(
+        self, cache: FeatureCache, names: Sequence[str], images: np.ndarray, title: str, crew: Crew
+    ) -> None:
+        """Extract the blocks that no cache has, each process its share, and exchange what single disks lack."""
+        accelerator, console = self.accelerator, self.console
+        wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
+        if not crew.shared:
+            division = divide(gather_object([wanted]), crew.disks)
+            wanted = division.extract[accelerator.process_index]
+        total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
+        if total:
+            blocks, known = cache.num_blocks, cache.num_blocks - total
+            console.line(f"{title}: extracting {total} of {blocks} blocks ({known} are in the cache and intact)")
+            with console.progress(f"Extract {title}", sum(cache.block_length(block) for block in wanted)) as progress:
+                extract(cache, images, self.backbone, wanted, crew.rank, progress.advance)
+            accelerator.wait_for_everyone()
+        if division and division.send:
+            console.line(f"{title}: exchanging {len({block for block, _ in division.send})} blocks between disks")
+            exchange(cache, division, crew, accelerator)
+        if total or (division and division.send):
+            if crew.rank == 0:
+                cache.finish()
+        else:
+            console.line(f"{title}: all features are in the cache ({cache.folder})")
+        accelerator.wait_for_everyone()
+
+
+def cache_entry(cache_dir: Path, dataset: Dataset, stored: str, weights_digest: str) -> FeatureCache:
+    """The cache entry that a stored split has, or would have, under a backbone's weights."""
+    split = dataset.splits[stored]
     key = FeatureKey(split.digest, weights_digest, len(split.images))
-    cache = FeatureCache(cache_dir / f"{name}-{key.short}", key)
-    names = array_names(tap, mirrored)
-    crew = crew_of(cache_dir, accelerator)
-    with ExitStack() as lock:
-        if crew.rank == 0:
-            lock.enter_context(open_for_writing(cache.folder, console.line))
-            cache.prepare(names, console.line)
-        accelerator.wait_for_everyone()
-        _extract_missing(cache, names, name, split, backbone, accelerator, crew, console)
-    maps = {array: cache.open(array) for array in names}
-    views = [(maps["main"], maps.get("tap"))]
-    if mirrored:
-        views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
-    # What is derived from the features is kept beside them only where all would find the same there.
-    return CachedFeatures(views, accelerator.device, cache.folder if crew.shared else None)
-
-
-def _extract_missing(
-    cache: FeatureCache, names: Sequence[str], title: str, split: Split, backbone: FrozenAlexNet,
-    accelerator: Accelerator, crew: Crew, console: Console,
-) -> None:  # fmt: skip
-    """Extract the blocks that no cache has, each process its share, and exchange what single disks lack."""
-    wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
-    if not crew.shared:
-        division = divide(gather_object([wanted]), crew.disks)
-        wanted = division.extract[accelerator.process_index]
-    total = int(accelerator.reduce(torch.tensor(len(wanted), device=accelerator.device), "sum").item())
-    if total:
-        known = cache.num_blocks - total
-        console.line(f"{title}: extracting {total} of {cache.num_blocks} blocks ({known} are in the cache and intact)")
-        with console.progress(f"Extract {title}", sum(cache.block_length(block) for block in wanted)) as progress:
-            extract(cache, split.images, backbone, wanted, crew.rank, progress.advance)
-        accelerator.wait_for_everyone()
-    if division and division.send:
-        console.line(f"{title}: exchanging {len({block for block, _ in division.send})} blocks between disks")
-        exchange(cache, division, crew, accelerator)
-    if total or (division and division.send):
-        if crew.rank == 0:
-            cache.finish()
-    else:
-        console.line(f"{title}: all features are in the cache ({cache.folder})")
-    accelerator.wait_for_everyone()
+    return FeatureCache(cache_dir / f"{dataset.name}-{stored}-{key.short}", key)
 
 
 # Rows predicted at once; fixed, so that the number of processes never changes a result.

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 
-from alexnet_skip.features.source import CachedFeatures, LiveFeatures, open_features
+from alexnet_skip.devices.launch import Job
+from alexnet_skip.features.source import FrozenFeatures
 from alexnet_skip.images.dataset import Dataset, Split
 from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import Selection, choose_split
@@ -24,23 +25,30 @@ class OpenedRun:
     """A run folder, what its config says, and one of its published models.
 
     Attributes:
+        which: the model's name in its run: ``best``, ``last`` or ``epoch-N``.
         model_config: the published model's.
     """
 
     folder: Path
+    which: str
     config: RunConfig
     model: AlexNetWithSkip
     model_config: ModelConfig
 
-    def load_images(self, dataset: str | None, accelerator: Accelerator, console: Console) -> Dataset:
+    @property
+    def needs_tap(self) -> bool:
+        """Whether the model takes the pooled tap beside the features."""
+        return self.model_config.skip_mode != "none"
+
+    def load_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
         """Load the run's images, or those of another dataset with the same classes.
 
         Raises:
             UserError: if the classes are others.
         """
         data = DataSettings(dataset=dataset) if dataset is not None else self.config.data
-        with accelerator.main_process_first():
-            loaded = load_images(data, console)
+        with job.accelerator.main_process_first():
+            loaded = load_images(data, job.console)
         if loaded.class_names != self.model.class_names:
             raise UserError(
                 f"--dataset {data.dataset} has the classes {', '.join(loaded.class_names)}, but {self.folder.name} was "
@@ -64,28 +72,16 @@ class OpenedRun:
             )
         return chosen
 
-    def open_features(
-        self,
-        dataset: Dataset,
-        stored: str,
-        accelerator: Accelerator,
-        console: Console,
-        *,
-        tap: bool | None = None,
-        mirrored: bool = False,
-    ) -> CachedFeatures | LiveFeatures:
-        """Frozen features of a stored split, from the run's cache; what it lacks is extracted.
-
-        Args:
-            tap: whether the pooled tap is needed; if None, as the model needs it.
-        """
+    @property
+    def cache_dir(self) -> Path | None:
+        """Folder of the run's feature cache; None where it was trained without."""
         cache = self.config.settings.cache
-        return open_features(
-            f"{dataset.name}-{stored}", dataset.splits[stored], self.model.backbone.to(accelerator.device),
-            self.config.weights_digest, accelerator, console,
-            cache_dir=cache.cache_dir if cache.cache else None,
-            tap=self.model_config.skip_mode != "none" if tap is None else tap, mirrored=mirrored,
-        )  # fmt: skip
+        return cache.cache_dir if cache.cache else None
+
+    def features(self, job: Job[Any]) -> FrozenFeatures:
+        """The frozen features of the run's images, from its cache."""
+        backbone, digest = self.model.backbone.to(job.accelerator.device), self.config.weights_digest
+        return FrozenFeatures(backbone, digest, self.cache_dir, job.accelerator, job.console)
 
 
 def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
@@ -99,9 +95,8 @@ def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
         UserError: if there is no such run or model, or a file of it is damaged.
     """
     folder = folders.find_run(runs_dir, run)
-    config = read_run_config(folder)
     model, model_config = load_published(folders.published_folder(folder, which))
-    return OpenedRun(folder, config, model, model_config)
+    return OpenedRun(folder, which, read_run_config(folder), model, model_config)
 
 
 def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from alexnet_skip.settings.command_line import arguments_or_own, read_command_line, require
+from alexnet_skip.settings.modes import Mode, chosen_mode, refuse_idle_flags
 
 Layer = Literal["features", "hidden1", "hidden2", "logits"]
 
@@ -15,6 +16,8 @@ SkipView = Literal["main", "tap", "joined"]
 MAX_PROJECTOR_COMPONENTS = 49
 
 MAX_THUMBNAIL_PX = 256
+
+MODES = (Mode("dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding", ("run", "split", "runs_dir", "quiet")),)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ class EmbedSettings:
             self.layer == "features" or self.skip_view == "joined", "--skip-view", self.skip_view,
             f"joined for --layer {self.layer}, which comes after the skip connection",
         )  # fmt: skip
+        refuse_idle_flags(self, MODES)
+
+    @property
+    def mode(self) -> Mode | None:
+        """What to do instead of embedding a run; None to embed one."""
+        return chosen_mode(self, MODES)
 
 
 def parse_embed(argv: Sequence[str] | None = None) -> EmbedSettings:

@@ -6,6 +6,26 @@ from pathlib import Path
 from typing import Literal
 
 from alexnet_skip.settings.command_line import arguments_or_own, read_command_line, require
+from alexnet_skip.settings.modes import Mode, chosen_mode, refuse_idle_flags
+from alexnet_skip.system.errors import UserError
+
+# In every mode.
+EVERYWHERE = ("runs_dir", "quiet")
+
+MODES = (
+    Mode("images", "alexnet_skip.evaluation.classify:classify", ("topk", "run", "checkpoint", *EVERYWHERE)),
+    Mode("export", "alexnet_skip.evaluation.export:export", ("run", "checkpoint", *EVERYWHERE)),
+    Mode("compare", "alexnet_skip.study.compare:compare_runs", ("topk", "split", "checkpoint", *EVERYWHERE)),
+    Mode("table", "alexnet_skip.study.table:report_table", ("split", "checkpoint", *EVERYWHERE)),
+    Mode(
+        "redraw", "alexnet_skip.evaluation.evaluate:redraw",
+        ("topk", "run", "split", "checkpoint", "tta", *EVERYWHERE),
+    ),
+    Mode(
+        "dry_run", "alexnet_skip.upkeep.dry_run:dry_run_evaluation",
+        ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE),
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,10 +81,26 @@ class EvaluateSettings:
         kind, _, number = self.checkpoint.partition("-")
         valid = self.checkpoint in ("best", "last") or (kind == "epoch" and number.isdigit())
         require(valid, "--checkpoint", self.checkpoint, "best, last or epoch-N")
-        special = bool(self.images) or self.export != "none" or self.compare is not None or self.table is not None
-        require(not (self.dry_run and special), "--dry-run", "given", "left out unless a run is evaluated")
-        both = bool(self.images) and self.export != "none"
-        require(not both, "--export", self.export, "left out where --images is given")
+        refuse_idle_flags(self, MODES)
+
+    @property
+    def mode(self) -> Mode | None:
+        """What to do instead of evaluating a run; None to evaluate one."""
+        return chosen_mode(self, MODES)
+
+    def check_topk(self, num_classes: int, model: str) -> None:
+        """Refuse a ``--topk`` that the model has too few classes for.
+
+        Args:
+            model: what to call it.
+
+        Raises:
+            UserError: with the number of its classes.
+        """
+        if self.topk and max(self.topk) > num_classes:
+            raise UserError(
+                f"--topk is {max(self.topk)}, but {model} has {num_classes} classes; give 1 to {num_classes}"
+            )
 
 
 def parse_evaluate(argv: Sequence[str] | None = None) -> EvaluateSettings:

@@ -1,6 +1,7 @@
 """evaluate.py --compare: is the difference of runs, or of a study's variants, more than chance? Needs no model."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,28 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_json
 
 MAX_GALLERY_IMAGES = 24
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A side held against the first one.
+
+    Attributes:
+        of_a, of_b: predictions of both, by seed.
+        p: of the comparison, corrected for the number of pairs.
+    """
+
+    a: Side
+    b: Side
+    of_a: Sequence[Predictions]
+    of_b: Sequence[Predictions]
+    comparison: Comparison
+    p: float
+
+    @property
+    def stem(self) -> str:
+        """Of the names of its files."""
+        return f"{self.b.stem}-against-{self.a.stem}"
 
 
 def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -48,7 +71,11 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Every side against the first, corrected for their number
     topk = [k for k in (settings.topk or (1, 3)) if k <= len(class_names)]
     comparisons = [compare(predictions[0], of_side, topk) for of_side in predictions[1:]]
-    adjusted = holm([comparison.p for comparison in comparisons])
+    adjusted = holm([comparison.p for comparison in comparisons]).tolist()
+    pairs = [
+        Pair(sides[0], side, predictions[0], of_side, comparison, p)
+        for side, of_side, comparison, p in zip(sides[1:], predictions[1:], comparisons, adjusted, strict=True)
+    ]
 
     # Figures and files
     where = (study or sides[0].runs[0]) / "comparison" / f"{split}-{which}"
@@ -56,23 +83,24 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     images = find_split(sides[0].config, first, console)
     title = f"{dataset} ({split}, n = {len(first.labels):,})"
     results = []
-    for side, of_side, comparison, p in zip(sides[1:], predictions[1:], comparisons, adjusted, strict=True):
-        _draw(where, sides[0], side, predictions[0], of_side, comparison, class_names, f"{dataset} {split}", images)
-        subject = side.name if study and sides[0].variant == "none" else f"{side.name} instead of {sides[0].name}"
+    for pair in pairs:
+        _draw(where, pair, class_names, f"{dataset} {split}", images)
+        a, b = pair.a, pair.b
+        subject = b.name if study and a.variant == "none" else f"{b.name} instead of {a.name}"
         result: dict[str, Any] = {
-            "a": sides[0].name,
-            "b": side.name,
+            "a": a.name,
+            "b": b.name,
             "split": split,
             "checkpoint": which,
-            "seeds": side.seeds,
+            "seeds": b.seeds,
         }
-        result |= as_json(comparison, float(p), class_names)
-        result["verdict"] = verdict(comparison, float(p), title, subject)
-        write_json(where / f"{_stem(sides[0], side)}.json", result)
+        result |= as_json(pair.comparison, pair.p, class_names)
+        result["verdict"] = verdict(pair.comparison, pair.p, title, subject)
+        write_json(where / f"{pair.stem}.json", result)
         results.append(result)
 
     # What people read, the plain sentence last
-    _show(console, f"{title}, {which}", sides, comparisons, adjusted.tolist(), class_names)
+    _show(console, f"{title}, {which}", pairs, class_names)
     console.line(f"Written to {where}")
     for result in results:
         console.line(result["verdict"], style="bold")
@@ -88,93 +116,74 @@ def _p_alone(p: float) -> str:
     return p_text(p).removeprefix("p ").removeprefix("= ")
 
 
-def _stem(a: Side, b: Side) -> str:
-    return f"{b.stem}-against-{a.stem}"
-
-
-def _draw(
-    where: Path,
-    a: Side,
-    b: Side,
-    predictions_a: Sequence[Predictions],
-    predictions_b: Sequence[Predictions],
-    comparison: Comparison,
-    class_names: Sequence[str],
-    title: str,
-    images: Split | None,
-) -> None:
+def _draw(where: Path, pair: Pair, class_names: Sequence[str], title: str, images: Split | None) -> None:
     """Write the difference of the confusion matrices, and the samples that only one side gets right."""
+    a, b, comparison, first = pair.a, pair.b, pair.comparison, pair.of_a[0]
     seeds = f", sum of {len(b.seeds)} seeds" if len(b.seeds) > 1 else ""
     save_figure(
         confusion_difference_figure(
             comparison.confusion_a, comparison.confusion_b, class_names, f"{title}: {b.name} against {a.name}{seeds}"
         ),
-        where / f"{_stem(a, b)}.png",
+        where / f"{pair.stem}.png",
     )
     if images is None:
         return
-    mean_a, mean_b = (np.mean([softmax(one.logits) for one in side], axis=0) for side in (predictions_a, predictions_b))
+    mean_a, mean_b = (np.mean([softmax(one.logits) for one in side], axis=0) for side in (pair.of_a, pair.of_b))
     for winner, rows, better, worse in (
         (b, comparison.only_b, mean_b, mean_a),
         (a, comparison.only_a, mean_a, mean_b),
     ):
-        labels = predictions_a[0].labels[rows]
+        labels = first.labels[rows]
         gain = better[rows, labels] - worse[rows, labels]
         chosen = rows[np.argsort(-gain, kind="stable")[:MAX_GALLERY_IMAGES]]
         captions = [
             f"{class_names[label]} {per_cent(better[row, label], 0)} %\n"
             f"≠ {class_names[worse[row].argmax()]} {per_cent(worse[row].max(), 0)} %"
-            for row, label in zip(chosen, predictions_a[0].labels[chosen], strict=True)
+            for row, label in zip(chosen, first.labels[chosen], strict=True)
         ]
         every = " with every seed" if len(b.seeds) > 1 else ""
         heading = f"{title}: only {winner.name} is right{every}, {len(chosen)} of {len(rows):,}"
-        figure = image_grid_figure(images_at(images, predictions_a[0], chosen), captions, heading)
-        save_figure(figure, where / f"{_stem(a, b)}-only-{winner.stem}.png")
+        figure = image_grid_figure(images_at(images, first, chosen), captions, heading)
+        save_figure(figure, where / f"{pair.stem}-only-{winner.stem}.png")
 
 
-def _show(
-    console: Console,
-    title: str,
-    sides: Sequence[Side],
-    comparisons: Sequence[Comparison],
-    adjusted: Sequence[float],
-    class_names: Sequence[str],
-) -> None:
+def _show(console: Console, title: str, pairs: Sequence[Pair], class_names: Sequence[str]) -> None:
     """Print accuracies, differences, seeds and classes."""
-    accuracies = [comparisons[0].top1_a, *(comparison.top1_b for comparison in comparisons)]
+    reference, comparisons = pairs[0].a, [pair.comparison for pair in pairs]
+    accuracies = [(reference, comparisons[0].top1_a), *((pair.b, pair.comparison.top1_b) for pair in pairs)]
     rows = [
         [side.name, per_cent(float(np.mean(top1)), 2), f"{per_cent(min(top1), 2)} to {per_cent(max(top1), 2)}"]
-        for side, top1 in zip(sides, accuracies, strict=True)
+        for side, top1 in accuracies
     ]
-    count = len(sides[0].seeds)
+    count = len(reference.seeds)
     console.table(title, ("", "top-1 %", f"range over {count} seed(s)"), rows)
 
-    pairs = list(zip(sides[1:], comparisons, adjusted, strict=True))
     corrected = f"p (Holm, {len(pairs)} pairs)" if len(pairs) > 1 else "p"
     topk = list(comparisons[0].differences)
     columns = ["", *(f"top-{k}, points" for k in topk), corrected, "agreement %", "kappa"]
     rows = [
         [
-            side.name,
-            *(points(one.differences[k]).replace(" points", "") for k in topk),
-            _p_alone(p),
-            per_cent(one.agreement),
-            f"{one.kappa:.3f}",
+            pair.b.name,
+            *(points(pair.comparison.differences[k]).replace(" points", "") for k in topk),
+            _p_alone(pair.p),
+            per_cent(pair.comparison.agreement),
+            f"{pair.comparison.kappa:.3f}",
         ]
-        for side, one, p in pairs
+        for pair in pairs
     ]
-    console.table(f"Against {sides[0].name}, with 95 % intervals over samples (paired bootstrap)", columns, rows)
+    console.table(f"Against {reference.name}, with 95 % intervals over samples (paired bootstrap)", columns, rows)
     rows = []
-    for side, one, _ in pairs:
+    for pair in pairs:
+        side, one = pair.b, pair.comparison
         for seed, a, b, test in zip(side.seeds, one.top1_a, one.top1_b, one.mcnemar, strict=True):
             rows.append([side.name, str(seed), signed(b - a, 2), f"{test.n01:,}", f"{test.n10:,}", _p_alone(test.p)])
         if one.over_seeds:
             rows.append(
                 [side.name, "mean", f"{signed(one.over_seeds.mean, 2)} {interval(one.over_seeds, 2)}", "", "", ""]
             )
-    columns = ["", "seed", "top-1, points", "only this one right", f"only {sides[0].name} right", "McNemar's p"]
+    columns = ["", "seed", "top-1, points", "only this one right", f"only {reference.name} right", "McNemar's p"]
     console.table("Seed by seed; the mean with its 95 % interval over seeds (Student's t)", columns, rows)
     gains = np.stack([one.recall_gains for one in comparisons], axis=1)
     order = np.arange(len(class_names)) if len(class_names) <= 25 else np.argsort(-np.abs(gains).max(axis=1))[:25]
     rows = [[class_names[c], *(signed(gain) for gain in gains[c])] for c in order]
-    console.table("Recall per class, points gained", ["class", *(side.name for side, _, _ in pairs)], rows)
+    console.table("Recall per class, points gained", ["class", *(pair.b.name for pair in pairs)], rows)

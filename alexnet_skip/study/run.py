@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from accelerate.utils import broadcast_object_list
 
-from alexnet_skip.evaluation.evaluate import evaluate_model
-from alexnet_skip.features.source import CachedFeatures, LiveFeatures, open_features
+from alexnet_skip.evaluation.evaluate import EvaluationSet, evaluate_model
+from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFeatures
 from alexnet_skip.images.splits import Selection, choose_split
-from alexnet_skip.network.model import load_published
-from alexnet_skip.runs import folders
 from alexnet_skip.runs.folders import evaluation_folder
+from alexnet_skip.runs.opened import open_run
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import Cell, cell_settings, unfinished_cells
@@ -131,26 +130,23 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
     if not missing:
         return
     features = _features(samples.stored, settings, session, mirrored=False)
+    on = EvaluationSet(session.dataset.name, samples, features)
     with session.console.progress("Evaluate", len(missing)) as progress:
         for (variant, seed), epoch in missing:
-            run = folder / Cell(variant, seed).name
-            model, model_config = load_published(folders.published_folder(run, f"epoch-{epoch}"))
+            run = open_run(folder, str(folder / Cell(variant, seed).name), f"epoch-{epoch}")
             # Without figures: two for each run and epoch would take longer than the predictions. --redraw makes them.
-            evaluate_model(
-                model, model_config, run, f"epoch-{epoch}", session.dataset.name, samples, features, accelerator,
-                draw=False,
-            )  # fmt: skip
+            evaluate_model(run, on, accelerator, draw=False)
             progress.advance(1)
 
 
 def _features(
     split: str, settings: TrainSettings, session: Session, *, mirrored: bool
 ) -> CachedFeatures | LiveFeatures:
-    return open_features(
-        f"{session.dataset.name}-{split}", session.dataset.splits[split], session.backbone, session.weights.sha256,
-        session.accelerator, session.console, cache_dir=settings.cache.cache_dir if settings.cache.cache else None,
-        tap=settings.study.study_variants != ("none",), mirrored=mirrored,
-    )  # fmt: skip
+    cache_dir = settings.cache.cache_dir if settings.cache.cache else None
+    weights = session.weights.sha256
+    frozen = FrozenFeatures(session.backbone, weights, cache_dir, session.accelerator, session.console)
+    tap = settings.study.study_variants != ("none",)
+    return frozen.open(session.dataset, split, tap=tap, mirrored=mirrored)
 
 
 def _is_evaluated(run: Path, which: str, samples: Selection) -> bool:

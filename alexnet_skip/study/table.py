@@ -45,6 +45,11 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     names = settings.table or ()
     study = find_study(settings.runs_dir, names)
     if study:
+        if settings.checkpoint != EvaluateSettings.checkpoint:
+            raise UserError(
+                f"--checkpoint is {settings.checkpoint}, which has no effect with --table of a study: {study} is shown "
+                "at both of its snapshots; leave --checkpoint out, or name four runs"
+            )
         sides = sides_of_study(study)
         epochs: Sequence[int] = sides[0].config.settings.run.snapshot_epochs
         split, low = read_sides(sides, settings.split, f"epoch-{epochs[0]}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from alexnet_skip.features.basis import Basis, SkipHeadInBasis, make_head
 from alexnet_skip.features.coordinates import CoordinateSource, open_basis
-from alexnet_skip.features.source import FeatureSource, open_features, predict
+from alexnet_skip.features.source import FeatureSource, FrozenFeatures, predict
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
@@ -87,16 +87,11 @@ def open_inputs(settings: TrainSettings, session: Session, watch: Stopwatch) -> 
     """Extract what the cache lacks, fit the PCA basis if the settings ask for one, and bring both together."""
     mode, options, dataset = settings.joined, settings.training, session.dataset
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
-
-    def features_of(split: str, mirrored: bool) -> Any:
-        return open_features(
-            f"{dataset.name}-{split}", dataset.splits[split], session.backbone, session.weights.sha256,
-            session.accelerator, session.console, cache_dir=cache_dir, tap=mode != "none", mirrored=mirrored,
-        )  # fmt: skip
-
+    frozen = FrozenFeatures(session.backbone, session.weights.sha256, cache_dir, session.accelerator, session.console)
+    tap = mode != "none"
     with watch.phase("extract"):
-        train_features = features_of("train", options.hflip)
-        val_features = features_of("val", False) if "val" in dataset.splits else None
+        train_features = frozen.open(dataset, "train", tap=tap, mirrored=options.hflip)
+        val_features = frozen.open(dataset, "val", tap=tap) if "val" in dataset.splits else None
     source: FeatureSource = train_features
     val_source: FeatureSource | None = val_features
     basis = None

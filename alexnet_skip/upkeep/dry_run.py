@@ -1,13 +1,12 @@
 """Know before you go (--dry-run): what a command would use, need and take, and whether it would start."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from alexnet_skip.devices import launch
+from alexnet_skip.devices.launch import Job, start_job
 from alexnet_skip.devices.precision import Precision
 from alexnet_skip.features.basis import ITERATIONS
 from alexnet_skip.features.cache import array_names
@@ -17,72 +16,18 @@ from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs.opened import OpenedRun, open_run
+from alexnet_skip.settings.embed import EmbedSettings
+from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system import machine
-from alexnet_skip.system.console import Console, duration, size
-from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.console import Console, duration
 from alexnet_skip.upkeep import inventory, speed_probe
 from alexnet_skip.upkeep.inventory import CacheState, Images
+from alexnet_skip.upkeep.plan import Plan
 
 # Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
 COPIES_IN_MEMORY, COPIES_IN_CHECKPOINT = 5, 4
-
-
-@dataclass
-class Plan:
-    """What is told: rows for people, the same for programs, and what keeps the command from starting."""
-
-    console: Console
-    rows: list[list[str]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def tell(self, what: str, text: str, **facts: Any) -> None:
-        """Add a row, and its facts for programs."""
-        self.rows.append([what, text])
-        self.facts |= facts
-
-    def tell_room(self, what: str, needed: int, free: int | None, way_out: str) -> None:
-        """Add a row of room needed and free, and a problem where there is too little."""
-        shown = "unknown" if free is None else size(free)
-        name = what.replace(" ", "_")
-        self.tell(what, f"{size(needed)} needed, {shown} free", **{f"{name}_needed": needed, f"{name}_free": free})
-        if free is not None and needed > free:
-            self.problems.append(f"{what}: {size(needed)} are needed, {size(free)} are free; {way_out}")
-
-    def conclude(self, title: str) -> dict[str, Any]:
-        """Print the table; returns the facts.
-
-        Raises:
-            UserError: if there is a problem.
-        """
-        self.console.table(title, ("what", "how it stands"), self.rows)
-        if self.problems:
-            raise UserError("this would not start: " + "; ".join(self.problems))
-        self.console.line("This would start. Nothing was written.")
-        return self.facts | {"would_start": True}
-
-
-def _tell_machine(plan: Plan, accelerator: Accelerator, precision: Precision) -> None:
-    device = accelerator.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} thread(s)"
-    plan.tell("device", f"{device} ({name}), {accelerator.num_processes} process(es)", device=str(device))
-    plan.tell(
-        "precision", f"{precision.mixed_precision}: {precision.reason}", precision=precision.mixed_precision,
-        num_processes=accelerator.num_processes,
-    )  # fmt: skip
-
-
-def _tell_cache(plan: Plan, state: CacheState, folder: Path | None) -> None:
-    if folder is None:
-        plan.tell("feature cache", "not used (--no-cache): the convolutions run again for every batch")
-        return
-    known = f"{state.hits} of {state.blocks} blocks are there" if state.blocks else "nothing is there"
-    plan.tell(
-        "feature cache", f"{known}; {state.missing_images:,} image passes to extract ({folder})",
-        cache_hits=state.hits, cache_blocks=state.blocks, images_to_extract=state.missing_images,
-    )  # fmt: skip
 
 
 def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
@@ -97,7 +42,7 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         batch_size=settings.training.batch_size or BATCH_SIZE,
     )
     plan = Plan(Console(settings.run.quiet, accelerator.is_main_process))
-    _tell_machine(plan, accelerator, precision)
+    plan.tell_machine(accelerator, precision)
 
     # What it works on
     images = inventory.find_images(settings.data, Console(quiet=True))
@@ -112,7 +57,7 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     # What it would write
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
     state = _cache_of_training(settings, images, weights)
-    _tell_cache(plan, state, cache_dir)
+    plan.tell_cache(state, cache_dir)
     views, total = 2 if options.hflip else 1, images.sizes["train"]
     width = NUM_FEATURES * (2 if mode == "concat" else 1)
     coordinates = views * total * min(options.pca_basis, width) * 2 if options.pca_basis and cache_dir else 0
@@ -192,40 +137,46 @@ def _tell_time(
     plan.tell("expected time", f"about {duration(sum(parts.values()))} ({told})", expected_seconds=parts)
 
 
-def dry_run_pass(
-    script: str,
-    runs_dir: Path,
-    run_name: str | None,
-    which: str,
-    split: str,
-    *,
-    dataset: str | None = None,
-    mirrored: bool = False,
-    quiet: bool,
-) -> tuple[dict[str, Any], bool]:
-    """What one pass over a split of a run's images, or of another dataset's, would use, need and take.
-
-    Args:
-        which: ``best``, ``last`` or ``epoch-N``.
-
-    Returns:
-        The facts for programs, and whether this process prints them.
+def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
+    """What an evaluation would do; returns the facts for programs, and whether this process prints them.
 
     Raises:
         UserError: if it would not start; says why.
     """
-    accelerator, precision = launch.start("no")
-    plan = Plan(Console(quiet, accelerator.is_main_process))
-    run = open_run(runs_dir, run_name, which)
-    plan.tell("run", f"{run.folder}, {which} (epoch {run.model_config.epoch})", run=str(run.folder))
-    _tell_machine(plan, accelerator, Precision(precision.mixed_precision, "nothing is trained"))
-    _tell_pass(plan, run, split, dataset, mirrored, accelerator)
-    return plan.conclude(f"{script} would do this"), accelerator.is_main_process
+    job = start_job(settings)
+    run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+    settings.check_topk(len(run.model.class_names), run.folder.name)
+    plan = _begin_pass(run, job)
+    _tell_pass(plan, run, settings.split, job.accelerator, dataset=settings.dataset, mirrored=settings.tta)
+    return plan.conclude("evaluate.py would do this"), job.accelerator.is_main_process
+
+
+def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
+    """What ``embed.py`` would do; as :func:`dry_run_evaluation`."""
+    job = start_job(settings)
+    run = open_run(settings.runs_dir, settings.run, "best")
+    plan = _begin_pass(run, job)
+    _tell_pass(plan, run, settings.split, job.accelerator)
+    return plan.conclude("embed.py would do this"), job.accelerator.is_main_process
+
+
+def _begin_pass(run: OpenedRun, job: Job[Any]) -> Plan:
+    plan = Plan(job.console)
+    plan.tell("run", f"{run.folder}, {run.which} (epoch {run.model_config.epoch})", run=str(run.folder))
+    plan.tell_machine(job.accelerator, Precision("no", "nothing is trained"))
+    return plan
 
 
 def _tell_pass(
-    plan: Plan, run: OpenedRun, split: str, dataset: str | None, mirrored: bool, accelerator: Accelerator
+    plan: Plan,
+    run: OpenedRun,
+    split: str,
+    accelerator: Accelerator,
+    *,
+    dataset: str | None = None,
+    mirrored: bool = False,
 ) -> None:
+    """Add what one pass over a split of a run's images, or of another dataset's, would use, need and take."""
     data = DataSettings(dataset=dataset) if dataset is not None else run.config.data
     images = inventory.find_images(data, Console(quiet=True))
     if images.dataset is None:
@@ -235,13 +186,12 @@ def _tell_pass(
     plan.tell(
         "images", f"{images.name} {samples.name}: {len(samples.positions):,} ({images.place})", dataset=images.name
     )
-    cache, names = run.config.settings.cache, array_names(run.model_config.skip_mode != "none", mirrored)
-    if not cache.cache:
-        _tell_cache(plan, inventory.nothing_cached(len(samples.positions), names), None)
+    folder, names = run.cache_dir, array_names(run.needs_tap, mirrored)
+    if folder is None:
+        plan.tell_cache(inventory.nothing_cached(len(samples.positions), names), None)
         return
-    folder = cache.cache_dir
     state = inventory.look_into_cache_of(folder, images, samples.stored, run.config.weights_digest, names)
-    _tell_cache(plan, state, folder)
+    plan.tell_cache(state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)
     extraction = speed_probe.extraction_rate(backbone, images.image_size, accelerator.device)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_skip.features.cache import FeatureCache, FeatureKey
+from alexnet_skip.features.cache import FeatureCache
+from alexnet_skip.features.source import cache_entry
 from alexnet_skip.images import cifar
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.loading import load_images
@@ -132,6 +133,4 @@ def look_into_cache_of(
 ) -> CacheState:
     """As :func:`look_into_cache`, of the entry that a split of images that are here has, or would have."""
     assert images.dataset is not None
-    split = images.dataset.splits[stored]
-    key = FeatureKey(split.digest, weights_digest, len(split.labels))
-    return look_into_cache(FeatureCache(cache_dir / f"{images.name}-{stored}-{key.short}", key), names)
+    return look_into_cache(cache_entry(cache_dir, images.dataset, stored, weights_digest), names)
