@@ -96,7 +96,6 @@ def _automatic(device: Device, self_test: Callable[[], str | None]) -> Precision
 
 # fp16 keeps 11 bits; sums over 9,216 inputs in fp32 accumulators come within a few parts in a thousand of fp32's.
 TOLERANCE = 0.05
-
 # Far below GradScaler's 65,536 to begin with: overflow is what the scaler mends by itself, and not what is tested.
 LOSS_SCALE = 1024.0
 

@@ -21,14 +21,11 @@ from torch.utils.tensorboard import SummaryWriter
 from alexnet_skip.system.files import replacing, write_bytes, write_text
 
 CONFIG_NAME = "projector_config.pbtxt"
-
 # From 50 dimensions on the projector normalises points to unit length unasked, from 200 on it reduces them at random
 # (THRESHOLD_DIM_NORMALIZE, and its PCA's limit).
 MAX_DIMENSIONS = 49
-
 # The largest side of a sprite that it accepts (MAX_SPRITE_IMAGE_SIZE_PX).
 MAX_SPRITE_PX = 8192
-
 SPRITE_QUALITY = 90
 
 

@@ -20,12 +20,9 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_text
 
 DEFAULT_TOPK = 3
-
 # More rows would scroll by unread; the JSON has them all.
 MAX_TABLE_IMAGES = 50
-
 BAR_LETTERS = 24
-
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 

@@ -20,11 +20,9 @@ from alexnet_skip.system.errors import UserError
 
 # How far the exported network's probabilities may be from PyTorch's: fp32 sums in another order.
 TOLERANCE = 1e-4
-
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 ONNX_OPSET = 18  # the first whose Resize antialiases
-
 FILES: dict[str, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
 
 Run = Callable[[np.ndarray], np.ndarray]

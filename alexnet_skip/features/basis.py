@@ -18,7 +18,6 @@ from alexnet_skip.settings.shared import SkipMode
 
 # Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
 ITERATIONS = 2
-
 # Coordinates are scaled by this power of their standard deviation: the leading ones count for more (measured).
 EMPHASIS = 0.6
 

@@ -25,7 +25,6 @@ from alexnet_skip.system.tensors import save_tensors
 # Rows that the basis is fitted on. Any basis folds exactly; more rows choose it a little better (measured: 0 to half a
 # point of top-1 over 5,000).
 BASIS_ROWS = 15_000
-
 PROJECT_ROWS = 2048
 
 

@@ -23,7 +23,6 @@ from alexnet_skip.system.tensors import to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
-
 # Pages of a memory-mapped array are given back each time so many rows were read, so that what they occupy does not grow
 # with the array: with a page, Linux maps its neighbours, up to 2 MiB for each row (measured).
 PIECE_ROWS = 32

@@ -25,18 +25,14 @@ from alexnet_skip.system.machine import available_cpus
 
 # Square images of one size up to this stay as they are (they are resized on the device); others become 224×224 here.
 SMALL = 64
-
 RESIZED = 224
-
 # Arrays above this go to a temporary file, so that a folder of large photographs needs no memory to match.
 IN_MEMORY_BYTES = 1 << 30
-
 # Below this many files, (images kept small, images resized), worker processes cost more than they save: a worker takes
 # about half a second to start, a 32×32 JPEG 0.1 ms to read, a photograph several ms.
 PARALLEL_FILES = (4000, 200)
 
 MAX_WORKERS = 8
-
 # Files in one worker's task: some 2 to 5 MB of pixels.
 CHUNK = (500, 32)
 

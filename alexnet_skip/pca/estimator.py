@@ -14,7 +14,6 @@ from alexnet_skip.system.files import replacing
 from alexnet_skip.system.rows import CentredRows, Rows, read_chunks, refuse_unusable
 
 FORMAT_VERSION = 1
-
 PARAMETERS = ("n_components", "solver", "tol", "random_state")
 
 

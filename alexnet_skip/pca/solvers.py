@@ -6,15 +6,11 @@ from alexnet_skip.system.rows import CentredRows, read_chunks
 
 # Up to this size, in float64, the rows are simply copied and given to the SVD, the most accurate of all.
 SVD_BYTES = 16 * 2**20
-
 # Vectors of a Krylov block beyond the wanted components: they speed up convergence and cost next to nothing.
 OVERSAMPLING = 13
-
 MAX_BLOCK = 256
-
 # Up to this many components the Krylov basis is kept in float64, which costs next to nothing then.
 MAX_DOUBLE_COMPONENTS = 256
-
 # The Krylov basis grows by this factor from one test of convergence to the next.
 GROWTH = 1.2
 

@@ -23,7 +23,6 @@ from alexnet_skip.plots.style import (
 
 # Above this many classes numbers in cells can't be read.
 MAX_ANNOTATED_CLASSES = 25
-
 # Most cells off the diagonal hold a few per cent; a linear scale would show them all as white.
 SHARE_GAMMA = 0.6
 
@@ -146,7 +145,6 @@ def _annotate(axes: Axes, rgba: np.ndarray, texts: np.ndarray, below_diagonal: S
 
 
 MATRIX_INCHES = 2.75
-
 # Above this many classes counts would be smaller than can be read.
 MAX_COUNTED_CLASSES = 10
 

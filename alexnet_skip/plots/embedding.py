@@ -23,12 +23,10 @@ TEN_COLOURS = (
 
 # Above this many classes means are not named and there is no legend: nobody could read them.
 MAX_NAMED_CLASSES = 25
-
 ANGLES = ((20, -60), (20, 30), (20, 120), (75, -60))  # elevation and azimuth in degrees
 
 # The animation: a square for the cloud, under a title and beside a legend.
 TURN_INCHES, TURN_DPI = 5.6, 90
-
 OUTLINE = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 

@@ -19,14 +19,10 @@ from alexnet_skip.plots.style import (
 
 # One page that can still be read; the first ones are shown.
 MAX_SHEET_IMAGES = 40
-
 MAX_COLUMNS = 5
-
 # Longest side of an image on the sheet: its 1.6 inches at 130 dots per inch.
 THUMBNAIL_PX = 208
-
 IMAGE_INCHES, CELL_INCHES, LINE_INCHES = 1.6, 1.9, 0.2
-
 MAX_NAME_LETTERS = 24
 
 
@@ -117,7 +113,6 @@ def image_grid_figure(images: np.ndarray, captions: Sequence[str], title: str, c
 
 # Images of one gallery; two rows can be taken in at a glance.
 GALLERY = 16
-
 SAMPLE_SEED = 0
 
 

@@ -17,16 +17,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from alexnet_skip.system.files import replacing
 
 INK, SOFT_INK, GRID = "#222222", "#666666", "#e4e4e4"
-
 # Blue and vermilion of Okabe and Ito's palette (2008), told apart with any kind of colour vision.
 BLUE, VERMILION = "#0072B2", "#D55E00"
-
 SHARES = mpl.colormaps["Blues"]
 
 WORSE_BETTER = LinearSegmentedColormap.from_list("worse_better", (VERMILION, "white", BLUE))
 
 TITLE_SIZE, SMALL_SIZE = 12.0, 8.5
-
 # Class names may be in any script; matplotlib's own font has no Korean, Chinese or Japanese.
 EAST_ASIAN_FONTS = (
     "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK KR", "NanumGothic", "Noto Sans CJK JP", "Microsoft YaHei",

@@ -12,19 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 from alexnet_skip.system.files import replacing
 
 NUM_FRAMES = 60
-
 FRAME_MILLISECONDS = 80
-
 ELEVATION_DEGREES = 20.0
-
 # Far points are mixed with white in this many steps, up to this much of it: what lies behind looks pale.
 DEPTH_STEPS, MOST_WHITE = 6, 0.65
-
 # Palette entries for the text around the cloud; the rest of 256 is for the classes.
 TEXT_COLOURS = 32
-
 GREY, WHITE = TEXT_COLOURS, TEXT_COLOURS + 1
-
 FIRST_SHADE = WHITE + 1
 
 

@@ -13,7 +13,6 @@ from alexnet_skip.system.files import file_digest, sync_folder, write_json
 from alexnet_skip.system.tensors import flatten, rebuild, save_tensors
 
 FORMAT_VERSION = 1
-
 TENSORS, TREE, MARKER = "state.safetensors", "state.json", "complete.json"
 
 

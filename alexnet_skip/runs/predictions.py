@@ -13,7 +13,6 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_bytes
 
 FILE_NAME = "predictions.npz"
-
 # What reading raises where bytes are not what they should be: a zip's directory, its streams, an array's header.
 DAMAGE = (
     OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, SyntaxError, MemoryError,

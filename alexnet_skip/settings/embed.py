@@ -14,9 +14,7 @@ SkipView = Literal["main", "tap", "joined"]
 
 # More would be altered by TensorBoard's projector unasked (see projector.py, which this page must not import).
 MAX_PROJECTOR_COMPONENTS = 49
-
 MAX_THUMBNAIL_PX = 256
-
 MODES = (Mode("dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding", ("run", "split", "runs_dir", "quiet")),)
 
 

@@ -8,10 +8,8 @@ import numpy as np
 
 # Values held at once while resampling: 32 MB of float64 and as much of indices.
 CHUNK_VALUES = 4_000_000
-
 # Right and wrong have three differences; up to this many, drawing counts is cheaper than drawing samples.
 MAX_MULTINOMIAL_VALUES = 64
-
 # Rarer outcomes are left out of a sum of chances: they are a hundredth of the work and no part of any p-value shown.
 NEGLIGIBLE_CHANCE = 1e-60
 

@@ -13,13 +13,10 @@ from alexnet_skip.system.rows import CentredRows, Rows, read_chunks
 
 # Neighbours that vote, as in DINO's evaluation (Caron et al. 2021).
 NEIGHBOURS = 20
-
 # Work that one space may cost, in operations of a matrix product: some three seconds on two cores.
 MAX_OPERATIONS = 2e11
-
 # What sorting one distance and taking its root costs in such operations (measured).
 OPERATIONS_PER_DISTANCE = 1000
-
 # One block of distances, queries by samples.
 BLOCK_BYTES = 32 * 2**20
 

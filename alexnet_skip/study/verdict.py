@@ -20,9 +20,7 @@ from alexnet_skip.statistics.paired import (
 
 # Of the resampling: the same predictions always give the same interval.
 BOOTSTRAP_SEED = 0
-
 SIGNIFICANCE = 0.05
-
 # Below this many points of top-1 a difference that is there is called a little.
 LITTLE_POINTS = 1.0
 

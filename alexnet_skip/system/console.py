@@ -20,12 +20,9 @@ from alexnet_skip.system.interruption import InterruptedRunError, sigterm_as_exc
 
 # On anything but a terminal a line of progress at most this often, so that a log file stays readable.
 PLAIN_PROGRESS_SECONDS = 15.0
-
 # A log file has no width of its own; rich's 80 would cut tables of runs.
 PLAIN_WIDTH = 120
-
 MAX_PANEL_WIDTH = 100
-
 # What a disk says that is full, or a folder that must not be written: the user's to mend, wherever it shows.
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

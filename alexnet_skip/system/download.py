@@ -11,7 +11,6 @@ from alexnet_skip.system.locks import folder_lock
 
 # Of silence, in connecting and between two pieces; a slow server may take as long as it needs.
 TIMEOUT_SECONDS = 15.0
-
 PIECE_BYTES = 1 << 18
 
 

@@ -18,12 +18,9 @@ from pathlib import Path
 from alexnet_skip.system.errors import UserError
 
 FILE_NAME = "in-use.lock"
-
 HEARTBEAT_SECONDS = 5.0
-
 # Long enough for a busy machine or network disk to miss several beats.
 STALE_SECONDS = 60.0
-
 POLL_SECONDS = 0.2
 
 

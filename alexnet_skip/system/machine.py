@@ -15,9 +15,7 @@ def available_cpus() -> int:
 
 # Parameters of glibc's mallopt (malloc.h), and the most that its manual allows for M_MMAP_THRESHOLD.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-
 MMAP_THRESHOLD_MAX = 32 * 2**20
-
 # Free memory that may stay with the process: more was not faster (measured with 1 GiB).
 KEPT_BYTES = 256 * 2**20
 

@@ -7,7 +7,6 @@ import numpy as np
 
 # One chunk in the precision of the computation: it stays in the processor's cache, and larger is not faster (measured).
 CHUNK_BYTES = 4 * 2**20
-
 WIDEN_BYTES = 256 * 2**10
 
 

@@ -34,7 +34,6 @@ CHARTS = {
 
 # More curves than this nobody looks through; the first classes have one.
 MAX_CURVES = 100
-
 # Names of modules that only hold others: "PlainNetwork/AlexNetWithSkip[network]/FrozenAlexNet[backbone]/Conv2d[0]".
 SCOPES = re.compile(r"^PlainNetwork/|AlexNetWithSkip\[network\]/|ModuleDict\[features\]/")
 

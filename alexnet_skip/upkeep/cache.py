@@ -22,7 +22,6 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.locks import folder_lock
 
 PROG = "python -m alexnet_skip.features"
-
 SECONDS_PER_DAY = 86_400
 
 

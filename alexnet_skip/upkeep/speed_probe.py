@@ -16,7 +16,6 @@ from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.training.optimization import make_optimizer
 
 PART_SECONDS = 0.4
-
 PROBE_IMAGES = 128
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_run import ARGUMENTS, outcome
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked, which Windows can't")
 
 

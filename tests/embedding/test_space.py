@@ -25,7 +25,7 @@ from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.pca.estimator import PCA
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TRAINED = (
     "--dataset", "shapes", "--weights", "random", "--epochs", "1", "--batch-size", "16", "--pca-basis", "8", "--quiet",
 )  # fmt: skip

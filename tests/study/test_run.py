@@ -27,7 +27,7 @@ from alexnet_skip.system.files import read_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training.trainer import Trainer
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = (*ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")], "--name", "skip-study")
 SMALL = tuple(argument for argument in SMALL if argument != "--skip")
 TINY = ("--study", *SMALL, "--study-variants", "none", "identity", "--seeds", "1", "--quiet")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_run import ARGUMENTS, outcome
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MACHINES = ("alexnet-a", "alexnet-b")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 

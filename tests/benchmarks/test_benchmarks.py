@@ -12,7 +12,7 @@ from PIL import Image
 from alexnet_skip.network.weights import load_weights
 from benchmarks.report_loop import ReportExtractor, report_head
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from alexnet_skip.network.backbone import (
 )
 from alexnet_skip.network.weights import load_weights
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
 
 

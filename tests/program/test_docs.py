@@ -14,7 +14,7 @@ import alexnet_skip
 from alexnet_skip.runs import folders
 from alexnet_skip.upkeep import speed_probe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = {
     "python -m pip install": "packages are installed by .ci/run, as README says",

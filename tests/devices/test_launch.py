@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_skip.system.machine import available_cpus
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import torch
 from alexnet_skip.devices import launch

@@ -14,7 +14,7 @@ import yaml
 import evaluate
 import train
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "--dataset",
     "shapes",

@@ -15,7 +15,7 @@ import tiny_run
 import evaluate
 import train
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     ROOT / "train.py",
     ROOT / "evaluate.py",
