@@ -1,0 +1,86 @@
+"""What the head trains on and is validated on."""
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from sklearn.metrics import log_loss, top_k_accuracy_score
+from torch import nn
+
+from alexnet_skip.features.basis import fit_basis
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.training.finite_guard import NonFiniteLossError
+from alexnet_skip.training.inputs import HeldOut, Inputs
+
+
+class Rows:
+    """Features of given values."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values, self.num_samples = values, len(values)
+
+    def fetch(self, rows):
+        return self.values[torch.from_numpy(rows)], None
+
+
+def inputs(held_out=None, basis=None, mode="none", num_classes=5) -> Inputs:
+    rows = Rows(torch.zeros(1, 1))
+    return Inputs(rows, torch.zeros(1, dtype=torch.int64), held_out, mode, num_classes, basis)
+
+
+def test_validation_measures_the_held_out_samples_and_no_others(rng):
+    """Of 40 rows, twelve in an order of their own; scikit-learn is the oracle."""
+    logits = rng.normal(size=(40, 5))
+    logits[13] = np.nan  # not held out: whoever looks at it is told
+    positions = rng.permutation(np.delete(np.arange(40), 13))[:12]
+    targets = np.concatenate((np.arange(5), rng.integers(0, 5, 7)))
+    held_out = HeldOut(Rows(torch.from_numpy(logits)), positions, targets)
+    figures = inputs(held_out).validate(_First(), Accelerator(cpu=True))
+    chosen = logits[positions].astype(np.float32)
+    probabilities = torch.from_numpy(chosen).double().softmax(1).numpy()
+    assert figures["val_loss"] == pytest.approx(log_loss(targets, probabilities, labels=range(5)))
+    assert figures["val_top1"] == pytest.approx(top_k_accuracy_score(targets, chosen, k=1, labels=range(5)))
+    assert figures["val_top3"] == pytest.approx(top_k_accuracy_score(targets, chosen, k=3, labels=range(5)))
+
+
+class _First(nn.Module):
+    """The features themselves as logits."""
+
+    def forward(self, main, tap=None):
+        return main
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    held_out = HeldOut(Rows(torch.full((3, 5), float("nan"))), np.arange(3), np.arange(3))
+    with pytest.raises(NonFiniteLossError, match="validation: the model's outputs are not finite"):
+        inputs(held_out).validate(_First(), Accelerator(cpu=True))
+
+
+def test_without_held_out_samples_nothing_is_measured():
+    assert inputs().validate(_First(), Accelerator(cpu=True)) == {}
+
+
+@pytest.mark.parametrize("mode", ["none", "conv", "concat"])
+def test_the_published_form_takes_features_and_says_what_the_trained_one_says_of_their_coordinates(mode, monkeypatch):
+    monkeypatch.setattr("alexnet_skip.network.head.HIDDEN_SIZES", (16, 8))
+    torch.manual_seed(0)
+    main, tap = torch.randn(2, 30, NUM_FEATURES).unbind()
+    joined = {"none": main, "conv": main + tap, "concat": torch.cat((main, tap), 1)}[mode]
+    basis = fit_basis(lambda: [joined], 7, seed=0)
+    made = inputs(basis=basis, mode=mode)
+    trained = made.make_model().eval()
+    if mode == "conv":
+        nn.init.normal_(trained.skip.projection.weight, std=0.1)
+    published = made.published_form(trained.state_dict())
+    assert not published.training
+    with torch.no_grad():
+        coordinates = basis.transform(main if mode == "conv" else joined)
+        torch.testing.assert_close(published(main, tap), trained(coordinates, tap), rtol=1e-3, atol=1e-3)
+
+
+def test_making_the_published_form_draws_no_random_number():
+    made = inputs()
+    state = made.make_model().state_dict()
+    before = torch.get_rng_state()
+    made.published_form(state)
+    assert torch.equal(torch.get_rng_state(), before)
