@@ -10,8 +10,9 @@ import train
 from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.images import dataset
 from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.system import machine
 from alexnet_skip.system.console import size
-from alexnet_skip.upkeep import dry_run, inventory, speed_probe
+from alexnet_skip.upkeep import dry_run, speed_probe
 from alexnet_skip.upkeep.inventory import look_into_cache, nothing_cached
 
 SMALL = [
@@ -83,8 +84,8 @@ def test_what_would_not_start_ends_with_2_and_says_why(fast, capsys, arguments, 
 
 
 def test_too_little_disk_or_memory_is_a_reason_not_to_start(fast, capsys, monkeypatch):
-    monkeypatch.setattr(inventory, "free_disk_bytes", lambda folder: 1000)
-    monkeypatch.setattr(inventory, "free_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(machine, "free_disk_bytes", lambda folder: 1000)
+    monkeypatch.setattr(machine, "free_memory_bytes", lambda: 1000)
     code, _, shown = run(capsys, train, *SMALL)
     assert code == 2
     told = " ".join(shown.split())
