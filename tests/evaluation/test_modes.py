@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,11 @@ def looked_at_by(script: str, mode: str, line: str) -> set[str]:
     return recorded(settings, settings.mode.load() if settings.mode else OWN_WORK[script])
 
 
+def flag(name: str) -> str:
+    """A field of the settings as the command line has it."""
+    return "--" + name.replace("_", "-")
+
+
 def given(script: str, *names: str) -> dict[str, Any]:
     """The values that flags give to their fields; no name is no flag."""
     return {name: getattr(PARSE[script](FLAGS[script][name].split()), name) for name in names if name}
@@ -138,26 +145,26 @@ def test_every_flag_and_every_mode_is_among_those_that_are_tried(script):
 
 
 PAIRS = [
-    (script, mode, flag)
+    (script, mode, other)
     for script, modes in DONE.items()
     for mode in modes
-    for flag in FLAGS[script]
+    for other in FLAGS[script]
     # Beside the script's own work another mode's flag asks for that mode.
-    if flag != mode and (mode or flag not in modes)
+    if other != mode and (mode or other not in modes)
 ]
 
 
-@pytest.mark.parametrize(("script", "mode", "flag"), PAIRS)
-def test_a_mode_takes_the_flags_that_its_function_looks_at_and_no_others(looked_at, script, mode, flag):
-    settings = given(script, mode, flag)
-    if flag in looked_at[script, mode]:
+@pytest.mark.parametrize(("script", "mode", "other"), PAIRS)
+def test_a_mode_takes_the_flags_that_its_function_looks_at_and_no_others(looked_at, script, mode, other):
+    settings = given(script, mode, other)
+    if other in looked_at[script, mode]:
         chosen = KIND[script](**settings).mode
         assert (chosen.setting if chosen else "") == mode
     else:
         with pytest.raises(UserError, match="has no effect with") as refusal:
             KIND[script](**settings)
-        for name in (mode, flag):
-            assert f"--{name.replace('_', '-')}" in str(refusal.value)
+        for name in (mode, other):
+            assert flag(name) in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +213,17 @@ def test_the_function_in_the_table_is_the_one_that_is_called(monkeypatch, capsys
     own = MODES[script][[row.setting for row in MODES[script]].index(mode)].place
     assert SCRIPT[script].main(FLAGS[script][mode].split()) == 0
     assert json.loads(capsys.readouterr().out) == {"called": own}
+
+
+def test_the_documentation_shows_the_same_table():
+    page = (Path(evaluate.__file__).parent / "docs" / "running.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in page.split("instead of evaluating |")[1].split("\n\n")[0].splitlines()]
+    shown = {re.findall(r"--[a-z-]+", own)[0]: re.findall(r"--[a-z-]+", others) for own, others in rows[2:]}
+    everywhere = evaluate_settings.EVERYWHERE
+    assert shown == {
+        flag(mode.setting): [flag(name) for name in mode.takes if name not in everywhere]
+        for mode in evaluate_settings.MODES
+    }
 
 
 def test_without_a_modes_flag_the_script_does_its_own_work():
