@@ -15,9 +15,8 @@ from alexnet_skip.runs.opened import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.statistics.metrics import softmax
-from alexnet_skip.statistics.paired import holm
 from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
-from alexnet_skip.study.verdict import Comparison, as_json, compare, interval, p_text, points, signed, verdict
+from alexnet_skip.study.verdict import Comparison, as_json, compare, p_text, points, signed, verdict
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_json
@@ -47,8 +46,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # Every side against the first, corrected for their number
     topk = [k for k in (settings.topk or (1, 3)) if k <= len(class_names)]
-    comparisons = [compare(predictions[0], of_side, topk) for of_side in predictions[1:]]
-    adjusted = holm([comparison.p for comparison in comparisons])
+    comparisons = compare(predictions, topk)
 
     # Figures and files
     where = (study or sides[0].runs[0]) / "comparison" / f"{split}-{which}"
@@ -56,7 +54,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     images = find_split(sides[0].config, first, console)
     title = f"{dataset} ({split}, n = {len(first.labels):,})"
     results = []
-    for side, of_side, comparison, p in zip(sides[1:], predictions[1:], comparisons, adjusted, strict=True):
+    for side, of_side, comparison in zip(sides[1:], predictions[1:], comparisons, strict=True):
         _draw(where, sides[0], side, predictions[0], of_side, comparison, class_names, f"{dataset} {split}", images)
         subject = side.name if study and sides[0].variant == "none" else f"{side.name} instead of {sides[0].name}"
         result: dict[str, Any] = {
@@ -66,13 +64,13 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             "checkpoint": which,
             "seeds": side.seeds,
         }
-        result |= as_json(comparison, float(p), class_names)
-        result["verdict"] = verdict(comparison, float(p), title, subject)
+        result |= as_json(comparison, class_names)
+        result["verdict"] = verdict(comparison, title, subject)
         write_json(where / f"{_stem(sides[0], side)}.json", result)
         results.append(result)
 
     # What people read, the plain sentence last
-    _show(console, f"{title}, {which}", sides, comparisons, adjusted.tolist(), class_names)
+    _show(console, f"{title}, {which}", sides, comparisons, class_names)
     console.line(f"Written to {where}")
     for result in results:
         console.line(result["verdict"], style="bold")
@@ -80,8 +78,8 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 
 def _brief(result: dict[str, Any]) -> dict[str, Any]:
-    keys = ("a", "b", "num_samples", "identical", "top1_difference", "over_seeds", "p", "p_holm", "claimed", "verdict")
-    return {key: result[key] for key in keys}
+    keys = ("a", "b", "num_samples", "identical", "top1_difference", "p", "p_holm", "models_differ", "over_seeds")
+    return {key: result[key] for key in (*keys, "claimed", "verdict")}
 
 
 def _p_alone(p: float) -> str:
@@ -137,7 +135,6 @@ def _show(
     title: str,
     sides: Sequence[Side],
     comparisons: Sequence[Comparison],
-    adjusted: Sequence[float],
     class_names: Sequence[str],
 ) -> None:
     """Print accuracies, differences, seeds and classes."""
@@ -149,7 +146,7 @@ def _show(
     count = len(sides[0].seeds)
     console.table(title, ("", "top-1 %", f"range over {count} seed(s)"), rows)
 
-    pairs = list(zip(sides[1:], comparisons, adjusted, strict=True))
+    pairs = list(zip(sides[1:], comparisons, strict=True))
     corrected = f"p (Holm, {len(pairs)} pairs)" if len(pairs) > 1 else "p"
     topk = list(comparisons[0].differences)
     columns = ["", *(f"top-{k}, points" for k in topk), corrected, "agreement %", "kappa"]
@@ -157,24 +154,34 @@ def _show(
         [
             side.name,
             *(points(one.differences[k]).replace(" points", "") for k in topk),
-            _p_alone(p),
+            _p_alone(one.p_holm),
             per_cent(one.agreement),
             f"{one.kappa:.3f}",
         ]
-        for side, one, p in pairs
+        for side, one in pairs
     ]
-    console.table(f"Against {sides[0].name}, with 95 % intervals over samples (paired bootstrap)", columns, rows)
-    rows = []
-    for side, one, _ in pairs:
-        for seed, a, b, test in zip(side.seeds, one.top1_a, one.top1_b, one.mcnemar, strict=True):
-            rows.append([side.name, str(seed), signed(b - a, 2), f"{test.n01:,}", f"{test.n10:,}", _p_alone(test.p)])
-        if one.over_seeds:
-            rows.append(
-                [side.name, "mean", f"{signed(one.over_seeds.mean, 2)} {interval(one.over_seeds, 2)}", "", "", ""]
-            )
-    columns = ["", "seed", "top-1, points", "only this one right", f"only {sides[0].name} right", "McNemar's p"]
-    console.table("Seed by seed; the mean with its 95 % interval over seeds (Student's t)", columns, rows)
+    against = f"Against {sides[0].name}"
+    console.table(f"{against}, these models: 95 % intervals and p for other images (paired)", columns, rows)
+    _show_seeds(console, against, corrected, pairs)
     gains = np.stack([one.recall_gains for one in comparisons], axis=1)
     order = np.arange(len(class_names)) if len(class_names) <= 25 else np.argsort(-np.abs(gains).max(axis=1))[:25]
     rows = [[class_names[c], *(signed(gain) for gain in gains[c])] for c in order]
-    console.table("Recall per class, points gained", ["class", *(side.name for side, _, _ in pairs)], rows)
+    console.table("Recall per class, points gained", ["class", *(side.name for side, _ in pairs)], rows)
+
+
+def _show_seeds(console: Console, against: str, corrected: str, pairs: Sequence[tuple[Side, Comparison]]) -> None:
+    """Print what holds for other seeds, and each seed's difference."""
+    rows = [
+        [side.name, points(one.method.interval()).replace(" points", ""), _p_alone(one.method.p_holm)]
+        for side, one in pairs
+        if one.method
+    ]
+    if rows:
+        title = f"{against}, the method: 95 % intervals and p for other images and seeds (t, all sides' spread pooled)"
+        console.table(title, ["", "top-1, points", corrected], rows)
+    rows = []
+    for side, one in pairs:
+        for seed, a, b, test in zip(side.seeds, one.top1_a, one.top1_b, one.mcnemar, strict=True):
+            rows.append([side.name, str(seed), signed(b - a, 2), f"{test.n01:,}", f"{test.n10:,}", _p_alone(test.p)])
+    columns = ["", "seed", "top-1, points", "only this one right", "only the other right", "McNemar's p"]
+    console.table(f"{against}, seed by seed (p not corrected)", columns, rows)
