@@ -1,1 +1,1 @@
-"""One script for each claim of speed; run them as `python -m benchmarks.NAME`."""
+"""One script for each claim of speed, and one of how sure a study is; run them as `python -m benchmarks.NAME`."""

@@ -176,51 +176,6 @@ def two_proportion_test(successes_a: int, n_a: int, successes_b: int, n_b: int) 
     return TwoProportions(difference, z, math.erfc(abs(z) / math.sqrt(2)))
 
 
-def mean_difference_interval(
-    values_a: Sequence[float], values_b: Sequence[float], confidence: float = 0.95
-) -> Difference:
-    """Mean of values_b − values_a over seeds, with Student's interval of paired differences (Student 1908).
-
-    It speaks of new seeds on the same samples, where :func:`paired_bootstrap_interval` speaks of new samples for the
-    same two models. With few seeds it is wide: for three it is 2.5 standard deviations each way.
-
-    Args:
-        values_a: one value per seed.
-        values_b: the same seeds in the same order.
-
-    Raises:
-        ValueError: if there are fewer than two pairs, or the lengths differ.
-    """
-    a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
-    _check_pair(a, b)
-    if len(a) < 2:
-        raise ValueError("an interval over seeds needs at least two; one run tells nothing of the spread")
-    differences = b - a
-    mean = float(differences.mean())
-    half = student_t_quantile(0.5 + confidence / 2, len(a) - 1) * float(differences.std(ddof=1)) / math.sqrt(len(a))
-    return Difference(mean, mean - half, mean + half)
-
-
-def student_t_quantile(probability: float, degrees: int) -> float:
-    """Quantile of Student's t for a whole number of degrees of freedom and a probability of at least 1/2.
-
-    Bisection of the finite series of the distribution (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4).
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        angle = (low + high) / 2
-        term = math.cos(angle) if degrees % 2 else 1.0
-        total = term if degrees > 1 else 0.0
-        for k in range(2 + degrees % 2, degrees - 1, 2):
-            term *= (k - 1) / k * math.cos(angle) ** 2
-            total += term
-        inside = math.sin(angle) * total
-        if degrees % 2:
-            inside = 2 / math.pi * (angle + inside)
-        low, high = (angle, high) if (1 + inside) / 2 < probability else (low, angle)
-    return math.sqrt(degrees) * math.tan((low + high) / 2)
-
-
 def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
     if a.ndim != 1 or a.shape != b.shape or not len(a):
         raise ValueError(f"shapes {a.shape} and {b.shape} are not of the same samples, (N,) each with N at least 1")

@@ -16,9 +16,8 @@ from alexnet_skip.runs.opened import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.statistics.metrics import softmax
-from alexnet_skip.statistics.paired import holm
 from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
-from alexnet_skip.study.verdict import Comparison, as_json, compare, interval, p_text, points, signed, verdict
+from alexnet_skip.study.verdict import Comparison, as_json, compare, p_text, points, signed, verdict
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_json
@@ -32,7 +31,6 @@ class Pair:
 
     Attributes:
         of_a, of_b: predictions of both, by seed.
-        p: of the comparison, corrected for the number of pairs.
     """
 
     a: Side
@@ -40,7 +38,6 @@ class Pair:
     of_a: Sequence[Predictions]
     of_b: Sequence[Predictions]
     comparison: Comparison
-    p: float
 
     @property
     def stem(self) -> str:
@@ -70,11 +67,10 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # Every side against the first, corrected for their number
     topk = [k for k in (settings.topk or (1, 3)) if k <= len(class_names)]
-    comparisons = [compare(predictions[0], of_side, topk) for of_side in predictions[1:]]
-    adjusted = holm([comparison.p for comparison in comparisons]).tolist()
+    comparisons = compare(predictions, topk)
     pairs = [
-        Pair(sides[0], side, predictions[0], of_side, comparison, p)
-        for side, of_side, comparison, p in zip(sides[1:], predictions[1:], comparisons, adjusted, strict=True)
+        Pair(sides[0], side, predictions[0], of_side, comparison)
+        for side, of_side, comparison in zip(sides[1:], predictions[1:], comparisons, strict=True)
     ]
 
     # Figures and files
@@ -94,8 +90,8 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             "checkpoint": which,
             "seeds": b.seeds,
         }
-        result |= as_json(pair.comparison, pair.p, class_names)
-        result["verdict"] = verdict(pair.comparison, pair.p, title, subject)
+        result |= as_json(pair.comparison, class_names)
+        result["verdict"] = verdict(pair.comparison, title, subject)
         write_json(where / f"{pair.stem}.json", result)
         results.append(result)
 
@@ -108,8 +104,8 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 
 def _brief(result: dict[str, Any]) -> dict[str, Any]:
-    keys = ("a", "b", "num_samples", "identical", "top1_difference", "over_seeds", "p", "p_holm", "claimed", "verdict")
-    return {key: result[key] for key in keys}
+    keys = ("a", "b", "num_samples", "identical", "top1_difference", "p", "p_holm", "models_differ", "over_seeds")
+    return {key: result[key] for key in (*keys, "claimed", "verdict")}
 
 
 def _p_alone(p: float) -> str:
@@ -165,25 +161,35 @@ def _show(console: Console, title: str, pairs: Sequence[Pair], class_names: Sequ
         [
             pair.b.name,
             *(points(pair.comparison.differences[k]).replace(" points", "") for k in topk),
-            _p_alone(pair.p),
+            _p_alone(pair.comparison.p_holm),
             per_cent(pair.comparison.agreement),
             f"{pair.comparison.kappa:.3f}",
         ]
         for pair in pairs
     ]
-    console.table(f"Against {reference.name}, with 95 % intervals over samples (paired bootstrap)", columns, rows)
+    against = f"Against {reference.name}"
+    console.table(f"{against}, these models: 95 % intervals and p for other images (paired)", columns, rows)
+    _show_seeds(console, against, corrected, pairs)
+    gains = np.stack([one.recall_gains for one in comparisons], axis=1)
+    order = np.arange(len(class_names)) if len(class_names) <= 25 else np.argsort(-np.abs(gains).max(axis=1))[:25]
+    rows = [[class_names[c], *(signed(gain) for gain in gains[c])] for c in order]
+    console.table("Recall per class, points gained", ["class", *(pair.b.name for pair in pairs)], rows)
+
+
+def _show_seeds(console: Console, against: str, corrected: str, pairs: Sequence[Pair]) -> None:
+    """Print what holds for other seeds, and each seed's difference."""
+    rows = [
+        [pair.b.name, points(method.interval()).replace(" points", ""), _p_alone(method.p_holm)]
+        for pair in pairs
+        if (method := pair.comparison.method)
+    ]
+    if rows:
+        title = f"{against}, the method: 95 % intervals and p for other images and seeds (t, all sides' spread pooled)"
+        console.table(title, ["", "top-1, points", corrected], rows)
     rows = []
     for pair in pairs:
         side, one = pair.b, pair.comparison
         for seed, a, b, test in zip(side.seeds, one.top1_a, one.top1_b, one.mcnemar, strict=True):
             rows.append([side.name, str(seed), signed(b - a, 2), f"{test.n01:,}", f"{test.n10:,}", _p_alone(test.p)])
-        if one.over_seeds:
-            rows.append(
-                [side.name, "mean", f"{signed(one.over_seeds.mean, 2)} {interval(one.over_seeds, 2)}", "", "", ""]
-            )
-    columns = ["", "seed", "top-1, points", "only this one right", f"only {reference.name} right", "McNemar's p"]
-    console.table("Seed by seed; the mean with its 95 % interval over seeds (Student's t)", columns, rows)
-    gains = np.stack([one.recall_gains for one in comparisons], axis=1)
-    order = np.arange(len(class_names)) if len(class_names) <= 25 else np.argsort(-np.abs(gains).max(axis=1))[:25]
-    rows = [[class_names[c], *(signed(gain) for gain in gains[c])] for c in order]
-    console.table("Recall per class, points gained", ["class", *(pair.b.name for pair in pairs)], rows)
+    columns = ["", "seed", "top-1, points", "only this one right", "only the other right", "McNemar's p"]
+    console.table(f"{against}, seed by seed (p not corrected)", columns, rows)

@@ -1,4 +1,4 @@
-"""Does b differ from a? From two sets of predictions of the same samples to one verdict, with one seed or several."""
+"""Does b differ from a? From predictions of the same samples to a verdict on two models or, with seeds, two methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from alexnet_skip.statistics.paired import (
     Difference,
     McNemar,
     cohen_kappa,
+    holm,
     mcnemar_exact,
-    mean_difference_interval,
     paired_bootstrap_interval,
     sign_flip_exact,
 )
+from alexnet_skip.statistics.seeds import MethodDifference, method_differences
 
 # Of the resampling: the same predictions always give the same interval.
 BOOTSTRAP_SEED = 0
@@ -27,28 +28,31 @@ LITTLE_POINTS = 1.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """b against a on the same N samples, each with the same S seeds.
+    """b against a on the same N samples, each with the same S seeds, as one of several compared with a.
 
     Attributes:
+        num_pairs: how many are compared with a: what p-values are corrected for.
         identical: whether every logit is equal.
         top1_a, top1_b: top-1 accuracy of each seed.
         differences: of top-k accuracy by k, mean over seeds, with the interval over samples.
-        over_seeds: difference of top-1 with Student's interval over seeds; None with one seed.
         mcnemar: of each seed.
-        p: of the exact paired test of all seeds together; McNemar's with one seed.
+        p, p_holm: of the exact paired test over samples of all seeds together; McNemar's with one seed.
+        method: what holds for other seeds too; None with one seed.
         kappa, agreement: Cohen's kappa and the share of equal predictions, means over seeds.
         confusion_a, confusion_b: (C, C), summed over seeds.
         only_a, only_b: samples that a alone gets right with every seed and b with none, and the other way round.
     """
 
     num_samples: int
+    num_pairs: int
     identical: bool
     top1_a: tuple[float, ...]
     top1_b: tuple[float, ...]
     differences: dict[int, Difference]
-    over_seeds: Difference | None
     mcnemar: tuple[McNemar, ...]
     p: float
+    p_holm: float
+    method: MethodDifference | None
     kappa: float
     agreement: float
     confusion_a: np.ndarray
@@ -62,39 +66,83 @@ class Comparison:
         support = np.maximum(self.confusion_a.sum(axis=1), 1)
         return (np.diag(self.confusion_b) - np.diag(self.confusion_a)) / support
 
+    @property
+    def models_differ(self) -> bool:
+        """Whether these very models differ in top-1, whatever the reason: beyond the choice of samples."""
+        return self.p_holm <= SIGNIFICANCE
 
-def compare(a: Sequence[Predictions], b: Sequence[Predictions], topk: Sequence[int] = (1, 3)) -> Comparison:
-    """Compare predictions of the same samples, one set per seed, in the same order of seeds.
+    @property
+    def claimed(self) -> bool:
+        """Whether a difference can be claimed of the methods."""
+        return is_claimed(self.p_holm, self.method)
+
+
+def is_claimed(p_holm: float, method: MethodDifference | None) -> bool:
+    """Whether a difference can be claimed of the methods, where the models differ: beyond the choice of seeds too.
+
+    Args:
+        p_holm: of the models, over samples.
+        method: None with one seed, which can say nothing of a method.
+    """
+    return p_holm <= SIGNIFICANCE and method is not None and method.p_holm <= SIGNIFICANCE
+
+
+def compare(sides: Sequence[Sequence[Predictions]], topk: Sequence[int] = (1, 3)) -> list[Comparison]:
+    """Compare every side with the first: predictions of the same samples, one set per seed, in one order of seeds.
 
     Args:
         topk: the k's to compare at; 1 always is.
 
     Raises:
-        ValueError: if the seeds are not as many, or there is none, or samples differ.
+        ValueError: if there are not two sides, the seeds are not as many, or there is none, or samples differ.
     """
-    if not a or len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} sets of predictions can't be paired by seed")
-    if not all(one.same_samples(a[0]) for one in (*a, *b)):
+    if len(sides) < 2 or not sides[0] or len({len(side) for side in sides}) > 1:
+        counts = " and ".join(str(len(side)) for side in sides)
+        raise ValueError(f"{counts} sets of predictions can't be paired by seed")
+    if not all(one.same_samples(sides[0][0]) for side in sides for one in side):
         raise ValueError("predictions to compare must be of the same samples")
+    right = np.stack([[one.correct for one in side] for side in sides])  # (M, S, N)
+    hits = right.sum(axis=1)
+    p_values = [sign_flip_exact(of_side - hits[0]) for of_side in hits[1:]]
+    shares, num_samples = right.mean(axis=1), right.shape[2]
+    methods: Sequence[MethodDifference | None] = [None] * len(p_values)
+    if right.shape[1] > 1:
+        methods = method_differences(right.mean(axis=2), shares @ shares.T / num_samples, num_samples)
+    return [
+        _compare_pair(sides[0], side, topk, len(p_values), p, p_holm, method)
+        for side, p, p_holm, method in zip(sides[1:], p_values, holm(p_values).tolist(), methods, strict=True)
+    ]
+
+
+def _compare_pair(
+    a: Sequence[Predictions],
+    b: Sequence[Predictions],
+    topk: Sequence[int],
+    num_pairs: int,
+    p: float,
+    p_holm: float,
+    method: MethodDifference | None,
+) -> Comparison:
     labels, num_classes = a[0].labels, a[0].logits.shape[1]
     right_a, right_b = (np.stack([one.correct for one in side]) for side in (a, b))  # (S, N) each
     differences = {}
     for k in sorted({1, *topk}):
         # Whole numbers, so that equal differences are equal.
-        hits_a, hits_b = (np.sum([topk_correct(p.logits, labels, k) for p in side], axis=0) for side in (a, b))
+        hits_a, hits_b = (np.sum([topk_correct(one.logits, labels, k) for one in side], axis=0) for side in (a, b))
         summed = paired_bootstrap_interval(hits_a, hits_b, BOOTSTRAP_SEED)
         differences[k] = Difference(*(value / len(a) for value in summed))
-    top1_a, top1_b = right_a.mean(axis=1), right_b.mean(axis=1)
     pairs = list(zip(a, b, strict=True))
     return Comparison(
         num_samples=len(labels),
+        num_pairs=num_pairs,
         identical=all(np.array_equal(one.logits, other.logits) for one, other in pairs),
-        top1_a=tuple(top1_a.tolist()),
-        top1_b=tuple(top1_b.tolist()),
+        top1_a=tuple(right_a.mean(axis=1).tolist()),
+        top1_b=tuple(right_b.mean(axis=1).tolist()),
         differences=differences,
-        over_seeds=mean_difference_interval(top1_a, top1_b) if len(a) > 1 else None,
         mcnemar=tuple(mcnemar_exact(one.correct, other.correct) for one, other in pairs),
-        p=sign_flip_exact(right_b.sum(axis=0) - right_a.sum(axis=0)),
+        p=p,
+        p_holm=p_holm,
+        method=method,
         kappa=float(np.mean([cohen_kappa(one.predicted, other.predicted) for one, other in pairs])),
         agreement=float(np.mean([(one.predicted == other.predicted).mean() for one, other in pairs])),
         confusion_a=sum_of_confusions(a, num_classes),
@@ -109,38 +157,42 @@ def sum_of_confusions(predictions: Sequence[Predictions], num_classes: int) -> n
     return np.sum([confusion_matrix(one.labels, one.predicted, num_classes) for one in predictions], axis=0)
 
 
-def is_claimed(comparison: Comparison, adjusted_p: float) -> bool:
-    """Whether a difference of top-1 can be claimed: beyond the choice of samples and, with several seeds, of seeds."""
-    seeds = comparison.over_seeds
-    return adjusted_p <= SIGNIFICANCE and (seeds is None or seeds.low > 0 or seeds.high < 0)
-
-
-def verdict(comparison: Comparison, adjusted_p: float, where: str, subject: str) -> str:
+def verdict(comparison: Comparison, where: str, subject: str) -> str:
     """The plain sentence that a comparison ends with.
 
     Args:
-        adjusted_p: the p-value, corrected for the number of pairs.
         where: dataset and split, such as ``cifar10 (test, n = 10,000)``.
         subject: what changes the accuracy, such as ``skip (conv)``.
     """
     if comparison.identical:
         return f"On {where} {subject} changes nothing: the predictions are identical."
-    top1, seeds = comparison.differences[1], comparison.over_seeds
-    text = f"On {where} {subject} changes top-1 by {points(top1)}, {p_text(adjusted_p)}"
-    if seeds is not None:
-        text += f" (over {len(comparison.top1_a)} seeds {interval(seeds)})"
-    if not is_claimed(comparison, adjusted_p):
-        if seeds is not None and adjusted_p <= SIGNIFICANCE:
-            return f"{text}: these models differ, but the seeds do too; no difference can be claimed."
-        return f"{text}: no difference can be claimed."
-    word = "it helps" if top1.mean > 0 else "it hurts"
-    return f"{text}: {word}{', a little' if abs(100 * top1.mean) < LITTLE_POINTS else ''}."
+    top1, method, count = comparison.differences[1], comparison.method, comparison.num_pairs
+    text = f"On {where} {subject} changes top-1 by {points(top1)}, {p_text(comparison.p_holm)}"
+    corrected = f"p corrected for {count} comparisons" if count > 1 else ""
+    if method is None:
+        text += f" ({corrected})" if corrected else ""
+        if not comparison.models_differ:
+            return f"{text}: between these two models no difference can be claimed."
+        return f"{text}: these two models differ; one run each can't say that the skip is why."
+    seeds = "; ".join(filter(None, (f"{len(comparison.top1_a)} each", corrected)))
+    wider = interval(method.interval(), _digits(method.mean))
+    text += f" for these models; {wider}, {p_text(method.p_holm)} for other seeds too ({seeds})"
+    if not comparison.claimed:
+        differ = "these models differ, but the seeds do too; " if comparison.models_differ else ""
+        return f"{text}: {differ}no difference can be claimed."
+    word = "it helps" if method.mean > 0 else "it hurts"
+    return f"{text}: {word}{', a little' if abs(100 * method.mean) < LITTLE_POINTS else ''}."
 
 
 def points(difference: Difference) -> str:
     """A difference of fractions in points with its interval: "+0.4 points [+0.1, +0.7]"."""
-    digits = 1 if abs(difference.mean) >= 0.0005 else 2
+    digits = _digits(difference.mean)
     return f"{signed(difference.mean, digits)} points {interval(difference, digits)}"
+
+
+def _digits(fraction: float) -> int:
+    """Digits behind the point that keep a difference from being shown as none."""
+    return 1 if abs(fraction) >= 0.0005 else 2
 
 
 def interval(difference: Difference, digits: int = 1) -> str:
@@ -159,7 +211,7 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def as_json(comparison: Comparison, adjusted_p: float, class_names: Sequence[str]) -> dict[str, Any]:
+def as_json(comparison: Comparison, class_names: Sequence[str]) -> dict[str, Any]:
     """Every figure of a comparison, ready for JSON: fractions, not per cent; differences are b less a."""
     return {
         "num_samples": comparison.num_samples,
@@ -168,11 +220,12 @@ def as_json(comparison: Comparison, adjusted_p: float, class_names: Sequence[str
         "top1_b": comparison.top1_b,
         "top1_difference": comparison.differences[1]._asdict(),
         "topk_difference": {str(k): value._asdict() for k, value in comparison.differences.items()},
-        "over_seeds": comparison.over_seeds._asdict() if comparison.over_seeds else None,
         "mcnemar": [test._asdict() for test in comparison.mcnemar],
         "p": comparison.p,
-        "p_holm": adjusted_p,
-        "claimed": is_claimed(comparison, adjusted_p) and not comparison.identical,
+        "p_holm": comparison.p_holm,
+        "models_differ": comparison.models_differ,
+        "over_seeds": comparison.method and comparison.method._asdict() | comparison.method.interval()._asdict(),
+        "claimed": comparison.claimed,
         "kappa": comparison.kappa,
         "agreement": comparison.agreement,
         "recall_gains": dict(zip(class_names, comparison.recall_gains.tolist(), strict=True)),

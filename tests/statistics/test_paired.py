@@ -119,7 +119,13 @@ def test_holms_adjusted_values_reject_what_the_stepwise_procedure_rejects(p, alp
             break
         rejected[place] = True
     np.testing.assert_array_equal(adjusted <= alpha, rejected)
-    assert (adjusted >= p).all()
+
+
+def test_holms_adjusted_values_are_those_worked_out_by_hand():
+    # The smallest times 4, the next times 3, and so on; never below the one before, never above 1.
+    np.testing.assert_allclose(paired.holm([0.030, 0.005, 0.9, 0.020]), [0.060, 0.020, 0.9, 0.060])
+    np.testing.assert_allclose(paired.holm([0.6, 0.5]), [1, 1])
+    assert paired.holm([0.04]) == [0.04]
 
 
 def test_holm_keeps_the_chance_of_any_false_rejection(rng):
@@ -167,34 +173,6 @@ def test_the_reports_high_epoch_cells_can_not_be_told_apart():
     expected = stats.chi2_contingency([[8345, 1655], [8357, 1643]], correction=False).pvalue
     assert paired.two_proportion_test(8345, 10_000, 8357, 10_000).p == pytest.approx(expected)
     assert expected > 0.5
-
-
-@steady
-@given(st.sampled_from([0.5, 0.8, 0.95, 0.975, 0.995]), st.integers(1, 40))
-def test_students_quantile_is_where_scipys_distribution_reaches_the_probability(probability, degrees):
-    quantile = paired.student_t_quantile(probability, degrees)
-    assert stats.t.cdf(quantile, degrees) == pytest.approx(probability, abs=1e-12)
-
-
-@steady
-@given(st.integers(0, 50), st.integers(2, 9), st.sampled_from([0.9, 0.95]))
-def test_the_interval_over_seeds_equals_scipys(seed, n, confidence):
-    a, b = np.random.default_rng(seed).normal(size=(2, n))
-    ours = paired.mean_difference_interval(a, b, confidence)
-    expected = stats.ttest_rel(b, a).confidence_interval(confidence)
-    np.testing.assert_allclose((ours.low, ours.high), expected)
-    assert ours.mean == pytest.approx((b - a).mean())
-
-
-def test_the_interval_over_three_seeds_covers_as_it_promises(rng):
-    pairs = rng.normal(0.8, 0.01, (2000, 2, 3))
-    intervals = np.array([paired.mean_difference_interval(a, b) for a, b in pairs])
-    assert 0.93 <= ((intervals[:, 1] <= 0) & (intervals[:, 2] >= 0)).mean() <= 0.97
-
-
-def test_one_seed_has_no_interval():
-    with pytest.raises(ValueError, match="at least two"):
-        paired.mean_difference_interval([0.8], [0.9])
 
 
 @steady

@@ -55,13 +55,15 @@ def test_a_study_is_compared_with_the_variant_without_the_skip(runs, capsys):
     captured = capsys.readouterr()
     pairs = {pair["b"]: pair for pair in json.loads(captured.out.splitlines()[-1])["pairs"]}
     assert set(pairs) == {"skip (identity)", "skip (conv)"}
-    assert pairs["skip (conv)"]["claimed"]
-    assert not pairs["skip (identity)"]["claimed"]
-    assert [pair["p_holm"] >= pair["p"] for pair in pairs.values()] == [True, True]
+    assert [pairs[name]["claimed"] for name in ("skip (conv)", "skip (identity)")] == [True, False]
+    for p in (pairs, {name: pair["over_seeds"] for name, pair in pairs.items()}):
+        conv, identity = (p[name] for name in ("skip (conv)", "skip (identity)"))
+        assert (conv["p_holm"], identity["p_holm"]) == (2 * conv["p"], identity["p"])  # Holm: the smaller one of two
     last = captured.err.splitlines()[-1]
     assert last == pairs["skip (conv)"]["verdict"]
     assert last.startswith("On pictures (val, n = 400) skip (conv) changes top-1 by +2")
-    assert last.endswith("it helps.")
+    assert last.endswith(" for other seeds too (3 each; p corrected for 2 comparisons): it helps.")
+    assert captured.err.count("p (Holm, 2 pairs)") == 2
     files = {path.name for path in (runs / "my study" / "comparison" / "val-epoch-4").iterdir()}
     stems = {f"{variant}-against-none" for variant in ("identity", "conv")}
     assert files >= {f"{stem}{end}" for stem in stems for end in (".json", ".png", "-only-none.png")}
@@ -79,7 +81,36 @@ def test_runs_are_compared_with_the_first_of_them(runs, capsys):
     (pair,) = json.loads(capsys.readouterr().out.splitlines()[-1])["pairs"]
     assert (pair["a"], pair["b"], pair["p"]) == ("one", "two", pair["p_holm"])
     assert pair["verdict"].startswith("On pictures (test, n = 400) two instead of one changes top-1 by −")
-    assert pair["verdict"].endswith("p < 0.001: it hurts.")
+    assert pair["verdict"].endswith("p < 0.001: these two models differ; one run each can't say that the skip is why.")
+    assert (pair["models_differ"], pair["over_seeds"], pair["claimed"]) == (True, None, False)
+
+
+def test_runs_that_differ_in_their_seeds_alone_are_no_evidence_for_or_against_a_method(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("alexnet_skip.study.compare._draw", lambda *_: None)
+    rng = np.random.default_rng(3)
+    names = [f"conv-{seed}" for seed in range(6)]
+    for seed, name in enumerate(names):
+        evaluations = {"test-best": make_predictions(0.6 + 0.04 * seed, rng)}
+        make_run(tmp_path / name, evaluations, CLASS_NAMES, variant="conv", seed=seed)
+    assert compare(tmp_path, *names) == 0
+    captured = capsys.readouterr()
+    pairs = json.loads(captured.out.splitlines()[-1])["pairs"]
+    assert {pair["models_differ"] for pair in pairs} == {True, False}
+    assert not any(pair["claimed"] for pair in pairs)
+    assert all(word not in captured.out + captured.err for word in ("it helps", "it hurts"))
+
+
+def test_a_study_of_one_seed_claims_nothing_of_the_method(tmp_path, capsys):
+    rng = np.random.default_rng(4)
+    for variant, accuracy in ACCURACY.items():
+        evaluations = {"test-epoch-4": make_predictions(accuracy, rng)}
+        make_run(tmp_path / "s" / variant, evaluations, CLASS_NAMES, variant=variant)
+    assert compare(tmp_path, "s") == 0
+    captured = capsys.readouterr()
+    pairs = {pair["b"]: pair for pair in json.loads(captured.out.splitlines()[-1])["pairs"]}
+    assert (pairs["skip (conv)"]["models_differ"], pairs["skip (conv)"]["claimed"]) == (True, False)
+    assert pairs["skip (conv)"]["verdict"].endswith("one run each can't say that the skip is why.")
+    assert "other seeds" not in captured.err
 
 
 def test_a_run_with_itself_is_identical(runs, capsys):
