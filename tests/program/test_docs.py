@@ -19,13 +19,13 @@ PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *s
 NOT_RUN = {
     "python -m pip install": "packages are installed by .ci/run, as README says",
     "ruff check": ".ci/run does",
-    "tensorboard --logdir": "a server; what it reads is tested in test_dashboard.py",
+    "tensorboard --logdir": "a server; what it reads is tested in training/test_tensorboard.py",
     "python -m benchmarks.": "takes minutes; the benchmarks' own tests run them small",
     "ACCELERATE_USE_CPU=1 torchrun": "several processes are started in test_scripts.py",
     "accelerate launch --multi_gpu": "needs several GPUs; test_two_machines.py does the same on processors",
     "accelerate launch --config_file": "the same script; what the file says is tested in test_scripts.py",
     "python -m pytest -m soak": "takes long; its short form is among the tests",
-    "accelerate launch train.py --resume": "test_resume.py interrupts runs and goes on with them",
+    "accelerate launch train.py --resume": "training/test_trainer.py interrupts runs and goes on with them",
     "python evaluate.py --export onnx": "test_export.py does where the extra packages are installed",
 }
 TINY = [
