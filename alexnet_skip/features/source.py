@@ -107,13 +107,13 @@ class LiveFeatures:
 class FrozenFeatures:
     """The frozen features of one backbone: where they are kept, and who computes what is lacking there.
 
+    They are kept under the digest of the backbone's own weights, so that they are no other backbone's.
+
     Attributes:
-        weights_digest: SHA-256 of the backbone's weights.
         cache_dir: folder of the cache, or None to compute features live.
     """
 
     backbone: FrozenAlexNet
-    weights_digest: str
     cache_dir: Path | None
     accelerator: Accelerator
     console: Console
@@ -133,7 +133,8 @@ class FrozenFeatures:
         images = dataset.splits[stored].images
         if self.cache_dir is None:
             return LiveFeatures(images, self.backbone, self.accelerator.device)
-        cache, names = cache_entry(self.cache_dir, dataset, stored, self.weights_digest), array_names(tap, mirrored)
+        cache = cache_entry(self.cache_dir, dataset, stored, self.backbone.weights_digest)
+        names = array_names(tap, mirrored)
         crew = crew_of(self.cache_dir, self.accelerator)
         with ExitStack() as lock:
             if crew.rank == 0:

@@ -1,5 +1,6 @@
 """Frozen AlexNet: uint8 images in, the features of its last pooling layer and the skip's tap out."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,11 @@ class FrozenAlexNet(nn.Module):
             return self.convolutions(self.first_convolution(self.normalise(images)), layers)
 
     @cached_property
+    def weights_digest(self) -> str:
+        """:func:`weights_digest` of these very weights: what their features are kept under."""
+        return weights_digest(self.torchvision_state())
+
+    @cached_property
     def winograd(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """The convolutions of stride 1 as CPUs compute them: to rounding the same as `features`, and faster."""
         state = self.torchvision_state()
@@ -191,3 +197,13 @@ def check_state(state: Mapping[str, Tensor]) -> None:
     unknown = sorted(set(state) - set(STATE_SHAPES))
     if unknown:
         raise ValueError(f"features.{unknown[0]} is not a layer of AlexNet's features")
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights: key, shape and little-endian fp32 bytes of each tensor, in the order of STATE_SHAPES."""
+    digest = hashlib.sha256()
+    for key in STATE_SHAPES:
+        array = state[key].cpu().numpy().astype("<f4", copy=False)
+        digest.update(f"{key} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -79,9 +79,9 @@ class OpenedRun:
         return cache.cache_dir if cache.cache else None
 
     def features(self, job: Job[Any]) -> FrozenFeatures:
-        """The frozen features of the run's images, from its cache."""
-        backbone, digest = self.model.backbone.to(job.accelerator.device), self.config.weights_digest
-        return FrozenFeatures(backbone, digest, self.cache_dir, job.accelerator, job.console)
+        """The frozen features that the published model's own convolutions make, from the run's cache."""
+        backbone = self.model.backbone.to(job.accelerator.device)
+        return FrozenFeatures(backbone, self.cache_dir, job.accelerator, job.console)
 
 
 def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:

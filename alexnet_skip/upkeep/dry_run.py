@@ -190,7 +190,7 @@ def _tell_pass(
     if folder is None:
         plan.tell_cache(inventory.nothing_cached(len(samples.positions), names), None)
         return
-    state = inventory.look_into_cache_of(folder, images, samples.stored, run.config.weights_digest, names)
+    state = inventory.look_into_cache_of(folder, images, samples.stored, run.model.backbone.weights_digest, names)
     plan.tell_cache(state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)
