@@ -20,7 +20,7 @@ from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFea
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.runs.folders import evaluation_folder
 from alexnet_skip.runs.opened import open_run
-from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.runs.predictions import published_digest, read_predictions
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import Cell, cell_settings, unfinished_cells
 from alexnet_skip.system.console import Console, per_cent
@@ -162,10 +162,11 @@ def _features(
 def _is_evaluated(run: Path, which: str, samples: Selection) -> bool:
     where = evaluation_folder(run, samples.name, which)
     try:
-        found = read_predictions(where)
+        found, model = read_predictions(where), published_digest(run, which)
     except (FileNotFoundError, UserError):
         return False
-    same = found.digest == samples.split.digest and np.array_equal(found.index, samples.index)
+    # Those that do not say whose they are, are made again: with the features in the cache that takes a moment.
+    same = (found.model, found.digest) == (model, samples.split.digest) and np.array_equal(found.index, samples.index)
     return same and (where / "metrics.json").is_file()
 
 
