@@ -167,7 +167,7 @@ def test_what_evaluate_has_predicted_is_not_predicted_again_unless_it_is_of_anot
     monkeypatch.setattr(embedding, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
     assert exported(embed_run(runs, capsys, "--run", "plain"))[1] == expected
     assert exported(embed_run(runs, capsys, "--run", "plain", "--max-points", "20"))[1][1:] == [
-        row for row in expected[1:] if row in exported_rows(runs, "plain")
+        row for row in expected[1:] if row in exported_rows(runs, "plain", "test-features-points-20")
     ]
     assert not calls
     where = runs / "plain" / "evaluation" / "test-best"
@@ -176,8 +176,8 @@ def test_what_evaluate_has_predicted_is_not_predicted_again_unless_it_is_of_anot
     assert calls
 
 
-def exported_rows(runs: Path, run: str) -> list[list[str]]:
-    (path,) = (runs / run / "embedding" / "test-features").glob("metadata-*.tsv")
+def exported_rows(runs: Path, run: str, name: str) -> list[list[str]]:
+    (path,) = (runs / run / "embedding" / name).glob("metadata-*.tsv")
     return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
 
 

@@ -180,6 +180,7 @@ def metrics_of(embedding: Embedding) -> dict[str, Any]:
     return {
         "run": embedding.run.folder.name,
         "epoch": embedding.run.model_config.epoch,
+        "model_sha256": published_digest(embedding.run.folder, embedding.run.which),
         "space": embedding.space,
         "num_features": embedding.num_features,
         "fitted_on": embedding.fitted_on,
