@@ -33,6 +33,9 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # The images it is evaluated on
     dataset = run.load_images(settings.dataset, job)
     samples = run.select(settings.split, dataset, console, own=settings.dataset is None)
+    elsewhere = run.name_elsewhere(dataset, samples) if settings.dataset is not None else ""
+    if not elsewhere:
+        run.tell_changed(samples, console)
 
     # A temperature, fitted on held-out images and kept with the model
     if settings.fit_temperature:
@@ -41,7 +44,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
     features = run.features(job).open(dataset, samples.stored, tap=run.needs_tap, mirrored=settings.tta)
-    on = EvaluationSet(dataset.name, samples, features, tta=settings.tta)
+    on = EvaluationSet(dataset.name, samples, features, tta=settings.tta, elsewhere=elsewhere)
     evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
     summary = evaluation.summary
     show_evaluation(console, evaluation.title, summary, confused_pairs(summary))

@@ -35,7 +35,7 @@ def main() -> None:
     before = machine.peak_memory_mib() or 0.0
 
     began = time.perf_counter()
-    frozen = FrozenFeatures(backbone, loaded.sha256, Path(cache), accelerator, console)
+    frozen = FrozenFeatures(backbone, Path(cache), accelerator, console)
     features = frozen.open(dataset, "train", tap=False)
     extracted = time.perf_counter()
     positions, options = np.arange(len(labels)), settings.training

@@ -1,5 +1,6 @@
 """What embed.py leaves in the run folder and shows on screen."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from alexnet_skip.system.files import write_json
 # Above this many classes only those with the weakest neighbourhoods are shown on screen.
 MAX_CLASS_ROWS = 25
 
+# Settings that decide what is written and are in an embedding's name where they are not the default.
+NAMED = ("fit", "components", "projector_components", "thumbnails")
+
 
 def cloud_of(embedding: Embedding, labels: np.ndarray) -> Cloud:
     """An embedding as the figures take it."""
@@ -41,27 +45,29 @@ def write_all(
     embedding, *others = embeddings
     run, labels, console = embedding.run, points.labels, job.console
     dataset, split = points.dataset.name, points.samples.name
-    name = _folder_name(split, job.settings)
+    name = folder_name(points, job.settings)
     where = run.folder / name
     where.mkdir(parents=True, exist_ok=True)
     images = f"{dataset} {split}, {len(labels):,} images"
     axes = f"axes fitted on {embedding.fitted_on}"
     title = f"{embedding.space}: {images}; {run.folder.name} (epoch {run.model_config.epoch}); {axes}"
-    summary = {"dataset": dataset, "split": split, "num_samples": len(labels)} | metrics_of(embedding)
+    summary = {"dataset": dataset, "split": split, "num_samples": len(labels)}
+    summary |= {"images_sha256": points.samples.split.digest} | metrics_of(embedding)
     for each in embeddings:
         show_embedding(console, each, f"{each.space}: {images}; {each.run.folder.name}; {axes}")
     write_pictures(where, embedding, labels, title)
+    compared = {"compared": [metrics_of(each) for each in others]} if others else {}
     if others:
-        picture = where / f"compare-{others[0].run.folder.name}.png"
-        write_comparison(picture, embeddings, labels, f"{images}; {axes}")
-        summary["compared"] = [metrics_of(each) for each in others]
+        stem = f"compare-{_name_beside(others[0].run.folder, run.folder)}"
+        write_comparison(where / f"{stem}.png", embeddings, labels, f"{images}; {axes}")
+        write_json(where / f"{stem}.json", summary | compared)
     embedding.pca.save(where / "pca.npz")
     listed = write_projector(embedding, name, points, logits, job)
     write_json(where / "metrics.json", summary)
     console.line(f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name}:")
     console.line(f"  tensorboard --logdir {run.folder.parent}")
-    keys = ("dataset", "split", "num_samples", "space", "num_features", "fitted_on", "separation", "compared")
-    figures = {key: summary[key] for key in keys if key in summary}
+    keys = ("dataset", "split", "num_samples", "space", "num_features", "fitted_on", "separation")
+    figures = {key: summary[key] for key in keys} | compared
     return figures | {"run": str(run.folder), "embedding": str(where), "projector": listed}
 
 
@@ -177,7 +183,23 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     console.table(f"{which}: share of a class's {neighbours} nearest images", ("class", *heads), table)
 
 
-def _folder_name(split: str, settings: EmbedSettings) -> str:
-    """Folder of an embedding within the run: one for each split, layer and view."""
-    view = "" if settings.skip_view == "joined" else f"-{settings.skip_view}"
-    return f"embedding/{split}-{settings.layer}{view}"
+def folder_name(points: Points, settings: EmbedSettings) -> str:
+    """Folder of an embedding within the run, one for each of what decides its files: split, layer, view, the number of
+    points where it is not all of them, and each of :data:`NAMED` that is not the default.
+    """
+    name = f"embedding/{points.samples.name}-{settings.layer}"
+    if settings.skip_view != "joined":
+        name += f"-{settings.skip_view}"
+    if len(points.positions) < len(points.samples.positions):
+        name += f"-points-{len(points.positions)}"
+    defaults = {field.name: field.default for field in dataclasses.fields(EmbedSettings)}
+    for setting in NAMED:
+        if (value := getattr(settings, setting)) != defaults[setting]:
+            name += f"-{setting.replace('_', '-')}-{value}"
+    return name
+
+
+def _name_beside(other: Path, run: Path) -> str:
+    """A run's name beside another's; with its study's before it where that is another: their runs are named alike."""
+    folder = other.resolve()
+    return folder.name if folder.parent == run.resolve().parent else f"{folder.parent.name}-{folder.name}"

@@ -15,9 +15,9 @@ from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.pca.estimator import PCA
-from alexnet_skip.runs.folders import evaluation_folder, published_folder
+from alexnet_skip.runs.folders import evaluation_folder
 from alexnet_skip.runs.opened import OpenedRun
-from alexnet_skip.runs.predictions import FILE_NAME, read_predictions
+from alexnet_skip.runs.predictions import published_digest, read_predictions
 from alexnet_skip.settings.embed import EmbedSettings, Layer, SkipView
 from alexnet_skip.statistics.separation import Separation, affordable_queries, separation
 from alexnet_skip.system.errors import UserError
@@ -180,6 +180,7 @@ def metrics_of(embedding: Embedding) -> dict[str, Any]:
     return {
         "run": embedding.run.folder.name,
         "epoch": embedding.run.model_config.epoch,
+        "model_sha256": published_digest(embedding.run.folder, embedding.run.which),
         "space": embedding.space,
         "num_features": embedding.num_features,
         "fitted_on": embedding.fitted_on,
@@ -192,12 +193,11 @@ def metrics_of(embedding: Embedding) -> dict[str, Any]:
 def _known_logits(run: OpenedRun, points: Points) -> np.ndarray | None:
     """Logits (N, C) that evaluate.py has left for these samples of this very model, or None."""
     samples = points.samples
-    folder, model = evaluation_folder(run.folder, samples.name, run.which), published_folder(run.folder, run.which)
     try:
-        known = read_predictions(folder)
-        newer = (folder / FILE_NAME).stat().st_mtime >= (model / "model.safetensors").stat().st_mtime
+        known = read_predictions(evaluation_folder(run.folder, samples.name, run.which))
+        wanted = (published_digest(run.folder, run.which), samples.split.digest)
     except (OSError, UserError):
         return None
-    if not newer or known.digest != samples.split.digest or not np.array_equal(known.index, samples.index):
+    if (known.model, known.digest) != wanted or not np.array_equal(known.index, samples.index):
         return None
     return known.logits[np.searchsorted(samples.positions, points.positions)]

@@ -15,9 +15,16 @@ from alexnet_skip.features.source import FeatureSource, predict
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
-from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, published_name
+from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, find_run, published_folder, published_name
 from alexnet_skip.runs.opened import OpenedRun, find_split
-from alexnet_skip.runs.predictions import Predictions, read_predictions, write_predictions
+from alexnet_skip.runs.predictions import (
+    Predictions,
+    another_model,
+    of_another_model,
+    published_digest,
+    read_predictions,
+    write_predictions,
+)
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import fit_temperature
@@ -34,12 +41,14 @@ class EvaluationSet:
         dataset: name of the dataset.
         features: of the samples' stored split; of both views where ``tta``.
         tta: whether the logits of both views are averaged.
+        elsewhere: name of the images where they are not the run's own (:meth:`OpenedRun.name_elsewhere`).
     """
 
     dataset: str
     samples: Selection
     features: FeatureSource
     tta: bool = False
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,11 +76,13 @@ def evaluate_model(
     """
     model, samples = run.model, on.samples
     logits = predict(model.trained.to(accelerator.device), on.features, samples.positions, accelerator, tta=on.tta)
-    predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest)
+    digest = published_digest(run.folder, run.which)
+    predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest, digest)
     summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
+    summary |= _made_of(predictions)
     summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config.temperature)
     title = evaluation_title(summary, run.folder, run.which)
-    where = evaluation_folder(run.folder, samples.name, run.which, tta=on.tta)
+    where = evaluation_folder(run.folder, samples.name, run.which, tta=on.tta, elsewhere=on.elsewhere)
     if accelerator.is_main_process:
         where.mkdir(parents=True, exist_ok=True)
         write_predictions(where, predictions)
@@ -83,16 +94,25 @@ def evaluate_model(
     return Evaluation(where, title, summary)
 
 
+def _made_of(predictions: Predictions) -> dict[str, str]:
+    """What metrics.json says of the images and the model; nothing of a model that is not known."""
+    made_of = {"images_sha256": predictions.digest, "model_sha256": predictions.model}
+    return {name: digest for name, digest in made_of.items() if digest}
+
+
 def confused_pairs(summary: dict[str, Any], count: int = 5) -> list[tuple[str, str, int]]:
     """The strongest confusions as (true class, predicted class, images)."""
     return [(pair["true"], pair["predicted"], pair["images"]) for pair in summary["most_confused"][:count]]
 
 
 def add_to_card(run_folder: Path, published: Path) -> None:
-    """Write every evaluation of a published model into its card."""
-    config = read_model_config(published)
-    summaries = [read_json(path) for path in sorted(run_folder.glob("evaluation/*/metrics.json"))]
-    mine = [summary for summary in summaries if summary["epoch"] == config.epoch]
+    """Write every evaluation of a published model into its card; other images than the run's own are named as such."""
+    config, mine = read_model_config(published), []
+    for path in sorted(run_folder.glob("evaluation/*/metrics.json")):
+        summary, elsewhere = read_json(path), path.parent.name.partition(ELSEWHERE)[2]
+        known = config.model_sha256 and summary.get("model_sha256")
+        if summary["epoch"] == config.epoch and known in (None, config.model_sha256):
+            mine.append(summary | ({"dataset": elsewhere} if elsewhere else {}))
     write_text(published / "README.md", model_card(config, mine))
 
 
@@ -151,12 +171,14 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             f"python evaluate.py --run {run} --split {settings.split} --checkpoint {which}"
         )
     predictions = read_predictions(where)
+    if of_another_model(predictions, where, run, which):
+        raise UserError(another_model(run, where.name.partition("-")[0], which))
 
     # What they are called, and the temperature that is stored with the model
     config, model_config = read_run_config(run), read_model_config(published_folder(run, which))
     written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
     about = {"dataset": written.get("dataset", config.dataset.name), "split": where.name.partition("-")[0]}
-    about |= {"tta": settings.tta, "epoch": model_config.epoch}
+    about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)
     title = evaluation_title(about, run, which)
 
     # Figures and files

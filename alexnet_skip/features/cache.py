@@ -33,6 +33,10 @@ ARRAYS = ("main", "tap", "main_mirrored", "tap_mirrored")
 # One block is extracted, checksummed and lost at a time; fixed, so that the number of processes never changes a result.
 BLOCK_ROWS = 512
 
+# What computed the entries whose key does not say it: they are from before it did, keep their names and stay valid. It
+# stays as it is when CPU_IMPLEMENTATION becomes another.
+UNRECORDED_IMPLEMENTATION = "CPU: first convolution folded with the resize, Winograd of 4×4 outputs, version 1"
+
 Report = Callable[[str], None]
 
 
@@ -51,15 +55,19 @@ class FeatureKey:
     dtype: str = "float16"
     block_rows: int = BLOCK_ROWS
     format_version: int = 1
+    implementation: str = UNRECORDED_IMPLEMENTATION
 
     def as_json(self) -> dict:
-        """The key as it reads back from a manifest."""
-        return json.loads(json.dumps(asdict(self)))
+        """The key as it reads back from a manifest: without an implementation where that is the unrecorded one."""
+        values = asdict(self)
+        if self.implementation == UNRECORDED_IMPLEMENTATION:
+            del values["implementation"]
+        return json.loads(json.dumps(values))
 
     @property
     def short(self) -> str:
         """First 12 hex digits of the key's digest: the name of the cache entry."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def array_names(tap: bool, mirrored: bool) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from alexnet_skip.features.cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.features.exchange import Crew, crew_of, divide, exchange
 from alexnet_skip.images.dataset import Dataset
-from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.backbone import FrozenAlexNet, implementation
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import release_pages
 from alexnet_skip.system.locks import open_for_writing
@@ -106,13 +106,13 @@ class LiveFeatures:
 class FrozenFeatures:
     """The frozen features of one backbone: where they are kept, and who computes what is lacking there.
 
+    They are kept under the digest of the backbone's own weights, so that they are no other backbone's.
+
     Attributes:
-        weights_digest: SHA-256 of the backbone's weights.
         cache_dir: folder of the cache, or None to compute features live.
     """
 
     backbone: FrozenAlexNet
-    weights_digest: str
     cache_dir: Path | None
     accelerator: Accelerator
     console: Console
@@ -132,7 +132,8 @@ class FrozenFeatures:
         images = dataset.splits[stored].images
         if self.cache_dir is None:
             return LiveFeatures(images, self.backbone, self.accelerator.device)
-        cache, names = cache_entry(self.cache_dir, dataset, stored, self.weights_digest), array_names(tap, mirrored)
+        cache = cache_entry(self.cache_dir, dataset, stored, self.backbone.weights_digest, self.accelerator.device)
+        names = array_names(tap, mirrored)
         crew = crew_of(self.cache_dir, self.accelerator)
         with ExitStack() as lock:
             if crew.rank == 0:
@@ -174,10 +175,12 @@ class FrozenFeatures:
         accelerator.wait_for_everyone()
 
 
-def cache_entry(cache_dir: Path, dataset: Dataset, stored: str, weights_digest: str) -> FeatureCache:
-    """The cache entry that a stored split has, or would have, under a backbone's weights."""
+def cache_entry(
+    cache_dir: Path, dataset: Dataset, stored: str, weights_digest: str, device: torch.device
+) -> FeatureCache:
+    """The cache entry that a stored split has, or would have, of a backbone's weights on a device."""
     split = dataset.splits[stored]
-    key = FeatureKey(split.digest, weights_digest, len(split.images))
+    key = FeatureKey(split.digest, weights_digest, len(split.images), implementation=implementation(device))
     return FeatureCache(cache_dir / f"{dataset.name}-{stored}-{key.short}", key)
 
 

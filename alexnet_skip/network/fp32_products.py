@@ -1,4 +1,4 @@
-"""Matrix products in true fp32 on CPUs, by the faster of torch's two libraries."""
+"""Matrix products and convolutions in true fp32, on CPUs by the faster of torch's two libraries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +11,22 @@ PROBE = 1 + 2**-12
 
 
 @contextmanager
-def fp32_products() -> Iterator[None]:
-    """Have torch's matrix products made in true fp32 on the CPU, the fastest way, whatever the caller's setting.
+def fp32_products(device_type: str = "cpu") -> Iterator[None]:
+    """Have torch compute in true fp32 on a type of device, the fastest way, whatever the caller's setting.
 
-    At "medium" torch takes oneDNN's (over twice as fast as MKL's on AMD processors, measured), but where a processor
-    multiplies bf16 natively it may round the inputs.
+    On CPUs at "medium" torch takes oneDNN's products (over twice as fast as MKL's on AMD processors, measured), but
+    where a processor multiplies bf16 natively it may round the inputs. GPUs since NVIDIA's Ampere round the inputs of
+    convolutions to the 10 bits of TF32 unless told not to, and those of products where "high" or "medium" is set.
     """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest" if _medium_rounds() else "medium")
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    fastest = "medium" if device_type == "cpu" and not _medium_rounds() else "highest"
+    torch.set_float32_matmul_precision(fastest)
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
 
 
 @cache

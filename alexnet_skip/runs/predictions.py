@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_skip.runs.folders import published_folder, published_name
+from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import write_bytes
+from alexnet_skip.system.files import file_digest, read_json, write_bytes
 
 FILE_NAME = "predictions.npz"
 # What reading raises where bytes are not what they should be: a zip's directory, its streams, an array's header.
@@ -29,12 +31,14 @@ class Predictions:
         labels: true classes (N,).
         index: stable sample ids (N,): positions in the whole split as stored.
         digest: of the split that the samples come from.
+        model: SHA-256 of the model's file; empty in predictions from before it was recorded.
     """
 
     logits: np.ndarray
     labels: np.ndarray
     index: np.ndarray
     digest: str
+    model: str = ""
 
     @property
     def predicted(self) -> np.ndarray:
@@ -64,6 +68,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
         labels=predictions.labels,
         index=predictions.index,
         digest=np.array(predictions.digest),
+        model=np.array(predictions.model),
     )
     write_bytes(folder / FILE_NAME, buffer.getvalue())
 
@@ -81,7 +86,8 @@ def read_predictions(folder: Path) -> Predictions:
     try:
         # Without pickle: a file that asks for it is refused, not run.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            read = Predictions(file["logits"], file["labels"], file["index"], str(file["digest"]))
+            model = str(file["model"]) if "model" in file else ""
+            read = Predictions(file["logits"], file["labels"], file["index"], str(file["digest"]), model)
         fits = read.logits.ndim == 2 and len(read.logits) > 0 and np.isfinite(read.logits).all()
         fits = fits and read.labels.shape == read.index.shape == read.logits.shape[:1]
         if not (fits and read.labels.min() >= 0 and read.labels.max() < read.logits.shape[1]):
@@ -90,3 +96,39 @@ def read_predictions(folder: Path) -> Predictions:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged ({reason}); delete it and evaluate the run again") from None
     return read
+
+
+def published_digest(run: Path, which: str) -> str:
+    """SHA-256 of the file of one of a run's published models.
+
+    Raises:
+        UserError: if the run does not have it, or its config is damaged.
+        FileNotFoundError: if its config does not say and the file is gone.
+    """
+    folder = published_folder(run, which)
+    return read_model_config(folder).model_sha256 or file_digest(folder / "model.safetensors")
+
+
+def of_another_model(predictions: Predictions, where: Path, run: Path, which: str) -> bool:
+    """Whether an evaluation's predictions are known to be another model's than the run has under that name now.
+
+    Those that do not say whose they are count as this model's, unless the metrics.json beside them names another epoch:
+    there is nothing else to tell by, and older runs are to be compared as before.
+    """
+    try:
+        if predictions.model:
+            return predictions.model != published_digest(run, which)
+        told = read_json(where / "metrics.json").get("epoch")
+        epoch = read_model_config(published_folder(run, which)).epoch
+    except (OSError, UserError):
+        return False  # a side is gone or damaged: nothing contradicts
+    return None not in (told, epoch) and told != epoch
+
+
+def another_model(run: Path, split: str, which: str) -> str:
+    """What to tell who wants such predictions."""
+    name = published_name(which)
+    return (
+        f"{run}: the predictions of {name} on {split} are another model's than it has now; make them again: "
+        f"python evaluate.py --run {run} --split {split} --checkpoint {name}"
+    )

@@ -20,7 +20,7 @@ from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFea
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.runs.folders import evaluation_folder
 from alexnet_skip.runs.opened import open_run
-from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.runs.predictions import published_digest, read_predictions
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import Cell, cell_settings, unfinished_cells
 from alexnet_skip.system.console import Console, per_cent
@@ -120,7 +120,11 @@ def _train(
 
 
 def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session: Session, samples: Selection) -> None:
-    """Evaluate every run at both epochs from the cache, where that is not done yet."""
+    """Evaluate every run at both epochs from the cache, where that is not done yet.
+
+    Raises:
+        UserError: if a published model has other convolutions than those that made the features.
+    """
     accelerator = session.accelerator
     outcome: list[list[tuple[Cell, int]]] = [[]]
     if accelerator.is_main_process:
@@ -130,10 +134,17 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
     if not missing:
         return
     features = _features(samples.stored, settings, session, mirrored=False)
+    digest = session.backbone.weights_digest
     on = EvaluationSet(session.dataset.name, samples, features)
     with session.console.progress("Evaluate", len(missing)) as progress:
         for (variant, seed), epoch in missing:
             run = open_run(folder, str(folder / Cell(variant, seed).name), f"epoch-{epoch}")
+            if run.model.backbone.weights_digest != digest:
+                raise UserError(
+                    f"{run.folder}: the convolutions of its model epoch-{epoch} are not the study's (SHA-256 "
+                    f"{run.model.backbone.weights_digest[:12]} and {digest[:12]}): the file was changed; remove that "
+                    "run, and the same command trains it again"
+                )
             # Without figures: two for each run and epoch would take longer than the predictions. --redraw makes them.
             evaluate_model(run, on, accelerator, draw=False)
             progress.advance(1)
@@ -143,8 +154,7 @@ def _features(
     split: str, settings: TrainSettings, session: Session, *, mirrored: bool
 ) -> CachedFeatures | LiveFeatures:
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
-    weights = session.weights.sha256
-    frozen = FrozenFeatures(session.backbone, weights, cache_dir, session.accelerator, session.console)
+    frozen = FrozenFeatures(session.backbone, cache_dir, session.accelerator, session.console)
     tap = settings.study.study_variants != ("none",)
     return frozen.open(session.dataset, split, tap=tap, mirrored=mirrored)
 
@@ -152,10 +162,11 @@ def _features(
 def _is_evaluated(run: Path, which: str, samples: Selection) -> bool:
     where = evaluation_folder(run, samples.name, which)
     try:
-        found = read_predictions(where)
+        found, model = read_predictions(where), published_digest(run, which)
     except (FileNotFoundError, UserError):
         return False
-    same = found.digest == samples.split.digest and np.array_equal(found.index, samples.index)
+    # Those that do not say whose they are, are made again: with the features in the cache that takes a moment.
+    same = (found.model, found.digest) == (model, samples.split.digest) and np.array_equal(found.index, samples.index)
     return same and (where / "metrics.json").is_file()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_skip.runs.folders import evaluation_folder, find_run, published_name, runs_in
-from alexnet_skip.runs.predictions import Predictions, read_predictions
+from alexnet_skip.runs.predictions import Predictions, another_model, of_another_model, read_predictions
 from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.system.errors import UserError
 
@@ -135,10 +135,14 @@ def _file(run: Path, split: str, which: str) -> bool:
 
 
 def _read(run: Path, split: str, which: str) -> Predictions:
+    where = evaluation_folder(run, split, which)
     try:
-        return read_predictions(evaluation_folder(run, split, which))
+        found = read_predictions(where)
     except FileNotFoundError:
         command = f"python evaluate.py --run {run} --split {split} --checkpoint {published_name(which)}"
         raise UserError(
             f"{run} has no predictions of {published_name(which)} on {split}; make them first: {command}"
         ) from None
+    if of_another_model(found, where, run, which):
+        raise UserError(another_model(run, split, which))
+    return found

@@ -87,7 +87,7 @@ def open_inputs(settings: TrainSettings, session: Session, watch: Stopwatch) -> 
     """Extract what the cache lacks, fit the PCA basis if the settings ask for one, and bring both together."""
     mode, options, dataset = settings.joined, settings.training, session.dataset
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
-    frozen = FrozenFeatures(session.backbone, session.weights.sha256, cache_dir, session.accelerator, session.console)
+    frozen = FrozenFeatures(session.backbone, cache_dir, session.accelerator, session.console)
     tap = mode != "none"
     with watch.phase("extract"):
         train_features = frozen.open(dataset, "train", tap=tap, mirrored=options.hflip)

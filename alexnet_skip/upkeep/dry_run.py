@@ -56,7 +56,7 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
 
     # What it would write
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
-    state = _cache_of_training(settings, images, weights)
+    state = _cache_of_training(settings, images, weights, accelerator.device)
     plan.tell_cache(state, cache_dir)
     views, total = 2 if options.hflip else 1, images.sizes["train"]
     width = NUM_FEATURES * (2 if mode == "concat" else 1)
@@ -98,12 +98,14 @@ def _num_train(images: Images, val_fraction: float) -> int:
     return len(train_val_positions(images.dataset.splits["train"].labels, val_fraction)[0])
 
 
-def _cache_of_training(settings: TrainSettings, images: Images, weights: AlexNetWeights | None) -> CacheState:
+def _cache_of_training(
+    settings: TrainSettings, images: Images, weights: AlexNetWeights | None, device: torch.device
+) -> CacheState:
     names = array_names(settings.joined != "none", settings.training.hflip)
     total = images.sizes["train"]
     if images.dataset is None or weights is None:
         return inventory.nothing_cached(total, names)
-    return inventory.look_into_cache_of(settings.cache.cache_dir, images, "train", weights.sha256, names)
+    return inventory.look_into_cache_of(settings.cache.cache_dir, images, "train", weights.sha256, names, device)
 
 
 def _check_run_folder(plan: Plan, settings: TrainSettings) -> None:
@@ -190,7 +192,8 @@ def _tell_pass(
     if folder is None:
         plan.tell_cache(inventory.nothing_cached(len(samples.positions), names), None)
         return
-    state = inventory.look_into_cache_of(folder, images, samples.stored, run.config.weights_digest, names)
+    digest, device = run.model.backbone.weights_digest, accelerator.device
+    state = inventory.look_into_cache_of(folder, images, samples.stored, digest, names, device)
     plan.tell_cache(state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from alexnet_skip.features.cache import FeatureCache
 from alexnet_skip.features.source import cache_entry
 from alexnet_skip.images import cifar
@@ -129,8 +131,8 @@ def look_into_cache(cache: FeatureCache, names: Sequence[str]) -> CacheState:
 
 
 def look_into_cache_of(
-    cache_dir: Path, images: Images, stored: str, weights_digest: str, names: Sequence[str]
+    cache_dir: Path, images: Images, stored: str, weights_digest: str, names: Sequence[str], device: torch.device
 ) -> CacheState:
     """As :func:`look_into_cache`, of the entry that a split of images that are here has, or would have."""
     assert images.dataset is not None
-    return look_into_cache(cache_entry(cache_dir, images.dataset, stored, weights_digest), names)
+    return look_into_cache(cache_entry(cache_dir, images.dataset, stored, weights_digest, device), names)

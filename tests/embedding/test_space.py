@@ -1,5 +1,6 @@
 """embed.py as its user runs it: what it writes, that it is right, and what it refuses."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from alexnet_skip.embedding import space as embedding
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.pca.estimator import PCA
+from alexnet_skip.runs.predictions import read_predictions, write_predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = (
@@ -157,7 +159,7 @@ def test_the_heads_own_spaces_have_their_widths_and_the_predictions_of_evaluate(
         assert_allclose(distances, np.linalg.norm(logits[:, None] - logits[None], axis=2), atol=1e-3)
 
 
-def test_what_evaluate_has_predicted_is_not_predicted_again_unless_the_model_is_newer(runs, capsys, monkeypatch):
+def test_what_evaluate_has_predicted_is_not_predicted_again_unless_it_is_of_another_model(runs, capsys, monkeypatch):
     expected = exported(embed_run(runs, capsys, "--run", "plain"))[1]
     assert evaluate.main(["--run", "plain", "--runs-dir", str(runs), "--quiet"]) == 0
     capsys.readouterr()
@@ -165,17 +167,17 @@ def test_what_evaluate_has_predicted_is_not_predicted_again_unless_the_model_is_
     monkeypatch.setattr(embedding, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
     assert exported(embed_run(runs, capsys, "--run", "plain"))[1] == expected
     assert exported(embed_run(runs, capsys, "--run", "plain", "--max-points", "20"))[1][1:] == [
-        row for row in expected[1:] if row in exported_rows(runs, "plain")
+        row for row in expected[1:] if row in exported_rows(runs, "plain", "test-features-points-20")
     ]
     assert not calls
-    predictions = runs / "plain" / "evaluation" / "test-best" / "predictions.npz"
-    os.utime(predictions, (0, 0))
+    where = runs / "plain" / "evaluation" / "test-best"
+    write_predictions(where, dataclasses.replace(read_predictions(where), model="0" * 64))
     assert exported(embed_run(runs, capsys, "--run", "plain"))[1] == expected
     assert calls
 
 
-def exported_rows(runs: Path, run: str) -> list[list[str]]:
-    (path,) = (runs / run / "embedding" / "test-features").glob("metadata-*.tsv")
+def exported_rows(runs: Path, run: str, name: str) -> list[list[str]]:
+    (path,) = (runs / run / "embedding" / name).glob("metadata-*.tsv")
     return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
 
 

@@ -132,7 +132,7 @@ def cached_rows(folder: Path, images) -> tuple[list[bytes], list[bytes]]:
     shapes, weights = images
     accelerator, console = Accelerator(cpu=True), Console(quiet=True)
     backbone = FrozenAlexNet(weights.state)
-    frozen = FrozenFeatures(backbone, weights.sha256, folder / "cache", accelerator, console)
+    frozen = FrozenFeatures(backbone, folder / "cache", accelerator, console)
     features = frozen.open(shapes, "train", tap=True, mirrored=True)
     positions, _ = splits.train_val_positions(shapes.splits["train"].labels, 0.2)
     fitted, coordinates = basis.open_basis(features, positions, "conv", 8, accelerator, console, mirrored=True)

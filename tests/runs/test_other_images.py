@@ -1,0 +1,204 @@
+"""What is kept of an evaluation is named by all that decides it: nothing of other images or models passes as own."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_run import ARGUMENTS, shrink
+
+import embed
+import evaluate
+import train
+from alexnet_skip.embedding import output
+from alexnet_skip.embedding import space as embedding
+from alexnet_skip.evaluation import evaluate as evaluation
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.runs.predictions import read_predictions, write_predictions
+from alexnet_skip.study import run as study
+from alexnet_skip.system.files import read_json, write_sealed_json
+
+
+def make_images(folder: Path, seed: int, sizes: tuple[tuple[str, int], ...] = (("train", 15), ("test", 5))) -> Path:
+    rng = np.random.default_rng(seed)
+    for split, count in sizes:
+        for name in ("cat", "dog"):
+            place = folder / split / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                image = rng.integers(0, 128, (32, 32, 3), dtype=np.uint8) + (100 if name == "cat" else 0)
+                Image.fromarray(image.astype(np.uint8)).save(place / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    shrink(monkeypatch.setattr)
+    monkeypatch.setattr(evaluation, "draw_evaluation", lambda *_: None)
+    monkeypatch.setattr(output, "write_pictures", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with the images ``two``, a cache, and the evaluated run ``mine``."""
+    folder = tmp_path_factory.mktemp("other")
+    make_images(folder / "two", 0)
+    places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs"), "--quiet"]
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        patch.setattr(evaluation, "draw_evaluation", lambda *_: None)
+        assert train.main([*ARGUMENTS, "--dataset", str(folder / "two"), "--name", "mine", *places]) == 0
+        assert evaluate.main(["--runs-dir", str(folder / "runs"), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained / "runs", tmp_path / "runs"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def evaluated(runs: Path, capsys, *arguments: str) -> Path:
+    assert evaluate.main([*arguments, "--runs-dir", str(runs), "--quiet"]) == 0
+    return Path(json.loads(capsys.readouterr().out)["evaluation"])
+
+
+def refusal(capsys, *arguments: str) -> str:
+    assert evaluate.main(list(arguments)) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def card_rows(runs: Path) -> list[str]:
+    lines = (runs / "mine" / "model" / "README.md").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("| ") and " test" in line]
+
+
+@pytest.mark.parametrize("tta", [(), ("--tta",)])
+def test_an_evaluation_on_other_images_leaves_the_runs_own_as_it_was(runs, tmp_path, capsys, tta):
+    own = contents(evaluated(runs, capsys, *tta))
+    rows = card_rows(runs)
+    # Of the same name, too: the digest tells them apart.
+    others = [make_images(tmp_path / "other2", 1), make_images(tmp_path / "elsewhere" / "two", 2)]
+    places = [evaluated(runs, capsys, "--dataset", str(other), *tta) for other in others]
+    for place, other in zip(places, others, strict=True):
+        digest = load_dataset(str(other)).splits["test"].digest
+        assert place.name == f"test-best{'-tta' if tta else ''}-on-{other.name}-{digest[:8]}"
+        assert read_predictions(place).digest == read_json(place / "metrics.json")["images_sha256"] == digest
+    assert contents(evaluated(runs, capsys, *tta)) == own
+    now = card_rows(runs)
+    assert len(now) == len(rows) + 2
+    assert [row for row in now if "two test" in row] == rows
+    assert sum("| other2-" in row for row in now) == sum("| two-" in row for row in now) == 1
+
+
+def test_the_runs_own_images_at_another_place_are_its_own(trained, runs, tmp_path, capsys):
+    own = contents(runs / "mine" / "evaluation" / "test-best")
+    moved = Path(shutil.copytree(trained / "two", tmp_path / "moved"))
+    where = evaluated(runs, capsys, "--dataset", str(moved))
+    assert where == runs / "mine" / "evaluation" / "test-best"
+    assert contents(where)["predictions.npz"] == own["predictions.npz"]
+
+
+def test_the_same_training_images_with_another_test_split_are_not_the_runs_own(trained, runs, tmp_path, capsys):
+    shutil.copytree(trained / "two" / "train", tmp_path / "two" / "train")
+    make_images(tmp_path / "two", 3, (("test", 5),))
+    own = contents(runs / "mine" / "evaluation" / "test-best")
+    assert evaluated(runs, capsys, "--dataset", str(tmp_path / "two")).name.startswith("test-best-on-two-")
+    assert contents(runs / "mine" / "evaluation" / "test-best") == own
+    # What is held out of the training images is the run's own val, wherever it lies.
+    assert evaluated(runs, capsys, "--dataset", str(tmp_path / "two"), "--split", "val").name == "val-best"
+
+
+def test_a_long_name_of_a_dataset_fits_into_a_folders_name(runs, tmp_path, capsys):
+    place = evaluated(runs, capsys, "--dataset", str(make_images(tmp_path / ("가" * 60), 4)))
+    assert len(place.name.encode()) < 255
+    assert place.name.startswith("test-best-on-가가")
+
+
+def test_test_images_that_have_changed_since_they_were_evaluated_are_told(trained, tmp_path, capsys):
+    shutil.copytree(trained / "two", tmp_path / "two")
+    places = ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(tmp_path / "runs")]
+    assert train.main([*ARGUMENTS, "--dataset", str(tmp_path / "two"), "--name", "mine", *places, "--quiet"]) == 0
+    for _ in range(2):
+        assert evaluate.main(["--runs-dir", str(tmp_path / "runs")]) == 0
+        assert "have changed since" not in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "two" / "test")
+    make_images(tmp_path / "two", 5, (("test", 5),))
+    assert evaluate.main(["--runs-dir", str(tmp_path / "runs"), "--checkpoint", "last"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "have changed since" in line]
+    assert "test" in line
+    assert "test-best" in line
+
+
+def of_model(where: Path, model: str) -> None:
+    """Make an evaluation's predictions those of another model, or of a version that did not say whose they are."""
+    write_predictions(where, dataclasses.replace(read_predictions(where), model=model))
+
+
+def test_predictions_say_which_model_they_are_of(runs):
+    sha256 = read_json(runs / "mine" / "model" / "config.json")["model_sha256"]
+    where = runs / "mine" / "evaluation" / "test-best"
+    assert read_predictions(where).model == read_json(where / "metrics.json")["model_sha256"] == sha256
+
+
+@pytest.fixture
+def pair(runs) -> list[str]:
+    """Two runs that can be compared."""
+    shutil.copytree(runs / "mine", runs / "other")
+    return ["--runs-dir", str(runs), "--quiet"]
+
+
+def test_predictions_of_another_model_are_neither_compared_nor_drawn_again(runs, pair, capsys):
+    assert evaluate.main(["--compare", "mine", "other", *pair]) == 0
+    capsys.readouterr()
+    of_model(runs / "other" / "evaluation" / "test-best", "0" * 64)
+    for asked in (["--compare", "mine", "other"], ["--redraw", "--run", "other"]):
+        message = refusal(capsys, *asked, *pair)
+        assert "another model's than it has now" in message
+        assert f"python evaluate.py --run {runs / 'other'} --split test --checkpoint best" in message
+    assert evaluate.main(["--redraw", "--run", "mine", *pair]) == 0
+
+
+def test_predictions_from_before_they_said_whose_they_are_are_compared_unless_their_epoch_contradicts(
+    runs, pair, capsys
+):
+    where = runs / "other" / "evaluation" / "test-best"
+    of_model(where, "")
+    assert evaluate.main(["--compare", "mine", "other", *pair]) == 0
+    assert evaluate.main(["--redraw", "--run", "other", *pair]) == 0
+    write_sealed_json(where / "metrics.json", read_json(where / "metrics.json") | {"epoch": 99})
+    assert "another model's" in refusal(capsys, "--compare", "mine", "other", *pair)
+
+
+@pytest.mark.parametrize("model", ["", "0" * 64])
+def test_what_is_not_surely_of_this_model_is_predicted_anew(trained, runs, capsys, monkeypatch, model):
+    calls, predict = [], embedding.predict
+    monkeypatch.setattr(embedding, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
+    asked = ["--run", "mine", "--runs-dir", str(runs), "--quiet", "--components", "2", "--skip-view", "main"]
+    assert embed.main(asked) == 0
+    assert not calls, "what evaluate.py has left is taken"
+    of_model(runs / "mine" / "evaluation" / "test-best", model)
+    assert embed.main(asked) == 0
+    assert calls
+    # A study takes an evaluation for done only where it is of this model and these images.
+    test = load_dataset(str(trained / "two")).splits["test"]
+    samples = study.Selection("test", "test", test, np.arange(len(test.labels)))
+    assert not study._is_evaluated(runs / "mine", "best", samples)
+    of_model(runs / "mine" / "evaluation" / "test-best", read_json(runs / "mine/model/config.json")["model_sha256"])
+    assert study._is_evaluated(runs / "mine", "best", samples)
+    other = dataclasses.replace(samples, split=dataclasses.replace(test, digest="0" * 64))
+    assert not study._is_evaluated(runs / "mine", "best", other)
+
+
+def test_a_card_has_no_row_of_another_model(runs, capsys):
+    where = runs / "mine" / "evaluation" / "test-last"
+    shutil.copytree(runs / "mine" / "evaluation" / "test-best", where)
+    write_sealed_json(where / "metrics.json", read_json(where / "metrics.json") | {"model_sha256": "0" * 64})
+    evaluated(runs, capsys)
+    assert len(card_rows(runs)) == 1

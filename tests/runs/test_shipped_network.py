@@ -1,0 +1,132 @@
+"""What is evaluated, embedded, predicted with and exported is the network in the published file, all of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_run import ARGUMENTS, shrink
+
+import embed
+import evaluate
+import train
+from alexnet_skip import AlexNetWithSkip
+from alexnet_skip.embedding import output
+from alexnet_skip.evaluation import evaluate as evaluation
+from alexnet_skip.evaluation.export import export_network
+from alexnet_skip.features.cache import FeatureKey
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.network.backbone import STATE_SHAPES, FrozenAlexNet, weights_digest
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.statistics import metrics
+from alexnet_skip.system.files import file_digest, read_json, write_sealed_json
+
+# Weight or bias of each convolution, and one of the head: the published file has nothing else.
+TENSORS = [
+    *(f"backbone.{name}" for name in ("0.weight", "3.bias", "6.weight", "8.bias", "10.weight")),
+    "trained.head.fc2.weight",
+]
+# Stored features are fp16: relative 2⁻¹¹ each, summed by the head.
+FP16 = {"rtol": 5e-3, "atol": 5e-3}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    shrink(monkeypatch.setattr)
+    monkeypatch.setattr(evaluation, "draw_evaluation", lambda *_: None)
+    monkeypatch.setattr(output, "write_pictures", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with a cache, warm for test, and the run ``mine``, evaluated."""
+    folder = tmp_path_factory.mktemp("shipped")
+    places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs"), "--quiet"]
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        assert train.main([*ARGUMENTS, "--name", "mine", *places]) == 0
+        assert evaluate.main(["--runs-dir", str(folder / "runs"), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained / "runs", tmp_path / "runs"))
+
+
+def change(model: Path, tensor: str) -> None:
+    """Another network in the same folder: one tensor replaced, the checksums right."""
+    state = load_file(model / "model.safetensors")
+    noise = torch.randn(state[tensor].shape, generator=torch.Generator().manual_seed(0))
+    spread = 3 * state[tensor].std() if state[tensor].any() else 5.0
+    state[tensor] = state[tensor] + spread * noise
+    save_file(state, model / "model.safetensors")
+    config = read_json(model / "config.json") | {"model_sha256": file_digest(model / "model.safetensors")}
+    write_sealed_json(model / "config.json", config)
+
+
+def shipped_logits(run: Path) -> np.ndarray:
+    images = load_dataset("shapes").splits["test"].images
+    with torch.inference_mode():
+        return AlexNetWithSkip.from_pretrained(run)(torch.from_numpy(images)).numpy()
+
+
+def evaluated_logits(run: Path) -> np.ndarray:
+    assert evaluate.main(["--run", run.name, "--runs-dir", str(run.parent), "--quiet"]) == 0
+    return read_predictions(run / "evaluation" / "test-best").logits
+
+
+@pytest.mark.parametrize("tensor", TENSORS)
+def test_each_tensor_of_the_published_file_is_evaluated(runs, tensor):
+    before = read_predictions(runs / "mine" / "evaluation" / "test-best").logits
+    np.testing.assert_allclose(before, shipped_logits(runs / "mine"), **FP16)
+    change(runs / "mine" / "model", tensor)
+    expected = shipped_logits(runs / "mine")
+    assert np.abs(expected - before).max() > 0.05, "the change must matter"
+    np.testing.assert_allclose(evaluated_logits(runs / "mine"), expected, **FP16)
+
+
+def test_a_changed_network_is_embedded_calibrated_predicted_with_and_exported(runs, tmp_path, capsys):
+    change(runs / "mine" / "model", "backbone.10.weight")
+    expected = shipped_logits(runs / "mine")
+    (runs / "mine" / "evaluation" / "test-best" / "predictions.npz").unlink()
+    assert embed.main(["--runs-dir", str(runs), "--layer", "logits", "--quiet", "--components", "2"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (table,) = Path(result["embedding"]).glob("metadata-*.tsv")
+    confidence = [float(line.split("\t")[3]) for line in table.read_text().splitlines()[1:]]
+    np.testing.assert_allclose(confidence, metrics.softmax(expected).max(1), atol=5e-3)
+
+    assert evaluate.main(["--runs-dir", str(runs), "--split", "val", "--fit-temperature", "--quiet"]) == 0
+    val = read_predictions(runs / "mine" / "evaluation" / "val-best")
+    network = AlexNetWithSkip.from_pretrained(runs / "mine")
+    assert network.temperature == pytest.approx(metrics.fit_temperature(val.logits, val.labels), rel=1e-4)
+
+    images = load_dataset("shapes").splits["test"].images[:5]
+    probabilities = np.stack([prediction.probabilities for prediction in network.predict(images)])
+    np.testing.assert_allclose(probabilities, metrics.softmax(expected[:5] / network.temperature), rtol=1e-3, atol=1e-6)
+    assert export_network(network, tmp_path / "model.pt2", "torch") < 1e-4
+    module = torch.export.load(tmp_path / "model.pt2").module()
+    np.testing.assert_allclose(module(torch.from_numpy(images)).detach().numpy(), probabilities, atol=1e-4)
+
+
+def test_the_dry_run_looks_for_the_features_of_the_published_convolutions(runs, capsys):
+    def to_extract() -> int:
+        assert evaluate.main(["--dry-run", "--runs-dir", str(runs), "--quiet"]) == 0
+        return json.loads(capsys.readouterr().out)["images_to_extract"]
+
+    assert to_extract() == 0
+    change(runs / "mine" / "model", "backbone.3.bias")
+    assert to_extract() == 40
+
+
+def test_a_backbone_tells_the_digest_of_its_own_weights_which_is_what_caches_are_named_by_already():
+    loaded = load_weights("random")
+    assert FrozenAlexNet(loaded.state).weights_digest == loaded.sha256 == weights_digest(loaded.state)
+    # As entries have been named since the first version: a cache stays valid.
+    halves = weights_digest({name: torch.full(shape, 0.5) for name, shape in STATE_SHAPES.items()})
+    assert halves == "762620b0f31f3f03c42b86f09ade2060035b2b9f553ddfd5543bcd15b355dcb7"
+    assert FeatureKey("d" * 64, halves, 5).short == "d7ae227f3b16"
