@@ -100,7 +100,7 @@ def load_dataset(
 
 
 def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
-    """A whole split: ids count from 0, the digest covers pixels, labels and class names."""
+    """A whole split: ids count from 0, the digest covers pixels as they were read, labels and class names."""
     images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype="<i8")
     digest = hashlib.sha256(repr((class_names, images.shape)).encode())
     digest.update(images.data)

@@ -96,7 +96,7 @@ def read_chunk(paths: Sequence[Path], side: int, exact: bool) -> tuple[np.ndarra
 
 
 def read_all(paths: Sequence[Path], *, skip_unreadable: bool = False) -> tuple[np.ndarray, dict[int, str]]:
-    """Read images into one array, in worker processes where that pays.
+    """Read images into one array, upright, in worker processes where that pays.
 
     Square images of one size up to 64×64 stay as they are, otherwise all become 224×224. An array above 1 GiB lies in a
     temporary file (in ``tempfile.gettempdir()``) that vanishes with it.
