@@ -2,16 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
-from alexnet_skip.system.errors import UserError
-
-# PIL goes by content, whatever the extension, and for some formats (EPS) it starts other programs.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# PIL goes by content, whatever the extension, and for some formats (EPS) it starts other programs. AVIF is not in every
+# build of it.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -93,39 +92,8 @@ def read_image(path: Path, size: int | None) -> np.ndarray:
     raise ValueError(f"{path} can't be read as an image: {reason}")
 
 
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"))
-
 # What a single image may be.
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
-
-
-def find_images(places: Iterable[Path]) -> list[Path]:
-    """The image files that files and folders (at any depth, hidden ones left out) stand for, each once.
-
-    Raises:
-        UserError: if a place does not exist, a folder holds no image, or nothing is given.
-    """
-    found: dict[Path, None] = {}
-    for place in places:
-        if place.is_file():
-            found[place] = None
-        elif place.is_dir():
-            inside = [p for p in sorted(place.rglob("*")) if _is_visible_image(p, place)]
-            if not inside:
-                raise UserError(
-                    f"--images {place} holds no image ({', '.join(sorted(EXTENSIONS))}); give a folder that does"
-                )
-            found |= dict.fromkeys(inside)
-        else:
-            raise UserError(f"--images {place} does not exist; give image files, or folders that hold some")
-    if not found:
-        raise UserError("--images names nothing; give image files, or folders that hold some")
-    return list(found)
-
-
-def _is_visible_image(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not hidden
 
 
 def as_rgb(image: ImageLike) -> np.ndarray:
