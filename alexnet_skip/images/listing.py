@@ -1,5 +1,6 @@
 """Which files below a folder are images, and what is left out there. Imports PIL only."""
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -96,10 +97,11 @@ def _leads_back(inner: Path, root: Path) -> bool:
 
 
 def find_images(places: Iterable[Path], left_out: LeftOut) -> list[Path]:
-    """The image files that files and folders (at any depth, hidden ones left out) stand for, each once.
+    """The image files that files, folders (at any depth, hidden ones left out) and patterns stand for, each once.
 
     Raises:
-        UserError: if a place does not exist or can't be listed, a folder holds no image, or nothing is given.
+        UserError: if a place does not exist or can't be listed, a folder holds no image, a pattern stands for none, or
+            nothing is given.
     """
     found: dict[Path, None] = {}
     for place in places:
@@ -107,6 +109,8 @@ def find_images(places: Iterable[Path], left_out: LeftOut) -> list[Path]:
             found[place] = None
         elif place.is_dir():
             found |= dict.fromkeys(_images_in(place, left_out))
+        elif glob.has_magic(str(place)):
+            found |= dict.fromkeys(_images_of_pattern(place, left_out))
         else:
             raise UserError(f"--images {place} does not exist; give image files, or folders that hold some")
     if not found:
@@ -114,11 +118,35 @@ def find_images(places: Iterable[Path], left_out: LeftOut) -> list[Path]:
     return list(found)
 
 
-def _images_in(folder: Path, left_out: LeftOut) -> list[Path]:
+def _images_of_pattern(pattern: Path, left_out: LeftOut) -> list[Path]:
+    """Windows' shells leave it to the program to find out what ``*.jpg`` is."""
+    matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
+    if not matches:
+        raise UserError(
+            f"--images {pattern} is neither a file nor a pattern that any fits; give image files or folders"
+        )
+    found = []
+    for match in matches:
+        if match.is_dir():
+            found += _sorted_below(match, left_out)
+        elif match.suffix.lower() in EXTENSIONS:
+            found.append(match)
+        else:
+            left_out.add_file(match)
+    if not found:
+        raise UserError(f"--images {pattern} fits no image; {left_out}; give image files, or folders that hold some")
+    return found
+
+
+def _sorted_below(folder: Path, left_out: LeftOut) -> list[Path]:
     try:
-        inside = images_below(folder, left_out)
+        return sorted(images_below(folder, left_out))
     except OSError as error:
         raise UserError(f"--images {folder}: {error.filename} can't be listed ({error.strerror})") from None
+
+
+def _images_in(folder: Path, left_out: LeftOut) -> list[Path]:
+    inside = _sorted_below(folder, left_out)
     if not inside:
         raise UserError(f"--images {folder} holds no image ({', '.join(sorted(EXTENSIONS))}); give a folder that does")
-    return sorted(inside)
+    return inside

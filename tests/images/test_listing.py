@@ -2,6 +2,7 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,3 +185,55 @@ def test_what_is_left_out_of_folders_of_ones_own_is_counted_too(tmp_path):
     out = LeftOut()
     assert find_images([photos], out) == [photos / "a.jfif"]
     assert str(out) == f"left out: 2 files (1 .heic, 1 .txt), first: {photos / 'b.heic'}"
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    for name in ("a.jpg", "b.JPG", "c.png", "deep/d.jpg", "deep/er/e.jpg", ".hidden/f.jpg", ".g.jpg"):
+        save(tmp_path / name)
+    (tmp_path / "notes.txt").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found", "told"),
+    [
+        (["*.jpg"], ["a.jpg"], ""),
+        (["?.png", "*.jpg"], ["c.png", "a.jpg"], ""),
+        (["[ab].[jJ]*"], ["a.jpg", "b.JPG"], ""),
+        (["*/*.jpg"], ["deep/d.jpg"], ""),
+        (["deep/**"], ["deep/d.jpg", "deep/er/e.jpg"], ""),
+        (["d*"], ["deep/d.jpg", "deep/er/e.jpg"], ""),
+        (["*.jpg", "a.jpg", "a*"], ["a.jpg"], ""),
+        (["*.[pt]*"], ["c.png"], "left out: 1 file (1 .txt), first: notes.txt"),
+    ],
+)
+def test_patterns_that_a_shell_has_left_stand_for_what_they_fit(photos, patterns, found, told):
+    if os.name == "nt":
+        pytest.skip("patterns there fit whatever the case")
+    out = LeftOut()
+    assert [path.as_posix() for path in find_images(map(Path, patterns), out)] == found
+    assert str(out) == told
+
+
+def test_an_absolute_pattern_is_one_too(photos):
+    assert find_images([photos / "*.png"], LeftOut()) == [photos / "c.png"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(photos):
+    odd = save(photos / "[ab].jpg")
+    assert find_images([Path("[ab].jpg")], LeftOut()) == [Path(odd.name)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("*.gif", r"--images \*\.gif is neither a file nor a pattern that any fits"),
+        ("nowhere/*", r"--images nowhere.\* is neither a file nor a pattern that any fits"),
+        ("*.txt", r"--images \*\.txt fits no image; left out: 1 file \(1 \.txt\), first: notes\.txt"),
+    ],
+)
+def test_patterns_that_fit_no_image_are_refused(photos, pattern, message):
+    with pytest.raises(UserError, match=message):
+        find_images([Path("a.jpg"), Path(pattern)], LeftOut())
