@@ -18,6 +18,7 @@ from alexnet_skip.plots.embedding import Cloud
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics import metrics
+from alexnet_skip.statistics.separation import Separation
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.files import write_json
 
@@ -101,11 +102,16 @@ def write_comparison(path: Path, embeddings: Sequence[Embedding], labels: np.nda
 
 def _note(embedding: Embedding) -> str:
     dimensions = (embedding.components, embedding.num_features)
-    return "\n".join(
-        f"{count:,}-D: kNN {per_cent(figures.knn_top1)} %, silhouette {figures.silhouette:+.3f}, "
+    lines = [
+        f"{count:,}-D: kNN {_knn(figures, 1)}, silhouette {figures.silhouette:+.3f}, "
         f"between/within {figures.variance_ratio:.3f}".replace("-0.", "−0.")
         for count, figures in zip(dimensions, embedding.figures.values(), strict=True)
-    )
+    ]
+    return "\n".join(line for line in [*lines, embedding.figures["full"].remark] if line)
+
+
+def _knn(figures: Separation, digits: int) -> str:
+    return "not stated" if figures.knn_top1 is None else f"{per_cent(figures.knn_top1, digits)} %"
 
 
 def _embedded(embedding: Embedding) -> str:
@@ -149,6 +155,7 @@ def write_projector(
         f"embedding/{figure}/{space}": getattr(values, figure)
         for space, values in embedding.figures.items()
         for figure in ("knn_top1", "silhouette", "variance_ratio")
+        if getattr(values, figure) is not None
     }
     coordinates = embedding.scores[kept, : job.settings.projector_components]
     return projector.export_embedding(embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, figures)
@@ -159,7 +166,7 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     spaces = {_embedded(embedding): embedding.figures["embedding"], _whole(embedding): embedding.figures["full"]}
     rows = [
         [
-            name, f"{per_cent(f.knn_top1, 2)} %", f"{f.silhouette:+.4f}", f"{f.variance_ratio:.4f}",
+            name, _knn(f, 2), f"{f.silhouette:+.4f}", f"{f.variance_ratio:.4f}",
             f"{f.num_queries:,}",
         ]
         for name, f in spaces.items()
@@ -167,6 +174,8 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     neighbours = embedding.figures["full"].num_neighbours
     columns = ("classes in", f"kNN top-1 ({neighbours} others)", "silhouette", "between/within", "images asked")
     console.table(title, columns, rows)
+    if remark := embedding.figures["full"].remark:
+        console.line(remark, style="yellow")
     names = embedding.run.model.class_names
     shown = sorted(range(len(names)), key=lambda label: embedding.figures["full"].neighbours[label, label])
     shown = sorted(shown[:MAX_CLASS_ROWS])

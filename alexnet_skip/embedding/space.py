@@ -26,6 +26,9 @@ from alexnet_skip.system.rows import LazyRows, Rows
 # Accuracy of the axes: a thousandth of a variance is far below what a picture or a neighbour's vote shows.
 FIT_TOL = 1e-3
 
+# Of an embedding, where --components is left out: as many as can be drawn.
+COMPONENTS = 3
+
 
 class Space(nn.Module):
     """A layer's values (B, D) of flat features and tap; for layers of the head, the logits (B, C) beside them.
@@ -147,14 +150,15 @@ def embed_run(features: RunFeatures, points: Points, fit: FitImages) -> tuple[Em
     same = fit.stored == stored and np.array_equal(fit.positions, points.positions)
     fit_rows = rows if same else features.rows(space, fit.stored, fit.positions)[0]
     most = min(fit_rows.shape)
-    if settings.components > most:
+    components = settings.components or min(COMPONENTS, most)
+    if components > most:
         raise UserError(
-            f"--components is {settings.components}, but {fit_rows.shape[0]:,} images of {fit_rows.shape[1]:,} values "
+            f"--components is {components}, but {fit_rows.shape[0]:,} images of {fit_rows.shape[1]:,} values "
             f"have {most} principal components; give 2 to {most}"
         )
     if not features.job.accelerator.is_main_process:
         return None, logits
-    wanted = min(most, max(settings.components, settings.projector_components))
+    wanted = min(most, max(components, settings.projector_components))
     try:
         pca = PCA(wanted, tol=FIT_TOL).fit(fit_rows)
         scores = pca.transform(rows)
@@ -164,14 +168,14 @@ def embed_run(features: RunFeatures, points: Points, fit: FitImages) -> tuple[Em
     labels, num_classes = points.labels, len(run.model.class_names)
     queries = limit_positions(labels, affordable_queries(*rows.shape))
     figures = {
-        "embedding": separation(scores[:, : settings.components], labels, num_classes, np.arange(len(labels))),
+        "embedding": separation(scores[:, :components], labels, num_classes, np.arange(len(labels))),
         "full": separation(rows, labels, num_classes, queries),
     }
     mode = run.model_config.skip_mode
     joined = "main" if mode == "none" else f"joined by {mode}"
     view = joined if settings.skip_view == "joined" else settings.skip_view
     name = f"features ({view})" if settings.layer == "features" else settings.layer
-    return Embedding(run, name, fit.words, pca, scores, settings.components, figures), logits
+    return Embedding(run, name, fit.words, pca, scores, components, figures), logits
 
 
 def metrics_of(embedding: Embedding) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from alexnet_skip.devices.launch import start_job
-from alexnet_skip.images.file import as_rgb, find_images
+from alexnet_skip.images.file import as_rgb
+from alexnet_skip.images.listing import LeftOut, find_images
 from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, Prediction, load_published
 from alexnet_skip.plots.gallery import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
 from alexnet_skip.plots.style import save_figure
@@ -52,7 +53,10 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     k = max(settings.topk or (), default=min(DEFAULT_TOPK, len(model.class_names)))
 
     # Files that can't be read stop the command if named, and are listed if found in a folder
-    paths = find_images(settings.images)
+    left_out = LeftOut()
+    paths = find_images(settings.images, left_out)
+    if str(left_out):
+        console.line(f"--images, {left_out}", style="yellow")
     read, predictions, thumbnails, failures = predict_files(model, paths, {p for p in settings.images if p.is_file()})
     for reason in failures.values():
         console.line(f"Left out: {reason}", style="yellow")

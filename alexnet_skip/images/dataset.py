@@ -1,6 +1,7 @@
 """Where images come from: CIFAR-10/100, folders of images, and the built-in shapes."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +9,12 @@ import numpy as np
 
 from alexnet_skip.images import cifar, shapes
 from alexnet_skip.images import folder as image_folder
-from alexnet_skip.images.file import EXTENSIONS
+from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
-# The folders of an image folder; train must be there.
-SPLITS = ("train", "test", "val")
+# The splits of an image folder, and how their folders may be called; train must be there.
+SPLITS = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
 
 SHAPES_TRAIN, SHAPES_TEST = 5000, 1000
 
@@ -48,6 +49,7 @@ class Dataset:
         source: what to pass to :func:`load_dataset` to get it again.
         splits: ``train`` always; ``test`` and ``val`` where they exist.
         skipped: unreadable files that were left out.
+        left_out: what else the folder holds that is not read, in one line; empty if there is nothing.
         fallback_reason: why ``auto`` took the built-in sample; None otherwise.
     """
 
@@ -56,6 +58,7 @@ class Dataset:
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     skipped: tuple[str, ...] = ()
+    left_out: str = ""
     fallback_reason: str | None = None
 
 
@@ -94,13 +97,13 @@ def load_dataset(
     if not folder.is_dir():
         raise UserError(
             f"--dataset is {name}, which is neither auto, {', '.join(cifar.SOURCES)}, shapes nor an existing folder; "
-            "a folder holds train/<class>/* and, where they exist, test/ or val/"
+            "a folder holds train/<class>/* and, where they exist, test/ or val/ (valid/, validation/)"
         )
     return _folder(folder, skip_unreadable)
 
 
 def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
-    """A whole split: ids count from 0, the digest covers pixels, labels and class names."""
+    """A whole split: ids count from 0, the digest covers pixels as they were read, labels and class names."""
     images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype="<i8")
     digest = hashlib.sha256(repr((class_names, images.shape)).encode())
     digest.update(images.data)
@@ -123,11 +126,13 @@ def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, do
 
 
 def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
+    left_out = LeftOut()
     try:
-        listings = {s: image_folder.list_images(folder / s) for s in SPLITS if (folder / s).is_dir()}
+        places = _split_folders(folder, left_out)
+        listings = {split: image_folder.list_images(place, left_out) for split, place in places.items()}
     except OSError as error:
         raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
-    names = _common_classes(folder, listings)
+    names = _common_classes(folder, places, listings)
     paths = [path for listing in listings.values() for files in listing.values() for path in files]
     try:
         images, failures = image_folder.read_all(paths, skip_unreadable=skip_unreadable)
@@ -143,15 +148,38 @@ def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
         rows, kept = slice(start, start + len(labels)), readable[start : start + len(labels)]
         for label in set(range(len(names))) - set(labels[kept]):
             raise UserError(
-                f"{folder / split / names[label]} holds no readable image; mend the files or remove the class"
+                f"{places[split] / names[label]} holds no readable image; mend the files or remove the class"
             )
         splits[split] = make_split(images[rows] if kept.all() else images[rows][kept], labels[kept], names)
         start = rows.stop
     skipped = tuple(paths[position].relative_to(folder).as_posix() for position in failures)
-    return Dataset(folder.resolve().name, str(folder.resolve()), names, splits, skipped)
+    return Dataset(folder.resolve().name, str(folder.resolve()), names, splits, skipped, str(left_out))
 
 
-def _common_classes(folder: Path, listings: dict[str, dict[str, list[Path]]]) -> tuple[str, ...]:
+def _split_folders(folder: Path, left_out: LeftOut) -> dict[str, Path]:
+    """The folders of the splits that there are; what lies beside them goes to ``left_out``."""
+    places: dict[str, Path] = {}
+    for split, spellings in SPLITS.items():
+        there = [folder / name for name in spellings if (folder / name).is_dir()]
+        if len(there) > 1:
+            raise UserError(
+                f"--dataset {folder} holds {' and '.join(place.name for place in there)}, which all mean {split}; "
+                "keep one of them, or put their images together"
+            )
+        if there:
+            places[split] = there[0]
+    for path in (folder / name for name in os.listdir(folder) if not name.startswith(".")):
+        if not path.is_dir():
+            left_out.add_file(path)
+        # Where upper and lower case are the same, Train is train.
+        elif not any(path.samefile(place) for place in places.values()):
+            left_out.add_folder(path)
+    return places
+
+
+def _common_classes(
+    folder: Path, places: dict[str, Path], listings: dict[str, dict[str, list[Path]]]
+) -> tuple[str, ...]:
     if "train" not in listings:
         raise UserError(f"--dataset {folder} has no folder train; it must hold train/<class>/* with the images")
     names = tuple(listings["train"])
@@ -162,12 +190,14 @@ def _common_classes(folder: Path, listings: dict[str, dict[str, list[Path]]]) ->
         if tuple(listing) != names:
             different = ", ".join(sorted(set(listing) ^ set(names)))
             raise UserError(
-                f"{folder / split} and {folder / 'train'} differ in the classes {different}; make them equal"
+                f"{places[split]} and {folder / 'train'} differ in the classes {different}; make them equal"
             )
         empty = [name for name, files in listing.items() if not files]
         if empty:
+            other = LeftOut()
+            images_below(places[split] / empty[0], other)
             raise UserError(
-                f"{folder / split / empty[0]} holds no image ({', '.join(sorted(EXTENSIONS))}); "
-                "add some or remove the class from every split"
+                f"{places[split] / empty[0]} holds no image ({', '.join(sorted(EXTENSIONS))}); "
+                f"{f'{other}; ' if str(other) else ''}add some or remove the class from every split"
             )
     return names

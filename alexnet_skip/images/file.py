@@ -2,16 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
-from alexnet_skip.system.errors import UserError
-
-# PIL goes by content, whatever the extension, and for some formats (EPS) it starts other programs.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# PIL goes by content, whatever the extension, and for some formats (EPS) it starts other programs. AVIF is not in every
+# build of it.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -37,11 +36,37 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read_image(path: Path, size: int | None, *, upright: bool = False) -> np.ndarray:
-    """One image as uint8 (H, W, 3), resized to ``size`` × ``size`` (bilinear, antialiased) unless that is None.
+# What brings an image upright, by its EXIF orientation (CIPA DC-008, table 6); 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-    Args:
-        upright: turn it as its EXIF orientation says. Datasets are read as stored, as torchvision's loaders do.
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as its camera was held; as it is where its metadata do not say, or are damaged.
+
+    ImageOps.exif_transpose would also write the metadata anew, which fails where they are damaged.
+    """
+    # First, since PIL turns a TIFF while it loads it, and then takes its orientation away.
+    image.load()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # Damaged metadata make PIL raise nearly anything; the pixels are there.
+    except Exception:
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def read_image(path: Path, size: int | None) -> np.ndarray:
+    """One image as uint8 (H, W, 3), upright; ``size`` × ``size`` (bilinear, antialiased) unless that is None.
 
     Raises:
         ValueError: naming the file and the reason, if it can't be read.
@@ -52,7 +77,7 @@ def read_image(path: Path, size: int | None, *, upright: bool = False) -> np.nda
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                rgb = to_rgb(ImageOps.exif_transpose(image) if upright else image)
+                rgb = to_rgb(upright(image))
                 if size is not None and rgb.size != (size, size):
                     rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
                 return np.asarray(rgb)
@@ -67,39 +92,8 @@ def read_image(path: Path, size: int | None, *, upright: bool = False) -> np.nda
     raise ValueError(f"{path} can't be read as an image: {reason}")
 
 
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"))
-
 # What a single image may be.
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
-
-
-def find_images(places: Iterable[Path]) -> list[Path]:
-    """The image files that files and folders (at any depth, hidden ones left out) stand for, each once.
-
-    Raises:
-        UserError: if a place does not exist, a folder holds no image, or nothing is given.
-    """
-    found: dict[Path, None] = {}
-    for place in places:
-        if place.is_file():
-            found[place] = None
-        elif place.is_dir():
-            inside = [p for p in sorted(place.rglob("*")) if _is_visible_image(p, place)]
-            if not inside:
-                raise UserError(
-                    f"--images {place} holds no image ({', '.join(sorted(EXTENSIONS))}); give a folder that does"
-                )
-            found |= dict.fromkeys(inside)
-        else:
-            raise UserError(f"--images {place} does not exist; give image files, or folders that hold some")
-    if not found:
-        raise UserError("--images names nothing; give image files, or folders that hold some")
-    return list(found)
-
-
-def _is_visible_image(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not hidden
 
 
 def as_rgb(image: ImageLike) -> np.ndarray:
@@ -112,9 +106,9 @@ def as_rgb(image: ImageLike) -> np.ndarray:
         ValueError: if a file can't be read, or an array is of another type or shape.
     """
     if isinstance(image, Image.Image):
-        return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
+        return np.asarray(to_rgb(upright(image)))
     if not isinstance(image, np.ndarray):
-        return read_image(Path(image), None, upright=True)
+        return read_image(Path(image), None)
     if image.dtype != np.uint8:
         raise ValueError(f"image array has type {image.dtype}; give uint8 values from 0 to 255")
     grey = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_skip.images.file import EXTENSIONS, FORMATS, read_image
+from alexnet_skip.images.file import FORMATS, read_image
+from alexnet_skip.images.listing import LeftOut, images_below
 from alexnet_skip.system.machine import available_cpus
 
 # Square images of one size up to this stay as they are (they are resized on the device); others become 224×224 here.
@@ -44,28 +45,23 @@ class OtherSizeError(Exception):
     """An image is not of the size that all were taken to have."""
 
 
-def list_images(folder: Path) -> dict[str, list[Path]]:
-    """Image files of each class folder, at any depth, in an order that does not depend on the platform.
+def list_images(folder: Path, left_out: LeftOut) -> dict[str, list[Path]]:
+    """Image files of each class folder, as :func:`~alexnet_skip.images.listing.images_below` finds them.
 
-    Hidden files and folders, and files whose extension is not in ``EXTENSIONS``, are not listed.
+    Files beside the class folders go to ``left_out``, too.
+
+    Raises:
+        OSError: if a folder can't be listed.
     """
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    return {name: _files_below(folder / name) for name in names}
-
-
-def _files_below(folder: Path) -> list[Path]:
-    found = []
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inner = os.path.relpath(place, folder).replace(os.sep, "/")
-        for name in files:
-            if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
-                found.append((f"{inner}/{name}", Path(place, name)))
-    return [path for _, path in sorted(found)]
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    classes = []
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            classes.append(entry.name)
+        else:
+            left_out.add_file(Path(entry.path), "beside the class folders")
+    return {name: images_below(folder / name, left_out) for name in sorted(classes)}
 
 
 def read_chunk(paths: Sequence[Path], side: int, exact: bool) -> tuple[np.ndarray, dict[int, str]]:
@@ -92,7 +88,7 @@ def read_chunk(paths: Sequence[Path], side: int, exact: bool) -> tuple[np.ndarra
 
 
 def read_all(paths: Sequence[Path], *, skip_unreadable: bool = False) -> tuple[np.ndarray, dict[int, str]]:
-    """Read images into one array, in worker processes where that pays.
+    """Read images into one array, upright, in worker processes where that pays.
 
     Square images of one size up to 64×64 stay as they are, otherwise all become 224×224. An array above 1 GiB lies in a
     temporary file (in ``tempfile.gettempdir()``) that vanishes with it.

@@ -30,6 +30,8 @@ def load_images(settings: DataSettings, console: Console, *, download: bool = Tr
         console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)
     if dataset.skipped:
         console.line(f"{len(dataset.skipped)} unreadable file(s) left out: {', '.join(dataset.skipped)}")
+    if dataset.left_out:
+        console.line(f"{dataset.name}, {dataset.left_out}")
     limits = {"train": settings.limit_train, "test": settings.limit_test}
     for name, limit in limits.items():
         if limit is not None and name in dataset.splits and limit < len(dataset.splits[name].labels):

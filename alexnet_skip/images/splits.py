@@ -1,10 +1,12 @@
 """Which samples: held out of training, limited, or chosen by the name of a split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from alexnet_skip.images.dataset import Dataset, Split
+from alexnet_skip.settings.train import TrainingSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
@@ -12,8 +14,13 @@ from alexnet_skip.system.errors import UserError
 SPLIT_SEED = 0
 
 
-def train_val_positions(labels: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def train_val_positions(
+    labels: np.ndarray, val_fraction: float, class_names: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Split positions into train and val, each class in the same proportion; the same for every seed.
+
+    Args:
+        class_names: what to call a class that is too small; its number without them.
 
     Raises:
         UserError: if a class would be left empty on one side.
@@ -26,9 +33,13 @@ def train_val_positions(labels: np.ndarray, val_fraction: float) -> tuple[np.nda
         members = rng.permutation(np.flatnonzero(labels == label))
         count = round(len(members) * val_fraction)
         if not 0 < count < len(members):
+            # Nobody gave the fraction that is usual.
+            usual = val_fraction == TrainingSettings.val_fraction
+            cause = f"holding {val_fraction} of each class out" if usual else f"--val-fraction {val_fraction}"
+            name = class_names[label] if class_names is not None else label
             raise UserError(
-                f"--val-fraction {val_fraction} leaves class {label} with {count} of {len(members)} images in val; "
-                "each class needs at least one on both sides: choose another fraction, 0, or more images"
+                f"{cause} leaves class {name} with {count} of {len(members)} images in val; each class needs at "
+                f"least one on both sides: add images to {name}, give another --val-fraction, or 0 to train on all"
             )
         held_out.append(members[:count])
     val = np.sort(np.concatenate(held_out))
@@ -91,7 +102,7 @@ def choose_split(wanted: str, dataset: Dataset, val_fraction: float, console: Co
         return Selection(wanted, wanted, split, np.arange(len(split.labels)))
     split = dataset.splits["train"]
     fraction = 0.0 if "val" in dataset.splits else val_fraction
-    positions, held_out = train_val_positions(split.labels, fraction)
+    positions, held_out = train_val_positions(split.labels, fraction, dataset.class_names)
     if wanted == "train":
         return Selection("train", "train", split, positions)
     if not len(held_out):

@@ -102,8 +102,8 @@ class AlexNetWithSkip(nn.Module):
     def predict(self, images: ImageLike | Sequence[ImageLike]) -> list[Prediction]:
         """Classify images of any size and mode, on the device that the network is on.
 
-        They are first squeezed to the size of the training images: a network that was trained on 32×32 images has
-        never seen a sharp photograph.
+        They are read as the training images were: upright, and squeezed to their size. A network that was trained on
+        32×32 images has never seen a sharp photograph.
 
         Args:
             images: one image or several: paths, PIL images, uint8 arrays (H, W), (H, W, 3) or (H, W, 4), or one

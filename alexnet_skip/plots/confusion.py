@@ -17,14 +17,43 @@ from alexnet_skip.plots.style import (
     SOFT_INK,
     VERMILION,
     WORSE_BETTER,
+    short_name,
     styled,
     titled_figure,
 )
+from alexnet_skip.statistics.metrics import most_confused_pairs
+
+# Above this many classes a matrix shows only the most confused ones: others' names could not be read, and a picture of
+# 1,000 classes would have 200 million pixels.
+MAX_SHOWN_CLASSES = 50
 
 # Above this many classes numbers in cells can't be read.
 MAX_ANNOTATED_CLASSES = 25
 # Most cells off the diagonal hold a few per cent; a linear scale would show them all as white.
 SHARE_GAMMA = 0.6
+
+
+def shown_classes(confusion: np.ndarray) -> np.ndarray:
+    """The classes to show of a matrix (C, C), ascending: all, or the :data:`MAX_SHOWN_CLASSES` most confused.
+
+    Those are the classes of the largest cells off the diagonal; where there are too few such cells, the first others.
+    """
+    if len(confusion) <= MAX_SHOWN_CLASSES:
+        return np.arange(len(confusion))
+    pairs = most_confused_pairs(confusion, MAX_SHOWN_CLASSES**2)
+    by_confusion = dict.fromkeys(label for true, predicted, _ in pairs for label in (true, predicted))
+    return np.sort(list(by_confusion | dict.fromkeys(range(len(confusion))))[:MAX_SHOWN_CLASSES])
+
+
+def _which(shown: np.ndarray, count: int, kind: str) -> str:
+    return "" if len(shown) == count else f"the {len(shown)} {kind} of {count:,} classes"
+
+
+def _cells(confusion: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of the classes that are shown, and their shares of all images of the true class."""
+    rows = confusion[shown]
+    counts = rows[:, shown]
+    return counts, counts / np.maximum(rows.sum(axis=1, keepdims=True), 1)
 
 
 @styled
@@ -33,16 +62,19 @@ def confusion_matrix_figure(confusion: np.ndarray, class_names: Sequence[str], t
 
     Args:
         confusion: counts (C, C), rows true, columns predicted.
-        class_names: C names.
+        class_names: C names. Of many classes only the most confused are shown, and that is said.
     """
-    share = _row_share(confusion)
+    shown = shown_classes(confusion)
+    counts, share = _cells(confusion, shown)
     recall = np.diag(share)
     figure, axes, bars = _matrix_figure(
-        share, SHARES, PowerNorm(SHARE_GAMMA, 0, 1), np.where(confusion > 0, np.char.mod("%d", confusion), ""),
-        [f"{100 * value:.1f} %" for value in recall], class_names, title, "share of the true class",
+        share, SHARES, PowerNorm(SHARE_GAMMA, 0, 1), np.where(counts > 0, np.char.mod("%d", counts), ""),
+        [f"{100 * value:.1f} %" for value in recall], [class_names[label] for label in shown], title,
+        "share of the true class",
     )  # fmt: skip
     accuracy = np.trace(confusion) / max(1, confusion.sum())
-    axes.set_title(f"top-1 {100 * accuracy:.2f} % of {confusion.sum():,} images")
+    lines = [f"top-1 {100 * accuracy:.2f} % of {confusion.sum():,} images"]
+    axes.set_title("\n".join(filter(None, [*lines, _which(shown, len(confusion), "most confused")])))
     bars.barh(range(len(recall)), 100 * recall, height=0.6, color=BLUE)
     bars.set(xlim=(0, 100), xticks=(0, 50, 100), title="recall, %")
     return figure
@@ -57,35 +89,35 @@ def confusion_difference_figure(
     Args:
         confusion_a: counts (C, C), rows true, columns predicted.
         confusion_b: counts (C, C) of the same samples.
-        class_names: C names.
+        class_names: C names. Of many classes only those that change most are shown, and that is said.
 
     Raises:
         ValueError: if the rows do not have the same sums: then the samples are not the same.
     """
     if not np.array_equal(confusion_a.sum(axis=1), confusion_b.sum(axis=1)):
         raise ValueError("confusion matrices to compare must have the same images per class")
-    change = confusion_b.astype(np.int64) - confusion_a
-    share = _row_share(confusion_b) - _row_share(confusion_a)
+    everywhere = confusion_b.astype(np.int64) - confusion_a
+    shown = shown_classes(np.abs(everywhere))
+    change = everywhere[np.ix_(shown, shown)]
+    share = _cells(confusion_b, shown)[1] - _cells(confusion_a, shown)[1]
     gains = 100 * np.diag(share)
     # On the diagonal more is better, elsewhere less.
     better = np.where(np.eye(len(share), dtype=bool), share, -share)
     limit = max(0.01, float(np.abs(better).max()))
     figure, axes, bars = _matrix_figure(
         better, WORSE_BETTER, Normalize(-limit, limit), np.where(change != 0, np.char.mod("%+d", change), ""),
-        [f"{gain:+.1f} pt" for gain in gains], class_names, title, "blue better, vermilion worse",
+        [f"{gain:+.1f} pt" for gain in gains], [class_names[label] for label in shown], title,
+        "blue better, vermilion worse",
     )  # fmt: skip
-    points = 100 * np.trace(change) / max(1, confusion_a.sum())
-    axes.set_title(f"top-1 {points:+.2f} points on {confusion_a.sum():,} images")
+    points = 100 * np.trace(everywhere) / max(1, confusion_a.sum())
+    lines = [f"top-1 {points:+.2f} points on {confusion_a.sum():,} images"]
+    axes.set_title("\n".join(filter(None, [*lines, _which(shown, len(everywhere), "most changed")])))
     bars.barh(range(len(gains)), gains, height=0.6, color=np.where(gains < 0, VERMILION, BLUE).tolist())
     bars.axvline(0, color=SOFT_INK, linewidth=0.8)
     widest = 1.1 * max(1.0, float(np.abs(gains).max()))
     bars.set(xlim=(-widest, widest), title="recall, points")
     bars.xaxis.set_major_locator(MaxNLocator(2, symmetric=True))
     return figure
-
-
-def _row_share(confusion: np.ndarray) -> np.ndarray:
-    return confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
 
 
 def _matrix_figure(
@@ -99,6 +131,7 @@ def _matrix_figure(
     meaning: str,
 ) -> tuple[Figure, Axes, Axes]:
     """A matrix (C, C) in colours, with texts in its cells where they can be read, and axes for bars at its right."""
+    class_names = [short_name(name) for name in class_names]
     count = len(class_names)
     cell_inches = float(np.clip(12 / count, 0.11, 0.6))
     letters = float(np.clip(40 * cell_inches, 4.5, 9.5))
@@ -163,16 +196,20 @@ def confusion_table_figure(
     Args:
         confusions: counts (C, C) by row and column, rows of each true, columns predicted.
         captions: what stands over each matrix.
-        class_names: C names, written at the edges.
+        class_names: C names, written at the edges. Of many classes only the most confused are shown, the same in each
+            matrix, and that is said.
     """
+    shown = shown_classes(np.sum([confusion for row in confusions for confusion in row], axis=0))
+    which = _which(shown, len(class_names), "most confused")
+    class_names = [short_name(class_names[label]) for label in shown]
     height, width = len(row_names), len(column_names)
     figure = titled_figure(0.9 + MATRIX_INCHES * width, 1.2 + (MATRIX_INCHES + 0.35) * height, title)
     panels = figure.subplots(height, width, sharex=True, sharey=True, squeeze=False)
     count = len(class_names)
     letters = min(7.0, 52 * MATRIX_INCHES / count)
     for row, column in np.ndindex(height, width):
-        axes, confusion = panels[row, column], confusions[row][column]
-        share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+        axes = panels[row, column]
+        confusion, share = _cells(confusions[row][column], shown)
         axes.imshow(share, cmap=SHARES, norm=PowerNorm(SHARE_GAMMA, 0, 1))
         above = f"{column_names[column]}\n{captions[row][column]}" if row == 0 else captions[row][column]
         axes.set_title(above, fontsize=8.5, color=INK)
@@ -194,5 +231,6 @@ def confusion_table_figure(
                 )
         if column == 0:
             axes.set_ylabel(f"{row_names[row]}\ntrue class", fontsize=8.5)
-    figure.supxlabel("predicted class; colour: share of the true class", fontsize=8.5, color=SOFT_INK)
+    meaning = "; ".join(filter(None, ["predicted class; colour: share of the true class", which]))
+    figure.supxlabel(meaning, fontsize=8.5, color=SOFT_INK)
     return figure

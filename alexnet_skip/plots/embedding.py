@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from alexnet_skip.plots.style import BLUE, INK, SMALL_SIZE, SOFT_INK, VERMILION, styled, titled_figure
+from alexnet_skip.plots.style import BLUE, INK, SMALL_SIZE, SOFT_INK, VERMILION, short_name, styled, titled_figure
 
 # Petroff (2021), "Accessible color sequences for data visualization": ten colours found by optimisation to be told
 # apart with any kind of colour vision, in print and on screen.
@@ -161,8 +161,8 @@ def _draw_2d(axes: Axes, cloud: Cloud) -> None:
             present, zip(_label_places(axes, means[:, :2]), means, strict=True), strict=True
         ):
             axes.annotate(
-                cloud.class_names[label], mean[:2], place, ha="center", va="center", fontsize=SMALL_SIZE, zorder=5,
-                fontweight="bold", path_effects=OUTLINE,
+                short_name(cloud.class_names[label]), mean[:2], place, ha="center", va="center", fontsize=SMALL_SIZE,
+                zorder=5, fontweight="bold", path_effects=OUTLINE,
                 arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4},
             )  # fmt: skip
 
@@ -216,7 +216,7 @@ def _draw_3d(figure: Figure, place: tuple[int, int, int], cloud: Cloud, angle: t
 def _legend(class_names: Sequence[str]) -> list[Line2D]:
     colours = class_colours(len(class_names))
     return [
-        Line2D([], [], linestyle="", marker="o", markersize=7, color=colour, label=name)
+        Line2D([], [], linestyle="", marker="o", markersize=7, color=colour, label=short_name(name))
         for name, colour in zip(class_names, colours, strict=True)
     ]
 

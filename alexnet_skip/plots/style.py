@@ -29,6 +29,12 @@ EAST_ASIAN_FONTS = (
     "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK KR", "NanumGothic", "Noto Sans CJK JP", "Microsoft YaHei",
 )  # fmt: skip
 
+# A folder's name may have 255 letters, and is a class's.
+MAX_NAME_LETTERS = 40
+
+# Four times 4,000² bytes are drawn in 64 MB.
+MAX_SIDE_PX = 4000
+
 P = ParamSpec("P")
 
 
@@ -70,6 +76,15 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
+def short_name(name: str) -> str:
+    """A class's name, its middle left out where it would take the picture from what it names."""
+    return (
+        name
+        if len(name) <= MAX_NAME_LETTERS
+        else f"{name[: MAX_NAME_LETTERS // 2 - 1]}…{name[-MAX_NAME_LETTERS // 2 :]}"
+    )
+
+
 class QuietFigure(Figure):
     """A figure that draws boxes for letters that no installed font has, without a warning for each of them."""
 
@@ -91,6 +106,10 @@ def titled_figure(width: float, height: float, title: str) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 130) -> None:
-    """Write a figure as PNG, whole or not at all; 130 dots per inch fill README's width with 7 inches."""
+    """Write a figure as PNG, whole or not at all; 130 dots per inch fill README's width with 7 inches.
+
+    No side gets longer than :data:`MAX_SIDE_PX`, whatever the figure's size.
+    """
+    dpi = min(dpi, int(MAX_SIDE_PX / max(figure.get_size_inches())))
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)

@@ -35,8 +35,9 @@ class EmbedSettings:
     skip_view: SkipView = "joined"
     """Which features: main (the network's output), tap (the pooled fourth convolution), or joined by the run's skip
     connection, as its head sees them."""
-    components: int = 3
-    """Principal coordinates of the embedding whose figures are told; 3 of them are drawn."""
+    components: int | None = None
+    """Principal coordinates of the embedding whose figures are told; 3 of them are drawn. 3 if left out, or as many as
+    there are."""
     projector_components: int = 49
     """Principal coordinates given to TensorBoard's projector."""
     max_points: int | None = None
@@ -56,7 +57,7 @@ class EmbedSettings:
 
     def __post_init__(self) -> None:
         most, side = MAX_PROJECTOR_COMPONENTS, MAX_THUMBNAIL_PX
-        require(self.components >= 2, "--components", self.components, "at least 2")
+        require(self.components is None or self.components >= 2, "--components", self.components, "at least 2")
         require(
             2 <= self.projector_components <= most, "--projector-components", self.projector_components, f"2 to {most}"
         )

@@ -13,7 +13,8 @@ class DataSettings:
 
     dataset: str = "auto"
     """auto, cifar10, cifar100, shapes (built in), or a FOLDER with train/<class>/* and, where there is one, test/ or
-    val/. auto takes CIFAR-10 if it is there or can be downloaded, otherwise shapes, and says so."""
+    val/ (or valid/, validation/). auto takes CIFAR-10 if it is there or can be downloaded, otherwise shapes, and says
+    so."""
     data_dir: Path = Path("data")
     """Folder that holds the CIFAR files, or receives them."""
     data_archive: Path | None = None

@@ -26,20 +26,32 @@ class Separation:
     """How far the classes of a space come apart.
 
     Attributes:
-        knn_top1: accuracy of the vote of each query's nearest other samples.
+        knn_top1: accuracy of the vote of each query's nearest other samples, over the queries that are not alone in
+            their class; None where all are.
         silhouette: mean silhouette (Rousseeuw 1987), from −1 to 1; 0 where classes overlap fully.
         variance_ratio: variance between class means over variance within classes, over all samples.
         neighbours: (C, C) whose nearest samples these are: share of each class (columns) among the neighbours of a
             class's queries (rows); rows without a query are zero.
         num_queries, num_neighbours: how many samples were asked, and of how many neighbours.
+        num_alone: queries that are the only sample of their class: no other sample could vote for it.
     """
 
-    knn_top1: float
+    knn_top1: float | None
     silhouette: float
     variance_ratio: float
     neighbours: np.ndarray
     num_queries: int
     num_neighbours: int
+    num_alone: int
+
+    @property
+    def remark(self) -> str:
+        """What must be known of ``knn_top1``; empty if nothing."""
+        if self.knn_top1 is None:
+            return "kNN is not stated: every image asked is the only one of its class"
+        if self.num_alone:
+            return f"kNN does not count {self.num_alone:,} image(s) that are the only one of their class"
+        return ""
 
     def nearest_confusable(self) -> list[tuple[int, float]]:
         """For each class, the other class most frequent among its samples' neighbours, and its share of them."""
@@ -57,6 +69,8 @@ class Separation:
             "variance_ratio": self.variance_ratio,
             "num_queries": self.num_queries,
             "num_neighbours": self.num_neighbours,
+            "num_alone": self.num_alone,
+            "knn_remark": self.remark,
             "per_class": {
                 name: {"own_share": float(own), "nearest_confusable": class_names[other], "its_share": share}
                 for name, own, (other, share) in confusable
@@ -77,7 +91,8 @@ def separation(X: Rows, labels: np.ndarray, num_classes: int, queries: np.ndarra
         X: coordinates (N, D), read in chunks.
         labels: class of each (N,), from 0 to num_classes − 1.
         queries: positions of the samples to ask (Q,), ascending.
-        k: neighbours that vote; the sample itself is none. Fewer where there are not as many.
+        k: neighbours that vote; the sample itself is none. Fewer where a class has not as many others of its own:
+            with more, the other classes outvote even one that lies apart.
 
     Raises:
         ValueError: if there are fewer than two samples, or labels are not one a row.
@@ -85,10 +100,11 @@ def separation(X: Rows, labels: np.ndarray, num_classes: int, queries: np.ndarra
     n = X.shape[0]
     if n < 2 or len(labels) != n:
         raise ValueError(f"{n} rows and {len(labels)} labels; at least 2 of both are needed, one label a row")
-    k = min(k, n - 1)
     centred = CentredRows(X)
     members = np.eye(num_classes, dtype=centred.dtype)[labels]  # (N, C)
     counts = members.sum(axis=0)
+    k = min(k, int(counts[counts > 1].min(initial=n)) - 1) if (counts > 1).any() else 1
+    alone = int((counts[labels[queries]] == 1).sum())
     votes = np.zeros((num_classes, num_classes))
     correct, silhouettes = 0, 0.0
     size = max(1, BLOCK_BYTES // (n * centred.dtype.itemsize))
@@ -101,17 +117,18 @@ def separation(X: Rows, labels: np.ndarray, num_classes: int, queries: np.ndarra
         nearest = np.argpartition(squares, k - 1, axis=1)[:, :k]
         ballots = np.zeros((len(asked), num_classes))
         np.add.at(ballots, (rows[:, None], labels[nearest]), 1)
-        correct += int((ballots.argmax(axis=1) == own).sum())
+        correct += int(((ballots.argmax(axis=1) == own) & (counts[own] > 1)).sum())
         np.add.at(votes, own, ballots)
         squares[rows, asked] = 0
         silhouettes += float(_silhouettes(np.sqrt(squares, out=squares) @ members, own, counts).sum())
     return Separation(
-        knn_top1=correct / len(queries),
+        knn_top1=correct / (len(queries) - alone) if alone < len(queries) else None,
         silhouette=silhouettes / len(queries),
         variance_ratio=_variance_ratio(centred, labels, counts),
         neighbours=votes / np.maximum(votes.sum(axis=1, keepdims=True), 1),
         num_queries=len(queries),
         num_neighbours=k,
+        num_alone=alone,
     )
 
 

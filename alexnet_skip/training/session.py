@@ -13,7 +13,7 @@ from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
-from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
+from alexnet_skip.settings.train import BATCH_SIZE, RECIPES, TrainingSettings, TrainSettings
 from alexnet_skip.system.console import Console
 
 
@@ -62,12 +62,20 @@ def open_session(settings: TrainSettings) -> Session:
         weights = load_weights(settings.weights, console=console)
         dataset = load_images(settings.data, console)
     val_fraction = 0.0 if "val" in dataset.splits else settings.training.val_fraction
-    positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction)
-    console.line(
-        f"{dataset.name}: {len(positions):,} images to train on, {len(val_positions):,} held out; {weights.source}"
-    )
+    positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)
     backbone = FrozenAlexNet(weights.state).to(accelerator.device)
-    return Session(accelerator, precision, console, dataset, weights, backbone, positions, val_positions)
+    session = Session(accelerator, precision, console, dataset, weights, backbone, positions, val_positions)
+    held_out = f"{session.num_val:,} held out{_idle_fraction(settings, dataset)}"
+    console.line(f"{dataset.name}: {len(positions):,} images to train on, {held_out}; {weights.source}")
+    return session
+
+
+def _idle_fraction(settings: TrainSettings, dataset: Dataset) -> str:
+    """What to say of a ``--val-fraction`` that was given, and has no effect."""
+    given = settings.training.val_fraction
+    usual = RECIPES[settings.recipe].get("val_fraction", TrainingSettings.val_fraction)
+    idle = "val" in dataset.splits and given != usual
+    return f" (--val-fraction {given} is not used: the folder has val/)" if idle else ""
 
 
 def fit_to_images(settings: TrainSettings, session: Session) -> TrainSettings:

@@ -95,7 +95,8 @@ def _num_train(images: Images, val_fraction: float) -> int:
         return images.sizes["train"]
     if images.dataset is None:
         return images.sizes["train"] - round(images.sizes["train"] * val_fraction)
-    return len(train_val_positions(images.dataset.splits["train"].labels, val_fraction)[0])
+    dataset = images.dataset
+    return len(train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)[0])
 
 
 def _cache_of_training(

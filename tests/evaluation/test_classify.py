@@ -36,6 +36,7 @@ def photos(tmp_path_factory):
         (folder / name).parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
     (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "deep" / "phone.heic").write_bytes(b"not read here")
     return folder
 
 
@@ -62,6 +63,7 @@ def test_a_folder_is_classified_and_what_cannot_be_read_is_listed(runs, photos, 
         assert 0 < sum(shares) <= 1
     assert list(result["unreadable"]) == [str(photos / "broken.jpg")]
     assert "Left out: " in err
+    assert "--images, left out: 1 file (1 .heic), first: " in " ".join(err.split())
     assert "wide.jpg" in err
     assert "█" in err
     with Image.open(result["contact_sheet"]) as sheet:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_skip.images.file import as_list, as_rgb, find_images, squeeze
+from alexnet_skip.images.file import as_list, as_rgb, squeeze
+from alexnet_skip.images.listing import LeftOut, find_images
 from alexnet_skip.system.errors import UserError
 
 
@@ -20,8 +21,8 @@ def test_folders_stand_for_the_images_in_them_and_each_file_counts_once(tmp_path
     inner, upper = save(tmp_path / "b" / "c" / "1.PNG"), save(tmp_path / "a.jpg")
     save(tmp_path / ".hidden" / "2.png")
     (tmp_path / "notes.txt").write_text("no image")
-    assert find_images([tmp_path]) == [upper, inner]
-    assert find_images([inner, tmp_path, inner]) == [inner, upper]
+    assert find_images([tmp_path], LeftOut()) == [upper, inner]
+    assert find_images([inner, tmp_path, inner], LeftOut()) == [inner, upper]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_folders_stand_for_the_images_in_them_and_each_file_counts_once(tmp_path
 def test_places_without_an_image_are_refused(tmp_path, places, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):
-        find_images([tmp_path / place for place in places])
+        find_images([tmp_path / place for place in places], LeftOut())
 
 
 def test_every_mode_of_pil_becomes_rgb_of_the_same_size():

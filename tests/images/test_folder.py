@@ -13,6 +13,7 @@ from PIL import Image
 from alexnet_skip.images import file
 from alexnet_skip.images import folder as image_folder
 from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images.listing import LeftOut
 from alexnet_skip.system.errors import UserError
 
 ADVICE = "; mend or remove it, or give --skip-unreadable to leave such files out"
@@ -50,7 +51,7 @@ def test_order_goes_by_name_whatever_the_case_and_hidden_and_other_files_are_lef
     for name in ("b/2.PNG", "b/10.png", "b/inner/0.Jpg", "B/x.tiff", ".hidden/x.png", "b/._x.png", "b/.git/x.png"):
         save(tmp_path / name)
     (tmp_path / "b" / "notes.txt").write_text("not an image")
-    listing = image_folder.list_images(tmp_path)
+    listing = image_folder.list_images(tmp_path, LeftOut())
     assert list(listing) == ["B", "b"]
     assert [path.relative_to(tmp_path).as_posix() for path in listing["b"]] == ["b/10.png", "b/2.PNG", "b/inner/0.Jpg"]
 
@@ -216,7 +217,7 @@ def test_classes_must_be_the_same_in_every_split(folder):
     different = f"{folder / 'test'} and {folder / 'train'} differ in the classes c; make them equal"
     assert refusal(folder) == different
     (folder / "train" / "c").mkdir()
-    assert refusal(folder).startswith(f"{folder / 'train' / 'c'} holds no image (.bmp, .gif, .jpeg, .jpg, ")
+    assert refusal(folder).startswith(f"{folder / 'train' / 'c'} holds no image (.apng, ")
     save(folder / "train" / "c" / "0.png")
     assert refusal(folder).startswith(f"{folder / 'test' / 'c'} holds no image (")
     (folder / "test" / "c" / "0.png").write_bytes(b"")

@@ -246,7 +246,7 @@ def test_settings_out_of_range_are_refused_by_name(tmp_path, capsys, arguments, 
     ("arguments", "message"),
     [
         (["--dataset", "nowhere"], "--dataset is nowhere, which is neither auto, cifar10"),
-        (["--val-fraction", "0.001"], "--val-fraction 0.001 leaves class 0 with 0 of"),
+        (["--val-fraction", "0.001"], "--val-fraction 0.001 leaves class circle with 0 of"),
         (["--val-fraction", "0.999"], "images in val; each class needs at least one on both sides"),
         (["--mixed-precision", "fp16"], "--mixed-precision is fp16, but the device is CPU; use auto, no or bf16 there"),
         (["--name", "run"], "exists already; choose another name or remove that folder"),

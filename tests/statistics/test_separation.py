@@ -57,13 +57,16 @@ def test_halves_read_lazily_give_the_same_figures(rng):
 def test_classes_far_apart_are_told_apart_perfectly_and_the_nearer_one_is_named(rng):
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 1000.0]])
     labels = np.arange(90) % 3
-    found = separation(centres[labels] + 0.01 * rng.standard_normal((90, 2)), labels, 3, np.arange(90), k=40)
-    # 29 of the 40 are of the own class; there are no more.
-    assert found.knn_top1 == 1
-    assert found.silhouette > 0.99
-    assert_allclose(np.diag(found.neighbours), 29 / 40)
-    assert [other for other, _ in found.nearest_confusable()] == [1, 0, 0]
-    assert_allclose([share for _, share in found.nearest_confusable()], 11 / 40)
+    apart = separation(centres[labels] + 0.01 * rng.standard_normal((90, 2)), labels, 3, np.arange(90), k=40)
+    # 29 others are of the own class; there are no more.
+    assert (apart.knn_top1, apart.num_neighbours) == (1, 29)
+    assert apart.silhouette > 0.99
+    assert_allclose(apart.neighbours, np.eye(3))
+    touching = separation(centres[labels] + 5 * rng.standard_normal((90, 2)), labels, 3, np.arange(90))
+    assert [other for other, _ in touching.nearest_confusable()] == [1, 0, 0]
+    shares = [share for _, share in touching.nearest_confusable()]
+    assert shares[0] > 0 < shares[1]
+    assert shares[2] == 0
 
 
 def test_one_cloud_for_all_classes_is_at_chance(rng):
@@ -79,7 +82,8 @@ def test_classes_with_one_sample_or_none_are_no_trouble(rng):
     found = separation(X, labels, 4, np.arange(5))
     expected = silhouette_samples(X, labels)
     assert_allclose(found.silhouette, expected.mean())
-    assert found.num_neighbours == 4
+    # As many others as each of the four has of its own class; of the fifth, alone in its class, nothing is asked.
+    assert (found.num_neighbours, found.num_alone) == (3, 1)
     assert_allclose(found.neighbours.sum(axis=1), [1, 0, 1, 0])
     assert found.nearest_confusable()[2] == (0, 1.0)
 

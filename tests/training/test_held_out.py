@@ -1,0 +1,68 @@
+"""What training says of the images it holds out."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_skip.settings.shared import DataSettings
+from alexnet_skip.settings.train import RECIPES, RunSettings, TrainingSettings, TrainSettings
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.session import open_session
+
+IDLE = "is not used: the folder has val/"
+
+
+@pytest.fixture
+def pets(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("val", 3)):
+        for name in ("cat", "dog"):
+            for i in range(count):
+                path = tmp_path / "pets" / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "pets"
+
+
+def told(pets, capsys, recipe="fast", **training):
+    options = TrainingSettings(**(RECIPES[recipe] | training))
+    settings = TrainSettings(
+        recipe=recipe, weights="random", data=DataSettings(dataset=str(pets)), training=options,
+        run=RunSettings(runs_dir=pets.parent / "runs"),
+    )  # fmt: skip
+    session = open_session(settings)
+    return session, " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_images_of_a_val_folder_are_told_as_held_out(pets, capsys, recipe):
+    session, line = told(pets, capsys, recipe)
+    assert "pets: 40 images to train on, 6 held out;" in line
+    assert (session.num_val, len(session.positions), len(session.val_positions)) == (6, 40, 0)
+    assert IDLE not in line
+
+
+def test_a_fraction_that_was_given_beside_a_val_folder_is_said_to_be_idle(pets, capsys):
+    assert f"6 held out (--val-fraction 0.4 {IDLE});" in told(pets, capsys, val_fraction=0.4)[1]
+    # Given or not, it is compared with the recipe's own.
+    assert IDLE in told(pets, capsys, "report", val_fraction=0.1)[1]
+    assert IDLE in told(pets, capsys, val_fraction=0.0)[1]
+
+
+def test_a_fraction_is_used_where_there_is_no_val_folder(pets, capsys):
+    (pets / "val").rename(pets / "test")
+    session, line = told(pets, capsys, val_fraction=0.4)
+    assert "pets: 24 images to train on, 16 held out;" in line
+    assert (session.num_val, IDLE in line) == (16, False)
+
+
+def test_a_class_too_small_to_hold_out_of_is_named_and_no_flag_blamed_that_nobody_gave(pets):
+    (pets / "val").rename(pets / "test")
+    for path in sorted((pets / "train" / "dog").iterdir())[1:]:
+        path.unlink()
+    settings = TrainSettings(
+        weights="random", data=DataSettings(dataset=str(pets)), run=RunSettings(runs_dir=pets.parent)
+    )
+    with pytest.raises(UserError) as caught:
+        open_session(settings)
+    assert str(caught.value).startswith("holding 0.1 of each class out leaves class dog with 0 of 1 images in val; ")
