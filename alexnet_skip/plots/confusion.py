@@ -21,7 +21,6 @@ from alexnet_skip.plots.style import (
     styled,
     titled_figure,
 )
-from alexnet_skip.statistics.metrics import most_confused_pairs
 
 # Above this many classes a matrix shows only the most confused ones: others' names could not be read, and a picture of
 # 1,000 classes would have 200 million pixels.
@@ -40,9 +39,9 @@ def shown_classes(confusion: np.ndarray) -> np.ndarray:
     """
     if len(confusion) <= MAX_SHOWN_CLASSES:
         return np.arange(len(confusion))
-    pairs = most_confused_pairs(confusion, MAX_SHOWN_CLASSES**2)
-    by_confusion = dict.fromkeys(label for true, predicted, _ in pairs for label in (true, predicted))
-    return np.sort(list(by_confusion | dict.fromkeys(range(len(confusion))))[:MAX_SHOWN_CLASSES])
+    wrong = confusion - np.diag(np.diag(confusion))
+    largest = np.maximum(wrong.max(axis=0), wrong.max(axis=1))
+    return np.sort(np.argsort(-largest, kind="stable")[:MAX_SHOWN_CLASSES])
 
 
 def _which(shown: np.ndarray, count: int, kind: str) -> str:
