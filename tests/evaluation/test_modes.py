@@ -39,8 +39,8 @@ FLAGS = {
         "run": "--run mine", "split": "--split val", "layer": "--layer hidden2", "skip_view": "--skip-view tap",
         "components": "--components 2", "projector_components": "--projector-components 5",
         "max_points": "--max-points 9", "fit": "--fit split", "compare": "--compare other",
-        "dataset": "--dataset shapes", "thumbnails": "--thumbnails 0", "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", 
-        "quiet": "--quiet",
+        "dataset": "--dataset shapes", "thumbnails": "--thumbnails 0", "runs_dir": "--runs-dir elsewhere",
+        "dry_run": "--dry-run", "quiet": "--quiet",
     },
 }  # fmt: skip
 KIND = {"evaluate": EvaluateSettings, "embed": EmbedSettings}
