@@ -29,7 +29,7 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     others = [open_run(settings.runs_dir, settings.compare, "best")] if settings.compare else []
 
     # Which images are embedded, and on which the axes are fitted
-    dataset = run.load_images(None, job)
+    dataset = run.load_own_images(settings.dataset, job)
     samples = run.select(settings.split, dataset, job.console, own=True)
     points = choose_points(dataset, samples, job)
     fit = choose_fit(run, points, job)

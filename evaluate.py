@@ -39,7 +39,8 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # A temperature, fitted on held-out images and kept with the model
     if settings.fit_temperature:
-        own = dataset if settings.dataset is None else run.load_images(None, job)
+        at_hand = settings.dataset is None or run.trained_on(dataset)
+        own = dataset if at_hand else run.load_images(None, job)
         run = calibrate(run, own, job)
 
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions

@@ -1,5 +1,6 @@
 """A trained run opened again: its model, its images, and the frozen features of a split."""
 
+import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,18 @@ class OpenedRun:
     def load_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
         """Load the run's images, or those of another dataset with the same classes.
 
+        Another place of the run's own images is read with the run's limits, which make them its own.
+
         Raises:
             UserError: if the classes are others.
         """
-        data = DataSettings(dataset=dataset) if dataset is not None else self.config.data
+        own = self.config.data
+        data = DataSettings(dataset=dataset) if dataset is not None else own
         with job.accelerator.main_process_first():
             loaded = load_images(data, job.console)
+            if dataset is not None and (own.limit_train or own.limit_test):
+                limited = load_images(dataclasses.replace(own, dataset=dataset), Console(quiet=True))
+                loaded = limited if self.trained_on(limited) else loaded
         if loaded.class_names != self.model.class_names:
             raise UserError(
                 f"--dataset {data.dataset} has the classes {', '.join(loaded.class_names)}, but {self.folder.name} was "
@@ -76,13 +83,32 @@ class OpenedRun:
             )
         return chosen
 
+    def load_own_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
+        """The run's own images, at another place where one is given.
+
+        Raises:
+            UserError: if the training images there are not those of the run.
+        """
+        loaded = self.load_images(dataset, job)
+        if dataset is not None and not self.trained_on(loaded):
+            raise UserError(
+                f"--dataset {dataset} does not hold the images that {self.folder.name} was trained on (SHA-256 "
+                f"{self.config.dataset.digest[:12]} of its training split); give the folder that they are in now"
+            )
+        return loaded
+
+    def trained_on(self, dataset: Dataset) -> bool:
+        """Whether a dataset holds the run's training images, wherever they lie."""
+        train = dataset.splits.get("train")
+        return train is not None and train.digest == self.config.dataset.digest
+
     def name_elsewhere(self, dataset: Dataset, samples: Selection) -> str:
         """What samples of --dataset are called in names of folders; empty where they are the run's own images, moved.
 
         They are its own if the training images are, and the split is none that its evaluations contradict.
         """
-        train, digest = dataset.splits.get("train"), samples.split.digest
-        if train is not None and train.digest == self.config.dataset.digest:
+        digest = samples.split.digest
+        if self.trained_on(dataset):
             known = {*self.evaluated(samples.name).values()}
             if samples.stored == "train" or not known or digest in known:
                 return ""

@@ -15,7 +15,9 @@ SkipView = Literal["main", "tap", "joined"]
 # More would be altered by TensorBoard's projector unasked (see projector.py, which this page must not import).
 MAX_PROJECTOR_COMPONENTS = 49
 MAX_THUMBNAIL_PX = 256
-MODES = (Mode("dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding", ("run", "split", "runs_dir", "quiet")),)
+MODES = (
+    Mode("dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding", ("run", "split", "dataset", "runs_dir", "quiet")),
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class EmbedSettings:
     """Which images the principal axes are fitted on: the training images, or the embedded ones themselves."""
     compare: str | None = None
     """Another run, drawn beside this one: the same images as both see them."""
+    dataset: str | None = None
+    """Where the run's own images are now, if they have been moved since it was trained."""
     thumbnails: int = 32
     """Side of the projector's thumbnails in pixels; 0 leaves them out."""
     runs_dir: Path = Path("runs")

@@ -159,7 +159,9 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     job = start_job(settings)
     run = open_run(settings.runs_dir, settings.run, "best")
     plan = _begin_pass(run, job)
-    _tell_pass(plan, run, settings.split, job.accelerator)
+    if settings.dataset is not None:
+        run.load_own_images(settings.dataset, job)  # refused as the real run would
+    _tell_pass(plan, run, settings.split, job.accelerator, dataset=settings.dataset)
     return plan.conclude("embed.py would do this"), job.accelerator.is_main_process
 
 

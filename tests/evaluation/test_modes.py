@@ -41,7 +41,8 @@ FLAGS = {
         "run": "--run mine", "split": "--split val", "layer": "--layer hidden2", "skip_view": "--skip-view tap",
         "components": "--components 2", "projector_components": "--projector-components 5",
         "max_points": "--max-points 9", "fit": "--fit split", "compare": "--compare other",
-        "thumbnails": "--thumbnails 0", "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
+        "dataset": "--dataset shapes", "thumbnails": "--thumbnails 0", "runs_dir": "--runs-dir elsewhere",
+        "dry_run": "--dry-run", "quiet": "--quiet",
     },
 }  # fmt: skip
 KIND = {"evaluate": EvaluateSettings, "embed": EmbedSettings}
@@ -64,8 +65,11 @@ DONE = {
         "dry_run": [f"{MINE} --dataset shapes --dry-run", f"{MINE} --dry-run"],
     },
     "embed": {
-        "": ["--run mine --skip-view tap --components 2 --max-points 9 --fit split --compare mine --thumbnails 0"],
-        "dry_run": ["--run mine --split val --dry-run"],
+        "": [
+            "--run mine --skip-view tap --components 2 --max-points 9 --fit split --compare mine --thumbnails 0 "
+            "--dataset shapes"
+        ],
+        "dry_run": ["--run mine --split val --dry-run", "--run mine --split val --dataset shapes --dry-run"],
     },
 }
 

@@ -202,3 +202,24 @@ def test_a_card_has_no_row_of_another_model(runs, capsys):
     write_sealed_json(where / "metrics.json", read_json(where / "metrics.json") | {"model_sha256": "0" * 64})
     evaluated(runs, capsys)
     assert len(card_rows(runs)) == 1
+
+
+def test_images_that_were_moved_are_accepted_wherever_they_can_be_named_and_others_are_not(tmp_path, capsys):
+    moved = make_images(tmp_path / "before", 0)
+    places = ["--runs-dir", str(tmp_path / "runs"), "--quiet"]
+    asked = ["--dataset", str(moved), "--limit-train", "20", "--limit-test", "6", "--name", "mine", *places]
+    assert train.main([*ARGUMENTS, *asked, "--cache-dir", str(tmp_path / "cache")]) == 0
+    moved = moved.rename(tmp_path / "after")
+    assert evaluate.main(["--dataset", str(moved), "--fit-temperature", *places]) == 0
+    assert read_json(tmp_path / "runs" / "mine" / "model" / "config.json")["temperature"] > 0
+    where = tmp_path / "runs" / "mine" / "evaluation"
+    assert [path.name for path in where.iterdir()] == ["test-best"]
+    assert len(read_predictions(where / "test-best").labels) == 6
+    embedded = ["--components", "2", "--thumbnails", "0", *places]
+    for flags in ([], ["--dry-run"]):
+        some = places if flags else embedded
+        assert embed.main(["--dataset", str(moved), *some, *flags]) == 0
+        capsys.readouterr()
+        other = make_images(tmp_path / f"other{len(flags)}", 7)
+        assert embed.main(["--dataset", str(other), *some, *flags]) == 2
+        assert "does not hold the images that mine was trained on" in " ".join(capsys.readouterr().err.split())
