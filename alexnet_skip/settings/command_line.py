@@ -71,6 +71,14 @@ def to_dict(settings: Any) -> dict[str, Any]:
     return {key: plain(value) for key, value in dataclasses.asdict(settings).items()}
 
 
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """A dictionary's entries with those of its inner ones beside them: settings by the names of their flags."""
+    entries: dict[str, Any] = {}
+    for name, value in values.items():
+        entries |= flat(value) if isinstance(value, dict) else {name: value}
+    return entries
+
+
 def from_dict(kind: type[Settings], values: dict[str, Any], *, skip_unknown: bool = False) -> Settings:
     """Undo :func:`alexnet_skip.settings.command_line.to_dict`; fields that are not there get their defaults.
 
