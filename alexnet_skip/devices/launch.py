@@ -8,8 +8,15 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    GradientAccumulationPlugin,
+    ProjectConfiguration,
+    TorchDynamoPlugin,
+)
 
+from alexnet_skip.devices.environment import ON, PRECISION, check_environment, wanted_precision
 from alexnet_skip.devices.precision import Precision, choose_precision, describe, fp16_self_test
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -31,23 +38,18 @@ def start(
         logging_dir: where TensorBoard runs are kept, or None to log nothing.
 
     Raises:
-        UserError: if several copies were launched that do not see each other, or the precision is not possible.
+        UserError: if the launcher asks for what these scripts can't do, several copies were launched that do not see
+            each other, or the precision is not possible.
     """
-    cuda = torch.cuda.is_available()
+    check_environment()
+    cuda = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() not in ON
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
     launched = int(os.environ.get("WORLD_SIZE", 1))
     self_test = partial(fp16_self_test, device, max(1, batch_size // launched))
-    precision = choose_precision(mixed_precision, describe(device), self_test, force=force_precision)
+    wish = wanted_precision() if mixed_precision == "auto" else os.environ.get(PRECISION)
+    precision = choose_precision(mixed_precision, describe(device), self_test, force=force_precision, launcher=wish)
     project = ProjectConfiguration(str(logging_dir), str(logging_dir)) if logging_dir else None
-    # cpu=True: without it, torchrun on a machine without a GPU gives independent copies (accelerate#2741).
-    accelerator = Accelerator(
-        cpu=not cuda,
-        mixed_precision=precision.mixed_precision,
-        log_with="tensorboard" if logging_dir else None,
-        project_config=project,
-        # The only buffers are the PCA projection and what follows from it, which never change.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
+    accelerator = _accelerator(cuda, precision, project)
     if launched != accelerator.num_processes:
         raise UserError(
             f"WORLD_SIZE is {launched}, but this process sees {accelerator.num_processes} process(es): the copies "
@@ -66,6 +68,41 @@ def start(
         # TF32 for what is not in mixed precision, where the card has it; cards without it take no notice.
         torch.set_float32_matmul_precision("high")
     return accelerator, precision
+
+
+def _accelerator(cuda: bool, precision: Precision, project: ProjectConfiguration | None) -> Accelerator:
+    """Accelerate's object, with everything given that it would take from the environment otherwise.
+
+    Raises:
+        UserError: if Accelerate refuses to start, or starts on what these scripts do not run on.
+    """
+    try:
+        # cpu=True: without it, torchrun on a machine without a GPU gives independent copies (accelerate#2741).
+        accelerator = Accelerator(
+            cpu=not cuda,
+            mixed_precision=precision.mixed_precision,
+            log_with="tensorboard" if project else None,
+            project_config=project,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            dynamo_plugin=TorchDynamoPlugin(
+                backend="no", mode="default", fullgraph=False, dynamic=False, use_regional_compilation=False
+            ),
+            # The only buffers are the PCA projection and what follows from it, which never change.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except (ImportError, NotImplementedError, ValueError) as error:
+        variables = ", ".join(sorted(name for name in os.environ if name.startswith("ACCELERATE_"))) or "none"
+        raise UserError(
+            f"Accelerate does not start ({str(error).splitlines()[0]}); change what it was launched with (variables "
+            f"set: {variables}), or use `python` instead of `accelerate launch`"
+        ) from None
+    kinds = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+    if accelerator.distributed_type not in kinds or accelerator.device.type not in ("cpu", "cuda"):
+        raise UserError(
+            f"Accelerate has started as {accelerator.distributed_type} on {accelerator.device}, but must run on CPUs "
+            "or on NVIDIA or AMD GPUs; use `accelerate launch --cpu` or `--multi_gpu`"
+        )
+    return accelerator
 
 
 class QuietSettings(Protocol):

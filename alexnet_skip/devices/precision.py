@@ -50,18 +50,42 @@ def choose_precision(
     self_test: Callable[[], str | None],
     *,
     force: bool = False,
+    launcher: str | None = None,
 ) -> Precision:
     """Decide the precision of the head; the convolutions are always fp32.
 
     Args:
         self_test: tries fp16 on the device; what is wrong, or None. Called only where the answer decides.
         force: use fp16 although the card's name or the self-test speaks against it.
+        launcher: the precision that `accelerate launch` was given: taken by ``auto`` where the device can, and said
+            where anything else overrules it.
 
     Raises:
         UserError: if fp16 is asked for on a device that is known to fail with it, or fails now.
     """
     if requested == "auto":
-        return _automatic(device, self_test)
+        return _for_launcher(launcher, device, self_test) if launcher else _automatic(device, self_test)
+    decided = _asked_for(requested, device, self_test, force=force)
+    if launcher in (None, "", "no", requested):
+        return decided
+    return Precision(requested, f"{decided.reason}; --mixed-precision overrules the launcher's {launcher}")
+
+
+def _for_launcher(wish: str, device: Device, self_test: Callable[[], str | None]) -> Precision:
+    """What the launcher was asked for, where the device can."""
+    if wish == "bf16":
+        reason = _asked_for("bf16", device, self_test, force=False).reason
+        return Precision("bf16", reason.replace("asked for", "the launcher asked for it"))
+    obstacle = f"{device.name} is no GPU" if device.kind != "cuda" else self_test()
+    if not obstacle:
+        return Precision("fp16", "the launcher asked for it; the self-test passed")
+    instead = _automatic(device, self_test)
+    return Precision(instead.mixed_precision, f"{instead.reason}; the launcher's fp16 is not possible: {obstacle}")
+
+
+def _asked_for(
+    requested: MixedPrecision, device: Device, self_test: Callable[[], str | None], *, force: bool
+) -> Precision:
     if requested == "bf16" and device.kind == "cuda" and not device.native_bf16:
         return Precision("bf16", f"asked for; {device.name} only emulates it, which is slow")
     if requested != "fp16":

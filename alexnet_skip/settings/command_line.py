@@ -47,15 +47,29 @@ def read_command_line(
 
 
 def arguments_or_own(argv: Sequence[str] | None) -> list[str]:
-    """The arguments given, or this process's own."""
-    return list(sys.argv[1:] if argv is None else argv)
+    """The arguments given, or this process's own, their flags spelt as ``--help`` spells them.
+
+    tyro takes ``--runs_dir`` for ``--runs-dir``; whoever looks at arguments before it must see the same.
+    """
+    return [_plain_flag(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+
+
+def _plain_flag(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    flag, equals, value = argument.partition("=")
+    return flag.replace("_", "-") + equals + value
 
 
 def last_value(arguments: Sequence[str], flag: str) -> str | None:
     """The value that a flag has in the end, or None if it is not given."""
-    values = [b for a, b in pairwise(arguments) if a == flag]
-    values += [a.partition("=")[2] for a in arguments if a.startswith(flag + "=")]
-    return values[-1] if values else None
+    last = None
+    for argument, following in pairwise([*arguments, ""]):
+        if argument == flag:
+            last = following
+        elif argument.startswith(flag + "="):
+            last = argument.partition("=")[2]
+    return last
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
@@ -69,6 +83,14 @@ def to_dict(settings: Any) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return {key: plain(value) for key, value in dataclasses.asdict(settings).items()}
+
+
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """A dictionary's entries with those of its inner ones beside them: settings by the names of their flags."""
+    entries: dict[str, Any] = {}
+    for name, value in values.items():
+        entries |= flat(value) if isinstance(value, dict) else {name: value}
+    return entries
 
 
 def from_dict(kind: type[Settings], values: dict[str, Any], *, skip_unknown: bool = False) -> Settings:

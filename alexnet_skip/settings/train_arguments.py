@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_skip.settings.command_line import arguments_or_own, last_value, read_command_line, to_dict
+from alexnet_skip.settings.command_line import arguments_or_own, flat, last_value, read_command_line, to_dict
 from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -67,7 +67,7 @@ def refuse_changes(before: Any, after: Any, folder: Path) -> None:
     Raises:
         UserError: naming each setting that differs, and both values.
     """
-    old, new = _flat(to_dict(before)), _flat(to_dict(after))
+    old, new = flat(to_dict(before)), flat(to_dict(after))
     changed = [name for name in new if new[name] != old.get(name) and name not in MAY_CHANGE]
     changed = [name for name in changed if name != "epochs" or new[name] < old[name]]
     if changed:
@@ -76,13 +76,6 @@ def refuse_changes(before: Any, after: Any, folder: Path) -> None:
             f"--resume {folder}: {told}. A run goes on with the settings it was started with (only --epochs may grow): "
             "leave these out, or start a new run"
         )
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value) if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:

@@ -16,9 +16,10 @@ from alexnet_skip.settings.records import (
     read_run_config,
 )
 from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_sealed_json
 from alexnet_skip.system.locks import folder_lock
-from alexnet_skip.system.machine import peak_memory_mib
+from alexnet_skip.system.machine import free_disk_bytes, peak_memory_mib
 from alexnet_skip.training.inputs import open_inputs
 from alexnet_skip.training.log import Stopwatch
 from alexnet_skip.training.report import report_run
@@ -39,6 +40,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         trainer = Trainer(folder, config, settings, session, inputs, watch)
         if settings.checkpoints.resume is not None:
             trainer.restore()
+        _try_publishing(trainer)
 
         # Epochs: train, validate, keep the best; then publish the best and the last
         with trainer.checkpointer:
@@ -85,6 +87,31 @@ def _write_config(folder: Path, settings: TrainSettings, session: Session) -> Ru
     if session.accelerator.is_main_process:
         write_sealed_json(folder / CONFIG_NAME, config.as_json())
     return config
+
+
+def _try_publishing(trainer: Trainer) -> None:
+    """Do before the first epoch what publishing needs after the last: no run may find out then.
+
+    Raises:
+        UserError: if the model can't be brought into the form that is published, or there is no room for it.
+    """
+    if not trainer.accelerator.is_main_process:
+        return
+    try:
+        model = trainer.inputs.published_form(trainer.model.state_dict())
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the model can't be published as Accelerate has prepared it ({str(error).splitlines()[0]}); launch "
+            "without options that change the model, or with `python train.py`"
+        ) from None
+    models = 2 + len(trainer.settings.run.snapshot_epochs)
+    tensors = [*model.state_dict().values(), *trainer.session.backbone.state_dict().values()]
+    needed, free = models * sum(t.nbytes for t in tensors), free_disk_bytes(trainer.folder)
+    if free < needed:
+        raise UserError(
+            f"--runs-dir {trainer.folder.parent} has {free / 2**20:,.0f} MiB of room, but the {models} models of this "
+            f"run need {needed / 2**20:,.0f} MiB; make room, or choose another --runs-dir"
+        )
 
 
 def _summarize(trainer: Trainer) -> dict[str, Any]:
