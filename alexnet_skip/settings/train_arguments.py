@@ -40,7 +40,8 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
     if not unfinished:
         raise UserError(
             f"--resume: {runs_dir} holds no unfinished run ({len(folders)} finished); to train a finished one "
-            "further, name it and give more epochs: --resume RUN --epochs MORE"
+            "further that kept its checkpoints (--checkpoint-epochs), name it and give more epochs: --resume RUN "
+            "--epochs MORE; otherwise start a new run"
         )
     return max(unfinished, key=lambda folder: (unfinished[folder], folder.name))
 
