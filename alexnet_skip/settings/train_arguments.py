@@ -36,7 +36,9 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
                 return folder
         raise UserError(f"--resume is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json")
     folders = [path.parent for path in runs_dir.glob("*/config.json")]
-    unfinished = {folder: read_run_config(folder).created for folder in folders if not _finished(folder)}
+    unfinished = {
+        folder: read_run_config(folder).created for folder in folders if _begun(folder) and not _finished(folder)
+    }
     if not unfinished:
         raise UserError(
             f"--resume: {runs_dir} holds no unfinished run ({len(folders)} finished); to train a finished one "
@@ -44,6 +46,12 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
             "--epochs MORE; otherwise start a new run"
         )
     return max(unfinished, key=lambda folder: (unfinished[folder], folder.name))
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a run came to its first step: what it left before that is nothing to go on with."""
+    left = ("metrics.jsonl", "checkpoints", "events.out.tfevents.*")
+    return any(any(folder.glob(pattern)) for pattern in left)
 
 
 def _finished(folder: Path) -> bool:
