@@ -117,7 +117,7 @@ def _can_go_on(run: Path, identity: dict[str, Any]) -> bool:
     if (run / "model").exists() or (run / "last").exists():
         raise UserError(
             f"{run} is not complete, but has a published model and no checkpoint of these settings to go on from; "
-            "nothing published is removed: move that folder away to train the run again, or give --name for another study"
+            "nothing published is removed: move that folder away to train the run again, or give another --name"
         )
     try:
         shutil.rmtree(run)
