@@ -6,6 +6,9 @@ from typing import Literal
 
 from alexnet_skip.settings.command_line import require
 
+# NumPy's global generator takes 32 bits.
+MAX_SEED = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -83,4 +86,5 @@ class StudySettings:
         for flag, values in (("--study-variants", self.study_variants), ("--seeds", self.seeds)):
             given = " ".join(str(value) for value in values)
             require(0 < len(values) == len(set(values)), flag, given or "empty", "one or more different values")
-        require(min(self.seeds) >= 0, "--seeds", min(self.seeds), "0 or more")
+        wrong = [seed for seed in self.seeds if not 0 <= seed <= MAX_SEED]
+        require(not wrong, "--seeds", " ".join(map(str, wrong)), f"from 0 to {MAX_SEED}")

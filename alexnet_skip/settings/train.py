@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alexnet_skip.settings.command_line import require
-from alexnet_skip.settings.shared import CacheSettings, CheckpointSettings, DataSettings, SkipMode, StudySettings
+from alexnet_skip.settings.shared import (
+    MAX_SEED,
+    CacheSettings,
+    CheckpointSettings,
+    DataSettings,
+    SkipMode,
+    StudySettings,
+)
 
 # The source report's training, and ours. Each recipe sets every field it names; flags override it.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -69,7 +76,7 @@ class TrainingSettings:
         require(0 <= self.label_smoothing < 1, "--label-smoothing", self.label_smoothing, "from 0 to below 1")
         require(0 <= self.val_fraction < 1, "--val-fraction", self.val_fraction, "from 0 to below 1")
         require(self.pca_basis >= 0, "--pca-basis", self.pca_basis, "0 (off) or a number of coordinates")
-        require(self.seed >= 0, "--seed", self.seed, "0 or more")
+        require(0 <= self.seed <= MAX_SEED, "--seed", self.seed, f"from 0 to {MAX_SEED}")
         forced = self.force_precision and self.mixed_precision != "fp16"
         require(not forced, "--force-precision", "given", "left out unless --mixed-precision is fp16")
 

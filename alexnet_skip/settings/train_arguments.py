@@ -36,13 +36,21 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
                 return folder
         raise UserError(f"--resume is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json")
     folders = [path.parent for path in runs_dir.glob("*/config.json")]
-    unfinished = {folder: read_run_config(folder).created for folder in folders if not _finished(folder)}
+    finished = {folder for folder in folders if _finished(folder)}
+    unfinished = {f: read_run_config(f).created for f in folders if f not in finished and _begun(f)}
     if not unfinished:
         raise UserError(
-            f"--resume: {runs_dir} holds no unfinished run ({len(folders)} finished); to train a finished one "
-            "further, name it and give more epochs: --resume RUN --epochs MORE"
+            f"--resume: {runs_dir} holds no unfinished run ({len(finished)} finished); to train a finished one "
+            "further that kept its checkpoints (--checkpoint-epochs), name it and give more epochs: --resume RUN "
+            "--epochs MORE; otherwise start a new run"
         )
     return max(unfinished, key=lambda folder: (unfinished[folder], folder.name))
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a run came to its first step: what it left before that is nothing to go on with."""
+    left = ("metrics.jsonl", "checkpoints", "events.out.tfevents.*")
+    return any(any(folder.glob(pattern)) for pattern in left)
 
 
 def _finished(folder: Path) -> bool:

@@ -102,7 +102,11 @@ def _finished(run: Path, identity: dict[str, Any]) -> bool:
 
 
 def _can_go_on(run: Path, identity: dict[str, Any]) -> bool:
-    """Whether an unfinished run has a checkpoint of these settings; without one, what is there of it is removed."""
+    """Whether an unfinished run has a checkpoint of these settings; without one, what is there of it is removed.
+
+    Raises:
+        UserError: if that would remove a published model.
+    """
     if not run.exists():
         return False
     try:
@@ -110,6 +114,11 @@ def _can_go_on(run: Path, identity: dict[str, Any]) -> bool:
             return True
     except UserError:
         pass  # its config is damaged: there is nothing to go on with
+    if (run / "model").exists() or (run / "last").exists():
+        raise UserError(
+            f"{run} is not complete, but has a published model and no checkpoint of these settings to go on from; "
+            "nothing published is removed: move that folder away to train the run again, or give another --name"
+        )
     try:
         shutil.rmtree(run)
     except OSError as error:

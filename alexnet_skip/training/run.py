@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
+
 from alexnet_skip.runs import folders
 from alexnet_skip.settings.records import (
     CONFIG_NAME,
@@ -23,6 +25,7 @@ from alexnet_skip.system.machine import free_disk_bytes, peak_memory_mib
 from alexnet_skip.training.inputs import open_inputs
 from alexnet_skip.training.log import Stopwatch
 from alexnet_skip.training.report import report_run
+from alexnet_skip.training.saving import require_way_on
 from alexnet_skip.training.session import Session
 from alexnet_skip.training.trainer import Trainer
 
@@ -75,9 +78,23 @@ def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
         folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
     else:
         folder = Path(settings.checkpoints.resume)
+        _agree_on_way_on(folder, session)
     main_process = session.accelerator.is_main_process
     with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
         yield folder
+
+
+def _agree_on_way_on(folder: Path, session: Session) -> None:
+    """:func:`require_way_on` as the main process finds it, whose disk has the published model; all raise alike."""
+    found: list[str | None] = [None]
+    if session.accelerator.is_main_process:
+        try:
+            require_way_on(folder)
+        except UserError as error:
+            found = [str(error)]
+    (refused,) = broadcast_object_list(found)
+    if refused is not None:
+        raise UserError(refused)
 
 
 def _write_config(folder: Path, settings: TrainSettings, session: Session) -> RunConfig:

@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.settings.shared import CheckpointSettings
 from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.interruption import InterruptedRunError, Interruption
 
 
@@ -33,6 +34,21 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def require_way_on(run: Path) -> None:
+    """Refuse to begin a run again that has published a model: that model would be replaced by a younger one.
+
+    Raises:
+        UserError: if it has published and there is no whole checkpoint to go on from.
+    """
+    published = any((run / name).exists() for name in ("model", "last"))
+    if published and CheckpointStore(run / "checkpoints", keep=1).newest(lambda _: None) is None:
+        finished = "is finished" if (run / "summary.json").is_file() else "has a published model"
+        raise UserError(
+            f"--resume {run}: the run {finished} and kept no complete checkpoint to go on from; nothing published is "
+            "replaced: start a new run, with --checkpoint-epochs to be able to train it further later"
+        )
 
 
 class Checkpointer:

@@ -1,5 +1,6 @@
 """Know before you go (--dry-run): what a command would use, need and take, and whether it would start."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console, duration
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.saving import require_way_on
 from alexnet_skip.upkeep import inventory, speed_probe
 from alexnet_skip.upkeep.inventory import CacheState, Images
 from alexnet_skip.upkeep.plan import Plan
@@ -113,6 +116,11 @@ def _check_run_folder(plan: Plan, settings: TrainSettings) -> None:
     runs_dir, name = settings.run.runs_dir, settings.run.name
     if not machine.writable(runs_dir):
         plan.problems.append(f"--runs-dir {runs_dir} can't be written; choose another folder")
+    if settings.checkpoints.resume is not None:
+        try:
+            require_way_on(Path(settings.checkpoints.resume))
+        except UserError as error:
+            plan.problems.append(str(error))
     if name and (runs_dir / name).exists() and not settings.study.study and settings.checkpoints.resume is None:
         plan.problems.append(
             f"--name {name}: {runs_dir / name} exists already; choose another name or remove that folder"

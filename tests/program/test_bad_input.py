@@ -219,7 +219,7 @@ def test_a_pickle_in_a_checkpoints_place_is_not_executed(trained, tmp_path, caps
         (["--label-smoothing", "1"], "--label-smoothing is 1.0, but must be from 0 to below 1"),
         (["--val-fraction", "-0.1"], "--val-fraction is -0.1, but must be from 0 to below 1"),
         (["--pca-basis", "-1"], "--pca-basis is -1, but must be 0 (off) or a number of coordinates"),
-        (["--seed", "-1"], "--seed is -1, but must be 0 or more"),
+        (["--seed", "-1"], "--seed is -1, but must be from 0 to 4294967295"),
         (["--limit-test", "0"], "--limit-test is 0, but must be at least 1"),
         (["--snapshot-epochs", "0"], "--snapshot-epochs is (0,), but must be 1 or more"),
         (["--snapshot-epochs", "9"], "--snapshot-epochs is [9], but must be at most --epochs (3)"),

@@ -1,0 +1,79 @@
+"""Going on with a run never replaces what it has published by something younger."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_run import ARGUMENTS, shrink
+
+import train
+from alexnet_skip.study.cells import Cell, _can_go_on
+from alexnet_skip.system.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    shrink(monkeypatch.setattr)
+
+
+def train_in(folder: Path, *arguments: str) -> int:
+    return train.main([*arguments, "--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")])
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reference")
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        assert train_in(folder, *ARGUMENTS, "--name", "kept", "--checkpoint-epochs", "1") == 0
+    return folder
+
+
+def no_checkpoints(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+
+
+def no_checkpoints_and_no_summary(run: Path) -> None:
+    no_checkpoints(run)
+    (run / "summary.json").unlink()
+
+
+def every_checkpoint_damaged(run: Path) -> None:
+    for tensors in (run / "checkpoints").glob("*/*.safetensors"):
+        tensors.write_bytes(tensors.read_bytes()[:-1])
+
+
+def only_the_last_model_is_there(run: Path) -> None:
+    no_checkpoints_and_no_summary(run)
+    shutil.rmtree(run / "model")
+
+
+@pytest.mark.parametrize(
+    "spoil", [no_checkpoints, no_checkpoints_and_no_summary, every_checkpoint_damaged, only_the_last_model_is_there]
+)
+def test_a_run_that_has_published_and_has_no_whole_checkpoint_is_refused_and_left_as_it_is(spoil, reference, capsys):
+    run = reference / "runs" / spoil.__name__
+    shutil.copytree(reference / "runs" / "kept", run)
+    spoil(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for more in (["--epochs", "5"], [], ["--epochs", "5", "--dry-run"]):
+        assert train_in(reference, "--resume", run.name, *more) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "kept no complete checkpoint to go on from; nothing published is" in told
+        assert ("the run is finished" in told) == (run / "summary.json").is_file()
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_study_removes_no_run_that_has_published(tmp_path):
+    run = tmp_path / Cell("conv", 0).name
+    (run / "model").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"has a published model and no checkpoint .* move that folder away"):
+        _can_go_on(run, {})
+    assert (run / "model").is_dir()
+
+
+def test_a_study_removes_what_an_interruption_left_of_a_run_that_has_not(tmp_path):
+    run = tmp_path / Cell("conv", 0).name
+    (run / "checkpoints").mkdir(parents=True)
+    assert not _can_go_on(run, {})
+    assert not run.exists()
