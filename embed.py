@@ -30,7 +30,7 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
 
     # Which images are embedded, and on which the axes are fitted
     dataset = run.load_own_images(settings.dataset, job)
-    samples = run.select(settings.split, dataset, job.console, own=True)
+    samples = run.select(settings.split, dataset, job.console, is_training_dataset=True)
     points = choose_points(dataset, samples, job)
     fit = choose_fit(run, points, job)
     for other in others:

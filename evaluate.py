@@ -32,7 +32,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # The images it is evaluated on
     dataset = run.load_images(settings.dataset, job)
-    samples = run.select(settings.split, dataset, console, own=settings.dataset is None)
+    samples = run.select(settings.split, dataset, console, is_training_dataset=settings.dataset is None)
     elsewhere = run.name_elsewhere(dataset, samples) if settings.dataset is not None else ""
     if not elsewhere:
         run.tell_changed(samples, console)
@@ -44,7 +44,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         run = calibrate(run, own, job)
 
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
-    features = run.features(job).open(dataset, samples.stored, tap=run.needs_tap, mirrored=settings.tta)
+    features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap, mirrored=settings.tta)
     on = EvaluationSet(dataset.name, samples, features, tta=settings.tta, elsewhere=elsewhere)
     evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
     summary = evaluation.summary

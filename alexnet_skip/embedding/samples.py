@@ -40,7 +40,7 @@ class Points:
 class FitImages:
     """Which images principal axes are fitted on: positions (M,) in a stored split, and both in words."""
 
-    stored: str
+    source_split: str
     positions: np.ndarray
     words: str
 
@@ -63,11 +63,11 @@ def choose_points(dataset: Dataset, samples: Selection, job: Job[EmbedSettings])
 def choose_fit(run: OpenedRun, points: Points, job: Job[EmbedSettings]) -> FitImages:
     """Choose the images that principal axes are fitted on: training images, or the embedded ones (``--fit split``)."""
     on_train = job.settings.fit == "train"
-    split = run.select("train", points.dataset, job.console, own=True) if on_train else points.samples
+    split = run.select("train", points.dataset, job.console, is_training_dataset=True) if on_train else points.samples
     candidates = split.positions if on_train else points.positions
     chosen = candidates[limit_positions(split.split.labels[candidates], min(FIT_ROWS, len(candidates)))]
     count = f"{len(chosen):,}" if len(chosen) == len(candidates) else f"{len(chosen):,} of {len(candidates):,}"
-    return FitImages(split.stored, chosen, f"{count} {split.name} images")
+    return FitImages(split.source_split, chosen, f"{count} {split.name} images")
 
 
 def refuse_other_images(run: OpenedRun, other: OpenedRun, points: Points, console: Console) -> None:
@@ -81,8 +81,8 @@ def refuse_other_images(run: OpenedRun, other: OpenedRun, points: Points, consol
         raise UserError(
             f"{name} was trained on other images than {run.folder.name}; give a run of the same dataset and limits"
         )
-    if points.samples.name == "val" and points.samples.stored == "train":
-        held_out = other.select("val", points.dataset, console, own=True)
+    if points.samples.name == "val" and points.samples.source_split == "train":
+        held_out = other.select("val", points.dataset, console, is_training_dataset=True)
         if not np.isin(points.samples.positions, held_out.positions).all():
             raise UserError(
                 f"{name} was trained on some of the images that {run.folder.name} held out; swap the two runs, or give "

@@ -72,28 +72,28 @@ class RunFeatures:
         self._tap = run.needs_tap or job.settings.skip_view == "tap"
         self._opened: dict[str, CachedFeatures | LiveFeatures] = {}
 
-    def of(self, stored: str) -> CachedFeatures | LiveFeatures:
+    def of(self, source_split: str) -> CachedFeatures | LiveFeatures:
         """Features of a stored split."""
-        if stored not in self._opened:
-            self._opened[stored] = self._frozen.open(self._dataset, stored, tap=self._tap)
-        return self._opened[stored]
+        if source_split not in self._opened:
+            self._opened[source_split] = self._frozen.open(self._dataset, source_split, tap=self._tap)
+        return self._opened[source_split]
 
-    def compute(self, module: nn.Module, stored: str, positions: np.ndarray) -> np.ndarray:
+    def compute(self, module: nn.Module, source_split: str, positions: np.ndarray) -> np.ndarray:
         """What a module makes (N, width) of the features of samples; each process computes its share."""
         accelerator = self.job.accelerator
-        return predict(module.to(accelerator.device), self.of(stored), positions, accelerator)
+        return predict(module.to(accelerator.device), self.of(source_split), positions, accelerator)
 
-    def rows(self, space: Space, stored: str, positions: np.ndarray) -> tuple[Rows, np.ndarray | None]:
+    def rows(self, space: Space, source_split: str, positions: np.ndarray) -> tuple[Rows, np.ndarray | None]:
         """Samples (N, D) of a stored split in a space, and logits (N, C) where they come for free.
 
         Cached features are read when they are needed and never copied; all else is computed once.
         """
-        features = self.of(stored)
+        features = self.of(source_split)
         if space.single and isinstance(features, CachedFeatures):
             array = features.views[0][0 if space.single == "main" else 1]
             assert array is not None, "opened without the tap"
             return LazyRows((len(positions), array.shape[1]), lambda rows: array[positions[rows]]), None
-        values = self.compute(space, stored, positions)
+        values = self.compute(space, source_split, positions)
         if space.layer == "features":
             return values, None
         width = len(self.run.model.class_names)
@@ -106,7 +106,7 @@ class RunFeatures:
         everywhere = all(gather_object([known is not None]))
         if known is not None and everywhere:
             return known
-        return self.compute(self.run.model.trained, points.samples.stored, points.positions)
+        return self.compute(self.run.model.trained, points.samples.source_split, points.positions)
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,11 @@ def embed_run(features: RunFeatures, points: Points, fit: FitImages) -> tuple[Em
     Raises:
         UserError: if more components are asked for than there are, or values can't be used.
     """
-    run, settings, stored = features.run, features.job.settings, points.samples.stored
+    run, settings, source_split = features.run, features.job.settings, points.samples.source_split
     space = Space(run.model.trained, settings.layer, settings.skip_view)
-    rows, logits = features.rows(space, stored, points.positions)
-    same = fit.stored == stored and np.array_equal(fit.positions, points.positions)
-    fit_rows = rows if same else features.rows(space, fit.stored, fit.positions)[0]
+    rows, logits = features.rows(space, source_split, points.positions)
+    same = fit.source_split == source_split and np.array_equal(fit.positions, points.positions)
+    fit_rows = rows if same else features.rows(space, fit.source_split, fit.positions)[0]
     most = min(fit_rows.shape)
     components = settings.components or min(COMPONENTS, most)
     if components > most:
@@ -184,7 +184,7 @@ def metrics_of(embedding: Embedding) -> dict[str, Any]:
     return {
         "run": embedding.run.folder.name,
         "epoch": embedding.run.model_config.epoch,
-        "model_sha256": published_digest(embedding.run.folder, embedding.run.which),
+        "model_sha256": published_digest(embedding.run.folder, embedding.run.checkpoint_name),
         "space": embedding.space,
         "num_features": embedding.num_features,
         "fitted_on": embedding.fitted_on,
@@ -198,8 +198,8 @@ def _known_logits(run: OpenedRun, points: Points) -> np.ndarray | None:
     """Logits (N, C) that evaluate.py has left for these samples of this very model, or None."""
     samples = points.samples
     try:
-        known = read_predictions(evaluation_folder(run.folder, samples.name, run.which))
-        wanted = (published_digest(run.folder, run.which), samples.split.digest)
+        known = read_predictions(evaluation_folder(run.folder, samples.name, run.checkpoint_name))
+        wanted = (published_digest(run.folder, run.checkpoint_name), samples.split.digest)
     except (OSError, UserError):
         return None
     if (known.model, known.digest) != wanted or not np.array_equal(known.index, samples.index):

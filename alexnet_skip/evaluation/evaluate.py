@@ -60,10 +60,10 @@ class Evaluation:
     summary: dict[str, Any]
 
 
-def evaluation_title(summary: dict[str, Any], run: Path, which: str) -> str:
+def evaluation_title(summary: dict[str, Any], run: Path, checkpoint_name: str) -> str:
     """The title of every figure of an evaluation."""
-    title = f"{summary['dataset']} {summary['split']}, {run.name}, {published_name(which)}"
-    return title if which.startswith("epoch") else f"{title} (epoch {summary['epoch']})"
+    title = f"{summary['dataset']} {summary['split']}, {run.name}, {published_name(checkpoint_name)}"
+    return title if checkpoint_name.startswith("epoch") else f"{title} (epoch {summary['epoch']})"
 
 
 def evaluate_model(
@@ -76,20 +76,20 @@ def evaluate_model(
     """
     model, samples = run.model, on.samples
     logits = predict(model.trained.to(accelerator.device), on.features, samples.positions, accelerator, tta=on.tta)
-    digest = published_digest(run.folder, run.which)
+    digest = published_digest(run.folder, run.checkpoint_name)
     predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest, digest)
     summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
     summary |= _made_of(predictions)
     summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config.temperature)
-    title = evaluation_title(summary, run.folder, run.which)
-    where = evaluation_folder(run.folder, samples.name, run.which, tta=on.tta, elsewhere=on.elsewhere)
+    title = evaluation_title(summary, run.folder, run.checkpoint_name)
+    where = evaluation_folder(run.folder, samples.name, run.checkpoint_name, tta=on.tta, elsewhere=on.elsewhere)
     if accelerator.is_main_process:
         where.mkdir(parents=True, exist_ok=True)
         write_predictions(where, predictions)
         figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
         write_sealed_json(where / "metrics.json", summary)
         log_evaluation(run.folder, where.name, summary, figure)
-        add_to_card(run.folder, published_folder(run.folder, run.which))
+        add_to_card(run.folder, published_folder(run.folder, run.checkpoint_name))
     accelerator.wait_for_everyone()
     return Evaluation(where, title, summary)
 
@@ -140,12 +140,12 @@ def calibrate(run: OpenedRun, dataset: Dataset, job: Job[Any]) -> OpenedRun:
         UserError: if the run held nothing out.
     """
     accelerator = job.accelerator
-    samples = run.select("val", dataset, job.console, own=True)
-    features = run.features(job).open(dataset, samples.stored, tap=run.needs_tap)
+    samples = run.select("val", dataset, job.console, is_training_dataset=True)
+    features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap)
     logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
     temperature = fit_temperature(logits, samples.labels)
     if accelerator.is_main_process:
-        _store(published_folder(run.folder, run.which), temperature)
+        _store(published_folder(run.folder, run.checkpoint_name), temperature)
     accelerator.wait_for_everyone()
     job.console.line(f"Temperature {temperature:.3f}, fitted on {len(samples.labels):,} images of val")
     return dataclasses.replace(run, model_config=dataclasses.replace(run.model_config, temperature=temperature))
@@ -161,25 +161,25 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # The predictions, of test or of what stood in for it
     console = Console(settings.quiet)
     run = find_run(settings.runs_dir, settings.run)
-    which = published_name(settings.checkpoint)
+    checkpoint_name = published_name(settings.checkpoint)
     splits = ("test", "val") if settings.split == "test" else (settings.split,)
-    places = [evaluation_folder(run, split, which, tta=settings.tta) for split in splits]
+    places = [evaluation_folder(run, split, checkpoint_name, tta=settings.tta) for split in splits]
     where = next((place for place in places if (place / "predictions.npz").is_file()), None)
     if where is None:
         raise UserError(
-            f"{run} has no predictions of {which} on {settings.split}; make them first: "
-            f"python evaluate.py --run {run} --split {settings.split} --checkpoint {which}"
+            f"{run} has no predictions of {checkpoint_name} on {settings.split}; make them first: "
+            f"python evaluate.py --run {run} --split {settings.split} --checkpoint {checkpoint_name}"
         )
     predictions = read_predictions(where)
-    if of_another_model(predictions, where, run, which):
-        raise UserError(another_model(run, where.name.partition("-")[0], which))
+    if of_another_model(predictions, where, run, checkpoint_name):
+        raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
 
     # What they are called, and the temperature that is stored with the model
-    config, model_config = read_run_config(run), read_model_config(published_folder(run, which))
+    config, model_config = read_run_config(run), read_model_config(published_folder(run, checkpoint_name))
     written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
     about = {"dataset": written.get("dataset", config.dataset.name), "split": where.name.partition("-")[0]}
     about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)
-    title = evaluation_title(about, run, which)
+    title = evaluation_title(about, run, checkpoint_name)
 
     # Figures and files
     topk = settings.topk or ()

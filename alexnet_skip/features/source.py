@@ -118,7 +118,7 @@ class FrozenFeatures:
     console: Console
 
     def open(
-        self, dataset: Dataset, stored: str, *, tap: bool, mirrored: bool = False
+        self, dataset: Dataset, source_split: str, *, tap: bool, mirrored: bool = False
     ) -> CachedFeatures | LiveFeatures:
         """Features of a stored split; what the cache lacks is extracted first, by all processes together.
 
@@ -129,10 +129,12 @@ class FrozenFeatures:
         Raises:
             UserError: if the disk is too small, or the folder can't be made.
         """
-        images = dataset.splits[stored].images
+        images = dataset.splits[source_split].images
         if self.cache_dir is None:
             return LiveFeatures(images, self.backbone, self.accelerator.device)
-        cache = cache_entry(self.cache_dir, dataset, stored, self.backbone.weights_digest, self.accelerator.device)
+        cache = cache_entry(
+            self.cache_dir, dataset, source_split, self.backbone.weights_digest, self.accelerator.device
+        )
         names = array_names(tap, mirrored)
         crew = crew_of(self.cache_dir, self.accelerator)
         with ExitStack() as lock:
@@ -140,7 +142,7 @@ class FrozenFeatures:
                 lock.enter_context(open_for_writing(cache.folder, self.console.line))
                 cache.prepare(names, self.console.line)
             self.accelerator.wait_for_everyone()
-            self._extract_missing(cache, names, images, f"{dataset.name}-{stored}", crew)
+            self._extract_missing(cache, names, images, f"{dataset.name}-{source_split}", crew)
         maps = {array: cache.open(array) for array in names}
         views = [(maps["main"], maps.get("tap"))]
         if mirrored:
@@ -176,12 +178,12 @@ class FrozenFeatures:
 
 
 def cache_entry(
-    cache_dir: Path, dataset: Dataset, stored: str, weights_digest: str, device: torch.device
+    cache_dir: Path, dataset: Dataset, source_split: str, weights_digest: str, device: torch.device
 ) -> FeatureCache:
     """The cache entry that a stored split has, or would have, of a backbone's weights on a device."""
-    split = dataset.splits[stored]
+    split = dataset.splits[source_split]
     key = FeatureKey(split.digest, weights_digest, len(split.images), implementation=implementation(device))
-    return FeatureCache(cache_dir / f"{dataset.name}-{stored}-{key.short}", key)
+    return FeatureCache(cache_dir / f"{dataset.name}-{source_split}-{key.short}", key)
 
 
 # Rows predicted at once; fixed, so that the number of processes never changes a result.

@@ -64,12 +64,12 @@ class Selection:
 
     Attributes:
         name: of the split as the user knows it.
-        stored: name of the stored split that holds it, where ``split`` comes from.
+        source_split: name of the stored split that holds it, where ``split`` comes from.
         positions: the samples (N,) in that one.
     """
 
     name: str
-    stored: str
+    source_split: str
     split: Split
     positions: np.ndarray
 

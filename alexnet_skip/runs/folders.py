@@ -89,13 +89,13 @@ def _names(runs_dir: Path) -> str:
     return ", ".join(folder.relative_to(runs_dir).as_posix() for folder in runs_in(runs_dir)) or "none"
 
 
-def published_name(which: str) -> str:
+def published_name(checkpoint_name: str) -> str:
     """One name for each published model: ``epoch-10`` for ``epoch-0010`` as well."""
-    kind, _, number = which.partition("-")
-    return f"epoch-{int(number)}" if kind == "epoch" else which
+    kind, _, number = checkpoint_name.partition("-")
+    return f"epoch-{int(number)}" if kind == "epoch" else checkpoint_name
 
 
-def published_folder(run: Path, which: str) -> Path:
+def published_folder(run: Path, checkpoint_name: str) -> Path:
     """Folder of one of a run's published models: ``best``, ``last`` or ``epoch-N``.
 
     Raises:
@@ -103,11 +103,11 @@ def published_folder(run: Path, which: str) -> Path:
     """
     folders = {"best": run / "model", "last": run / "last"}
     folders |= {f"epoch-{int(p.name[6:])}": p for p in sorted(run.glob("snapshots/epoch-*")) if p.name[6:].isdigit()}
-    wanted = published_name(which)
+    wanted = published_name(checkpoint_name)
     available = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
     if wanted not in available:
         raise UserError(
-            f"--checkpoint is {which}, but {run} has {', '.join(available) or 'no published model yet'}; "
+            f"--checkpoint is {checkpoint_name}, but {run} has {', '.join(available) or 'no published model yet'}; "
             "--snapshot-epochs of train.py keeps more"
         )
     return folders[wanted]
@@ -135,11 +135,11 @@ def environment() -> dict[str, str | None]:
 ELSEWHERE = "-on-"
 
 
-def evaluation_folder(run: Path, split: str, which: str, *, tta: bool = False, elsewhere: str = "") -> Path:
+def evaluation_folder(run: Path, split: str, checkpoint_name: str, *, tta: bool = False, elsewhere: str = "") -> Path:
     """Where a run keeps the evaluation of one of its published models on one split.
 
     Args:
         elsewhere: name of the images where they are not the run's own, unlike that of any others.
     """
-    name = f"{split}-{published_name(which)}{'-tta' if tta else ''}"
+    name = f"{split}-{published_name(checkpoint_name)}{'-tta' if tta else ''}"
     return run / "evaluation" / (f"{name}{ELSEWHERE}{elsewhere}" if elsewhere else name)

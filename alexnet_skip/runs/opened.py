@@ -30,12 +30,12 @@ class OpenedRun:
     """A run folder, what its config says, and one of its published models.
 
     Attributes:
-        which: the model's name in its run: ``best``, ``last`` or ``epoch-N``.
+        checkpoint_name: the model's name in its run: ``best``, ``last`` or ``epoch-N``.
         model_config: the published model's.
     """
 
     folder: Path
-    which: str
+    checkpoint_name: str
     config: RunConfig
     model: AlexNetWithSkip
     model_config: ModelConfig
@@ -67,17 +67,17 @@ class OpenedRun:
             )
         return loaded
 
-    def select(self, wanted: str, dataset: Dataset, console: Console, *, own: bool) -> Selection:
+    def select(self, wanted: str, dataset: Dataset, console: Console, *, is_training_dataset: bool) -> Selection:
         """Choose samples of a dataset by :func:`choose_split`, held out as the run held them out.
 
         Args:
-            own: whether these should be the images that the run was trained on.
+            is_training_dataset: whether these should be the images that the run was trained on.
 
         Raises:
             UserError: if the samples come from images that have changed since, or there are none.
         """
         chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console)
-        if own and chosen.stored == "train" and chosen.split.digest != self.config.dataset.digest:
+        if is_training_dataset and chosen.source_split == "train" and chosen.split.digest != self.config.dataset.digest:
             raise UserError(
                 f"the images of {dataset.name} have changed since {self.folder.name} was trained; train it again"
             )
@@ -110,7 +110,7 @@ class OpenedRun:
         digest = samples.split.digest
         if self.trained_on(dataset):
             known = {*self.evaluated(samples.name).values()}
-            if samples.stored == "train" or not known or digest in known:
+            if samples.source_split == "train" or not known or digest in known:
                 return ""
         return f"{dataset.name[:MAX_NAME_LETTERS]}-{digest[:8]}"
 
@@ -144,19 +144,19 @@ class OpenedRun:
         return FrozenFeatures(backbone, self.cache_dir, job.accelerator, job.console)
 
 
-def open_run(runs_dir: Path, run: str | None, which: str) -> OpenedRun:
+def open_run(runs_dir: Path, run: str | None, checkpoint_name: str) -> OpenedRun:
     """Find a run and load one of its published models.
 
     Args:
         run: name or path; the newest run if None.
-        which: ``best``, ``last`` or ``epoch-N``.
+        checkpoint_name: ``best``, ``last`` or ``epoch-N``.
 
     Raises:
         UserError: if there is no such run or model, or a file of it is damaged.
     """
     folder = folders.find_run(runs_dir, run)
-    model, model_config = load_published(folders.published_folder(folder, which))
-    return OpenedRun(folder, which, read_run_config(folder), model, model_config)
+    model, model_config = load_published(folders.published_folder(folder, checkpoint_name))
+    return OpenedRun(folder, checkpoint_name, read_run_config(folder), model, model_config)
 
 
 def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:

@@ -98,18 +98,18 @@ def read_predictions(folder: Path) -> Predictions:
     return read
 
 
-def published_digest(run: Path, which: str) -> str:
+def published_digest(run: Path, checkpoint_name: str) -> str:
     """SHA-256 of the file of one of a run's published models.
 
     Raises:
         UserError: if the run does not have it, or its config is damaged.
         FileNotFoundError: if its config does not say and the file is gone.
     """
-    folder = published_folder(run, which)
+    folder = published_folder(run, checkpoint_name)
     return read_model_config(folder).model_sha256 or file_digest(folder / "model.safetensors")
 
 
-def of_another_model(predictions: Predictions, where: Path, run: Path, which: str) -> bool:
+def of_another_model(predictions: Predictions, where: Path, run: Path, checkpoint_name: str) -> bool:
     """Whether an evaluation's predictions are known to be another model's than the run has under that name now.
 
     Those that do not say whose they are count as this model's, unless the metrics.json beside them names another epoch:
@@ -117,17 +117,17 @@ def of_another_model(predictions: Predictions, where: Path, run: Path, which: st
     """
     try:
         if predictions.model:
-            return predictions.model != published_digest(run, which)
+            return predictions.model != published_digest(run, checkpoint_name)
         told = read_json(where / "metrics.json").get("epoch")
-        epoch = read_model_config(published_folder(run, which)).epoch
+        epoch = read_model_config(published_folder(run, checkpoint_name)).epoch
     except (OSError, UserError):
         return False  # a side is gone or damaged: nothing contradicts
     return None not in (told, epoch) and told != epoch
 
 
-def another_model(run: Path, split: str, which: str) -> str:
+def another_model(run: Path, split: str, checkpoint_name: str) -> str:
     """What to tell who wants such predictions."""
-    name = published_name(which)
+    name = published_name(checkpoint_name)
     return (
         f"{run}: the predictions of {name} on {split} are another model's than it has now; make them again: "
         f"python evaluate.py --run {run} --split {split} --checkpoint {name}"

@@ -54,13 +54,13 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     sides = sides_of_study(study) if study else sides_of_runs(settings.runs_dir, names)
     if len(sides) < 2:
         raise UserError(f"--compare {' '.join(names)}: one run has nothing to be compared with; name two, or a study")
-    which = published_name(settings.checkpoint)
-    if study and which == "best":
-        which = f"epoch-{sides[0].config.settings.run.snapshot_epochs[-1]}"
-    split, predictions = read_sides(sides, settings.split, which)
+    checkpoint_name = published_name(settings.checkpoint)
+    if study and checkpoint_name == "best":
+        checkpoint_name = f"epoch-{sides[0].config.settings.run.snapshot_epochs[-1]}"
+    split, predictions = read_sides(sides, settings.split, checkpoint_name)
     first = predictions[0][0]
     dataset, class_names = sides[0].config.dataset.name, sides[0].config.dataset.class_names
-    if split == "val" and which == "best":
+    if split == "val" and checkpoint_name == "best":
         console.line(
             "The best epoch of each run was chosen on these images of val: its figures flatter", style="yellow"
         )
@@ -74,7 +74,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     ]
 
     # Figures and files
-    where = (study or sides[0].runs[0]) / "comparison" / f"{split}-{which}"
+    where = (study or sides[0].runs[0]) / "comparison" / f"{split}-{checkpoint_name}"
     where.mkdir(parents=True, exist_ok=True)
     images = find_split(sides[0].config, first, console)
     title = f"{dataset} ({split}, n = {len(first.labels):,})"
@@ -87,7 +87,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             "a": a.name,
             "b": b.name,
             "split": split,
-            "checkpoint": which,
+            "checkpoint": checkpoint_name,
             "seeds": b.seeds,
         }
         result |= as_json(pair.comparison, class_names)
@@ -96,7 +96,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         results.append(result)
 
     # What people read, the plain sentence last
-    _show(console, f"{title}, {which}", pairs, class_names)
+    _show(console, f"{title}, {checkpoint_name}", pairs, class_names)
     console.line(f"Written to {where}")
     for result in results:
         console.line(result["verdict"], style="bold")

@@ -133,7 +133,7 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
     (missing,) = broadcast_object_list(outcome)
     if not missing:
         return
-    features = _features(samples.stored, settings, session, mirrored=False)
+    features = _features(samples.source_split, settings, session, mirrored=False)
     digest = session.backbone.weights_digest
     on = EvaluationSet(session.dataset.name, samples, features)
     with session.console.progress("Evaluate", len(missing)) as progress:
@@ -159,10 +159,10 @@ def _features(
     return frozen.open(session.dataset, split, tap=tap, mirrored=mirrored)
 
 
-def _is_evaluated(run: Path, which: str, samples: Selection) -> bool:
-    where = evaluation_folder(run, samples.name, which)
+def _is_evaluated(run: Path, checkpoint_name: str, samples: Selection) -> bool:
+    where = evaluation_folder(run, samples.name, checkpoint_name)
     try:
-        found, model = read_predictions(where), published_digest(run, which)
+        found, model = read_predictions(where), published_digest(run, checkpoint_name)
     except (FileNotFoundError, UserError):
         return False
     # Those that do not say whose they are, are made again: with the features in the cache that takes a moment.

@@ -96,7 +96,7 @@ def sides_of_runs(runs_dir: Path, names: Sequence[str]) -> list[Side]:
     return sides
 
 
-def read_sides(sides: Iterable[Side], split: str, which: str) -> tuple[str, list[list[Predictions]]]:
+def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple[str, list[list[Predictions]]]:
     """Predictions of every run of every side on one split: the one wanted, or val where no run has any on test.
 
     Returns:
@@ -107,12 +107,12 @@ def read_sides(sides: Iterable[Side], split: str, which: str) -> tuple[str, list
     """
     sides = list(sides)
     runs = [run for side in sides for run in side.runs]
-    has = {name: [run for run in runs if _file(run, name, which)] for name in ("test", "val")}
+    has = {name: [run for run in runs if _file(run, name, checkpoint_name)] for name in ("test", "val")}
     if split == "test" and not has["test"] and has["val"]:
         split = "val"
     predictions = []
     for side in sides:
-        predictions.append([_read(run, split, which) for run in side.runs])
+        predictions.append([_read(run, split, checkpoint_name) for run in side.runs])
     first = predictions[0][0]
     for side, of_side in zip(sides, predictions, strict=True):
         for run, one in zip(side.runs, of_side, strict=True):
@@ -130,19 +130,19 @@ def read_sides(sides: Iterable[Side], split: str, which: str) -> tuple[str, list
     return split, predictions
 
 
-def _file(run: Path, split: str, which: str) -> bool:
-    return (evaluation_folder(run, split, which) / "predictions.npz").is_file()
+def _file(run: Path, split: str, checkpoint_name: str) -> bool:
+    return (evaluation_folder(run, split, checkpoint_name) / "predictions.npz").is_file()
 
 
-def _read(run: Path, split: str, which: str) -> Predictions:
-    where = evaluation_folder(run, split, which)
+def _read(run: Path, split: str, checkpoint_name: str) -> Predictions:
+    where = evaluation_folder(run, split, checkpoint_name)
     try:
         found = read_predictions(where)
     except FileNotFoundError:
-        command = f"python evaluate.py --run {run} --split {split} --checkpoint {published_name(which)}"
+        command = f"python evaluate.py --run {run} --split {split} --checkpoint {published_name(checkpoint_name)}"
         raise UserError(
-            f"{run} has no predictions of {published_name(which)} on {split}; make them first: {command}"
+            f"{run} has no predictions of {published_name(checkpoint_name)} on {split}; make them first: {command}"
         ) from None
-    if of_another_model(found, where, run, which):
-        raise UserError(another_model(run, split, which))
+    if of_another_model(found, where, run, checkpoint_name):
+        raise UserError(another_model(run, split, checkpoint_name))
     return found

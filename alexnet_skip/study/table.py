@@ -55,8 +55,10 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         split, low = read_sides(sides, settings.split, f"epoch-{epochs[0]}")
         _, high = read_sides(sides, split, f"epoch-{epochs[1]}")
     else:
-        which = "last" if settings.checkpoint == "best" else settings.checkpoint
-        sides, epochs, split, low, high = _four_runs(sides_of_runs(settings.runs_dir, names), settings.split, which)
+        checkpoint_name = "last" if settings.checkpoint == "best" else settings.checkpoint
+        sides, epochs, split, low, high = _four_runs(
+            sides_of_runs(settings.runs_dir, names), settings.split, checkpoint_name
+        )
     class_names = sides[0].config.dataset.class_names
     ours = [_column(side, *of_side) for side, *of_side in zip(sides, low, high, strict=True)]
 
@@ -89,7 +91,7 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 
 def _four_runs(
-    sides: list[Side], split: str, which: str
+    sides: list[Side], split: str, checkpoint_name: str
 ) -> tuple[list[Side], Sequence[int], str, list[list[Predictions]], list[list[Predictions]]]:
     """Without and with the skip, each with the run of few and the one of many epochs."""
     by_skip = [[side for side in sides if (side.variant != "none") == skip] for skip in (False, True)]
@@ -100,7 +102,7 @@ def _four_runs(
             "the skip, one of each with few and one with many --epochs (the same two numbers)"
         )
     ordered = [sorted(group, key=lambda side: side.config.settings.training.epochs) for group in by_skip]
-    split, predictions = read_sides([side for group in ordered for side in group], split, which)
+    split, predictions = read_sides([side for group in ordered for side in group], split, checkpoint_name)
     return [group[1] for group in ordered], lengths[0], split, predictions[0::2], predictions[1::2]
 
 

@@ -175,7 +175,7 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
 
 def _begin_pass(run: OpenedRun, job: Job[Any]) -> Plan:
     plan = Plan(job.console)
-    plan.tell("run", f"{run.folder}, {run.which} (epoch {run.model_config.epoch})", run=str(run.folder))
+    plan.tell("run", f"{run.folder}, {run.checkpoint_name} (epoch {run.model_config.epoch})", run=str(run.folder))
     plan.tell_machine(job.accelerator, Precision("no", "nothing is trained"))
     return plan
 
@@ -195,7 +195,7 @@ def _tell_pass(
     if images.dataset is None:
         plan.problems.append(f"the run's images are {images.place}; get them first")
         return
-    samples = run.select(split, images.dataset, Console(quiet=True), own=dataset is None)
+    samples = run.select(split, images.dataset, Console(quiet=True), is_training_dataset=dataset is None)
     plan.tell(
         "images", f"{images.name} {samples.name}: {len(samples.positions):,} ({images.place})", dataset=images.name
     )
@@ -204,7 +204,7 @@ def _tell_pass(
         plan.tell_cache(inventory.nothing_cached(len(samples.positions), names), None)
         return
     digest, device = run.model.backbone.weights_digest, accelerator.device
-    state = inventory.look_into_cache_of(folder, images, samples.stored, digest, names, device)
+    state = inventory.look_into_cache_of(folder, images, samples.source_split, digest, names, device)
     plan.tell_cache(state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)

@@ -131,8 +131,8 @@ def look_into_cache(cache: FeatureCache, names: Sequence[str]) -> CacheState:
 
 
 def look_into_cache_of(
-    cache_dir: Path, images: Images, stored: str, weights_digest: str, names: Sequence[str], device: torch.device
+    cache_dir: Path, images: Images, source_split: str, weights_digest: str, names: Sequence[str], device: torch.device
 ) -> CacheState:
     """As :func:`look_into_cache`, of the entry that a split of images that are here has, or would have."""
     assert images.dataset is not None
-    return look_into_cache(cache_entry(cache_dir, images.dataset, stored, weights_digest, device), names)
+    return look_into_cache(cache_entry(cache_dir, images.dataset, source_split, weights_digest, device), names)

@@ -22,10 +22,10 @@ def embedded(num_classes, settings, main_process=True):
     features = SimpleNamespace(
         run=SimpleNamespace(folder=Path("run"), model=model, model_config=SimpleNamespace(skip_mode="none")),
         job=SimpleNamespace(settings=settings, accelerator=SimpleNamespace(is_main_process=main_process)),
-        rows=lambda space, stored, positions: (logits, logits),
+        rows=lambda space, source_split, positions: (logits, logits),
     )
-    points = SimpleNamespace(samples=SimpleNamespace(stored="test"), positions=rows, labels=labels)
-    return embed_run(features, points, SimpleNamespace(stored="test", positions=rows, words="these"))[0], labels
+    points = SimpleNamespace(samples=SimpleNamespace(source_split="test"), positions=rows, labels=labels)
+    return embed_run(features, points, SimpleNamespace(source_split="test", positions=rows, words="these"))[0], labels
 
 
 @pytest.mark.parametrize(("num_classes", "components"), [(2, 2), (3, 3), (5, 3)])
