@@ -105,6 +105,15 @@ def test_samples_that_differ_more_than_the_sides_forbid_a_claim(rng):
     assert (result.models_differ, result.claimed) == (False, False)
 
 
+def test_a_handful_of_samples_is_too_few_for_a_claim_whatever_students_test_says(rng):
+    labels = rng.integers(0, 4, 4000)
+    a, b = (3 * [predictions(labels, np.arange(4000) < right, rng)] for right in (3200, 3205))
+    (result,) = verdict.compare([a, b])
+    assert result.p == pytest.approx(2 / 2**5)
+    assert result.method.p_holm < verdict.SIGNIFICANCE
+    assert not result.claimed
+
+
 MODEL, METHOD = (0.001, 0.2), (None, 0.001, 0.2)
 
 
