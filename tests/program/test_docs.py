@@ -39,7 +39,7 @@ def commands_of(text):
     """Commands in blocks, and those between backticks that begin like one."""
     blocks = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    scripts = ("python ", "accelerate launch ", "tensorboard ", "ACCELERATE_USE_CPU", "ruff ")
+    scripts = ("python ", "accelerate launch ", "tensorboard ", "ACCELERATE_USE_CPU=", "ruff ")
     return [line for line in (*blocks, *inline) if line.startswith(scripts) and line.split()[-1:] != ["launch"]]
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from accelerate.utils import DistributedType
 
 import evaluate
 import train
@@ -150,9 +152,8 @@ def test_two_processes_build_the_same_cache_and_predict_the_same(tmp_path):
 
 def test_copies_that_do_not_see_each_other_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(
-        "alexnet_skip.devices.launch.Accelerator", lambda **_: type("Alone", (), {"num_processes": 1})()
-    )
+    alone = {"num_processes": 1, "distributed_type": DistributedType.NO, "device": torch.device("cpu")}
+    monkeypatch.setattr("alexnet_skip.devices.launch.Accelerator", lambda **_: type("Alone", (), alone)())
     assert run(train, tmp_path, *QUICK) == 2
     assert "WORLD_SIZE is 2, but this process sees 1" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

@@ -119,7 +119,7 @@ def test_the_dry_run_looks_for_the_features_of_the_published_convolutions(runs, 
         return json.loads(capsys.readouterr().out)["images_to_extract"]
 
     assert to_extract() == 0
-    change(runs / "mine" / "model", "backbone.3.bias")
+    change(runs / "mine" / "model", "backbone.3.weight")
     assert to_extract() == 40
 
 
