@@ -199,6 +199,14 @@ def test_a_pickle_in_a_checkpoints_place_is_not_executed(trained, tmp_path, caps
     for place in places:
         torch.save({"a": Bomb(tmp_path / "exploded")}, place / "state.safetensors")
         (place / "state.json").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    run = tmp_path / "copy/runs/run"
+    published = (run / "model/model.safetensors").read_bytes()
+    assert train_in(tmp_path / "copy", "--resume", "run", "--epochs", "4") == 2, "what is published is not begun again"
+    assert (run / "model/model.safetensors").read_bytes() == published
+    assert not (tmp_path / "exploded").exists()
+    told(capsys)
+    for kind in ("model", "last"):
+        shutil.rmtree(run / kind)
     assert train_in(tmp_path / "copy", "--resume", "run", "--epochs", "4") == 0
     text = told(capsys)
     assert text.count("does not fit its checksum): not used") == len(places)
