@@ -1,6 +1,6 @@
 """Train one run, from what a command has opened to the published model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
@@ -43,7 +43,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         trainer = Trainer(folder, config, settings, session, inputs, watch)
         if settings.checkpoints.resume is not None:
             trainer.restore()
-        _try_publishing(trainer)
+        _on_main_process(session, lambda: _try_publishing(trainer))
 
         # Epochs: train, validate, keep the best; then publish the best and the last
         with trainer.checkpointer:
@@ -78,18 +78,18 @@ def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
         folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
     else:
         folder = Path(settings.checkpoints.resume)
-        _agree_on_way_on(folder, session)
+        _on_main_process(session, lambda: require_way_on(folder))
     main_process = session.accelerator.is_main_process
     with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
         yield folder
 
 
-def _agree_on_way_on(folder: Path, session: Session) -> None:
-    """:func:`require_way_on` as the main process finds it, whose disk has the published model; all raise alike."""
+def _on_main_process(session: Session, check: Callable[[], None]) -> None:
+    """A check as the main process finds it, whose disk has what is published: what it refuses, all refuse alike."""
     found: list[str | None] = [None]
     if session.accelerator.is_main_process:
         try:
-            require_way_on(folder)
+            check()
         except UserError as error:
             found = [str(error)]
     (refused,) = broadcast_object_list(found)
@@ -112,8 +112,6 @@ def _try_publishing(trainer: Trainer) -> None:
     Raises:
         UserError: if the model can't be brought into the form that is published, or there is no room for it.
     """
-    if not trainer.accelerator.is_main_process:
-        return
     try:
         model = trainer.inputs.published_form(trainer.model.state_dict())
     except (KeyError, RuntimeError) as error:
