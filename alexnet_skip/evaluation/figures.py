@@ -72,7 +72,7 @@ def draw_evaluation(
         rows = confident_mistakes(probabilities, predictions.labels)
         mistakes = gallery(
             images_at(images, predictions, rows), probabilities[rows], predictions.labels[rows], class_names,
-            np.arange(len(rows)), f"{title}: most confident mistakes",
+            f"{title}: most confident mistakes",
         )  # fmt: skip
         save_figure(mistakes, where / "mistakes.png")
     return figure

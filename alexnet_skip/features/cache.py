@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alexnet_skip.images.split import Images, read_rows
 from alexnet_skip.network.backbone import (
     IMAGE_SIZE,
     IMAGENET_DEFAULT_MEAN,
@@ -196,7 +197,7 @@ class FeatureCache:
 
 def extract(
     cache: FeatureCache,
-    images: np.ndarray,
+    images: Images,
     backbone: FrozenAlexNet,
     wanted: dict[int, list[str]],
     rank: int,
@@ -212,13 +213,12 @@ def extract(
     """
     arrays = {name: cache.open(name, "r+") for name in {n for names in wanted.values() for n in names}}
     with cache.progress_file(rank).open("a", encoding="utf-8") as progress:
-        for block, names in wanted.items():
-            rows = images[cache.rows(block)]
+        pixels = read_rows(images, [cache.rows(block) for block in wanted])
+        for (block, names), rows in zip(wanted.items(), pixels, strict=True):
             for name, values in compute_features(backbone, rows, names).items():
                 progress.write(cache.write(name, block, values, arrays[name]))
                 release_pages(arrays[name])
             progress.flush()
-            release_pages(images)
             advance(len(rows))
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alexnet_skip.features.cache import FeatureCache, FeatureKey, array_names, extract
 from alexnet_skip.features.exchange import Crew, crew_of, divide, exchange
-from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.split import Dataset, Images
 from alexnet_skip.network.backbone import FrozenAlexNet, implementation
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import release_pages
@@ -86,7 +86,7 @@ class LiveFeatures:
         images: uint8 images (N, H, W, 3).
     """
 
-    def __init__(self, images: np.ndarray, backbone: FrozenAlexNet, device: torch.device) -> None:
+    def __init__(self, images: Images, backbone: FrozenAlexNet, device: torch.device) -> None:
         self.device = device
         self.num_samples = len(images)
         self.images = images
@@ -151,7 +151,7 @@ class FrozenFeatures:
         return CachedFeatures(views, self.accelerator.device, cache.folder if crew.shared else None)
 
     def _extract_missing(
-        self, cache: FeatureCache, names: Sequence[str], images: np.ndarray, title: str, crew: Crew
+        self, cache: FeatureCache, names: Sequence[str], images: Images, title: str, crew: Crew
     ) -> None:
         """Extract the blocks that no cache has, each process its share, and exchange what single disks lack."""
         accelerator, console = self.accelerator, self.console

@@ -1,65 +1,17 @@
 """Where images come from: CIFAR-10/100, folders of images, and the built-in shapes."""
 
-import hashlib
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from alexnet_skip.images import cifar, shapes
-from alexnet_skip.images import folder as image_folder
-from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below
+from alexnet_skip.images.folder_record import FolderRecord
+from alexnet_skip.images.image_folder import open_folder
+from alexnet_skip.images.split import Dataset, Split, make_split
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
-# The splits of an image folder, and how their folders may be called; train must be there.
-SPLITS = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
+__all__ = ["Dataset", "Split", "load_dataset", "make_split"]
 
 SHAPES_TRAIN, SHAPES_TEST = 5000, 1000
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images of one split.
-
-    Attributes:
-        images: uint8 (N, H, W, 3), contiguous; above 1 GiB a map of a temporary file.
-        labels: int64 (N,).
-        index: stable sample ids (N,): positions in the whole split as stored.
-        digest: SHA-256 of what defines the content; equal content has an equal digest.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    index: np.ndarray
-    digest: str
-
-    def subset(self, positions: np.ndarray) -> "Split":
-        """The samples at the given positions; they keep their ids."""
-        chosen = hashlib.sha256(self.digest.encode() + np.asarray(positions, dtype="<i8").tobytes()).hexdigest()
-        return Split(self.images[positions], self.labels[positions], self.index[positions], chosen)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset by name.
-
-    Attributes:
-        source: what to pass to :func:`load_dataset` to get it again.
-        splits: ``train`` always; ``test`` and ``val`` where they exist.
-        skipped: unreadable files that were left out.
-        left_out: what else the folder holds that is not read, in one line; empty if there is nothing.
-        fallback_reason: why ``auto`` took the built-in sample; None otherwise.
-    """
-
-    name: str
-    source: str
-    class_names: tuple[str, ...]
-    splits: dict[str, Split]
-    skipped: tuple[str, ...] = ()
-    left_out: str = ""
-    fallback_reason: str | None = None
 
 
 def load_dataset(
@@ -68,15 +20,20 @@ def load_dataset(
     data_dir: Path = Path("data"),
     data_archive: Path | None = None,
     skip_unreadable: bool = False,
-    download: bool = True,
+    cache_dir: Path | None = None,
+    verify_images: bool = False,
+    read_only: bool = False,
     console: Console | None = None,
 ) -> Dataset:
-    """Load a dataset.
+    """Load a dataset; the splits of a folder are read when they are asked for.
 
     Args:
         name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in
             ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
-        console: shows the progress of a download; none is shown without one.
+        cache_dir: where it is kept what is known of a folder, so that it need not be read again; None keeps nothing.
+        verify_images: read a folder's images although nothing seems to have changed.
+        read_only: download nothing and keep nothing.
+        console: shows the progress of downloads and reading; none is shown without one.
 
     Raises:
         UserError: if it can't be had; lists the ways out.
@@ -85,10 +42,10 @@ def load_dataset(
         return _shapes()
     console = console or Console(quiet=True)
     if name in cifar.SOURCES:
-        return _cifar(name, data_dir, console, data_archive, download)
+        return _cifar(name, data_dir, console, data_archive, not read_only)
     if name == "auto":
         try:
-            return _cifar("cifar10", data_dir, console, data_archive, download)
+            return _cifar("cifar10", data_dir, console, data_archive, not read_only)
         except UserError as error:
             if data_archive is not None:
                 raise  # what the user named is never replaced by something else
@@ -99,16 +56,8 @@ def load_dataset(
             f"--dataset is {name}, which is neither auto, {', '.join(cifar.SOURCES)}, shapes nor an existing folder; "
             "a folder holds train/<class>/* and, where they exist, test/ or val/ (valid/, validation/)"
         )
-    return _folder(folder, skip_unreadable)
-
-
-def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
-    """A whole split: ids count from 0, the digest covers pixels as they were read, labels and class names."""
-    images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype="<i8")
-    digest = hashlib.sha256(repr((class_names, images.shape)).encode())
-    digest.update(images.data)
-    digest.update(labels.data)
-    return Split(images, labels.astype(np.int64), np.arange(len(labels)), digest.hexdigest())
+    record = FolderRecord(cache_dir, folder, read_only=read_only, verify=verify_images)
+    return open_folder(folder, record, console, skip_unreadable=skip_unreadable)
 
 
 def _shapes(fallback_reason: str | None = None) -> Dataset:
@@ -123,81 +72,3 @@ def _shapes(fallback_reason: str | None = None) -> Dataset:
 def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, download: bool) -> Dataset:
     arrays, names = cifar.load(name, data_dir, console, archive, download)
     return Dataset(name, name, names, {split: make_split(*content, names) for split, content in arrays.items()})
-
-
-def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
-    left_out = LeftOut()
-    try:
-        places = _split_folders(folder, left_out)
-        listings = {split: image_folder.list_images(place, left_out) for split, place in places.items()}
-    except OSError as error:
-        raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
-    names = _common_classes(folder, places, listings)
-    paths = [path for listing in listings.values() for files in listing.values() for path in files]
-    try:
-        images, failures = image_folder.read_all(paths, skip_unreadable=skip_unreadable)
-    except ValueError as error:
-        raise UserError(f"{error}; mend or remove it, or give --skip-unreadable to leave such files out") from None
-    except OSError as error:
-        raise UserError(f"--dataset {folder}: there is no room for the decoded images: {error}") from None
-    readable = np.ones(len(paths), dtype=bool)
-    readable[list(failures)] = False
-    splits, start = {}, 0
-    for split, listing in listings.items():
-        labels = np.repeat(np.arange(len(names)), [len(files) for files in listing.values()])
-        rows, kept = slice(start, start + len(labels)), readable[start : start + len(labels)]
-        for label in set(range(len(names))) - set(labels[kept]):
-            raise UserError(
-                f"{places[split] / names[label]} holds no readable image; mend the files or remove the class"
-            )
-        splits[split] = make_split(images[rows] if kept.all() else images[rows][kept], labels[kept], names)
-        start = rows.stop
-    skipped = tuple(paths[position].relative_to(folder).as_posix() for position in failures)
-    return Dataset(folder.resolve().name, str(folder.resolve()), names, splits, skipped, str(left_out))
-
-
-def _split_folders(folder: Path, left_out: LeftOut) -> dict[str, Path]:
-    """The folders of the splits that there are; what lies beside them goes to ``left_out``."""
-    places: dict[str, Path] = {}
-    for split, spellings in SPLITS.items():
-        there = [folder / name for name in spellings if (folder / name).is_dir()]
-        if len(there) > 1:
-            raise UserError(
-                f"--dataset {folder} holds {' and '.join(place.name for place in there)}, which all mean {split}; "
-                "keep one of them, or put their images together"
-            )
-        if there:
-            places[split] = there[0]
-    for path in (folder / name for name in os.listdir(folder) if not name.startswith(".")):
-        if not path.is_dir():
-            left_out.add_file(path)
-        # Where upper and lower case are the same, Train is train.
-        elif not any(path.samefile(place) for place in places.values()):
-            left_out.add_folder(path)
-    return places
-
-
-def _common_classes(
-    folder: Path, places: dict[str, Path], listings: dict[str, dict[str, list[Path]]]
-) -> tuple[str, ...]:
-    if "train" not in listings:
-        raise UserError(f"--dataset {folder} has no folder train; it must hold train/<class>/* with the images")
-    names = tuple(listings["train"])
-    if len(names) < 2:
-        found = f"one class ({names[0]})" if names else "no class folder"
-        raise UserError(f"{folder / 'train'} holds {found}; at least two folders, one a class, are needed")
-    for split, listing in listings.items():
-        if tuple(listing) != names:
-            different = ", ".join(sorted(set(listing) ^ set(names)))
-            raise UserError(
-                f"{places[split]} and {folder / 'train'} differ in the classes {different}; make them equal"
-            )
-        empty = [name for name, files in listing.items() if not files]
-        if empty:
-            other = LeftOut()
-            images_below(places[split] / empty[0], other)
-            raise UserError(
-                f"{places[split] / empty[0]} holds no image ({', '.join(sorted(EXTENSIONS))}); "
-                f"{f'{other}; ' if str(other) else ''}add some or remove the class from every split"
-            )
-    return names

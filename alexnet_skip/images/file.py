@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,31 @@ def upright(image: Image.Image) -> Image.Image:
     # First, since PIL turns a TIFF while it loads it, and then takes its orientation away.
     image.load()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_remarks():
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     # Damaged metadata make PIL raise nearly anything; the pixels are there.
     except Exception:
         return image
     return image if turn is None else image.transpose(turn)
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Without PIL's warnings on damaged metadata, which would come once a file.
+
+    What is ignored is the same in all threads, so that one which leaves it while others are inside takes nothing from
+    them but this; whoever starts threads enters it around them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    """PIL warns of what may be a decompression bomb, and refuses only those of twice the size."""
+    pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if limit is not None and pixels > limit:
+        raise ValueError(f"Image size ({pixels} pixels) exceeds limit of {limit} pixels, could be decompression bomb")
 
 
 def read_image(path: Path, size: int | None) -> np.ndarray:
@@ -72,15 +91,12 @@ def read_image(path: Path, size: int | None) -> np.ndarray:
         ValueError: naming the file and the reason, if it can't be read.
     """
     try:
-        with warnings.catch_warnings():
-            # Remarks on metadata would come once a file; a decompression bomb is refused, not remarked on.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                rgb = to_rgb(upright(image))
-                if size is not None and rgb.size != (size, size):
-                    rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-                return np.asarray(rgb)
+        with without_remarks(), Image.open(path, formats=FORMATS) as image:
+            _refuse_bomb(image)
+            rgb = to_rgb(upright(image))
+            if size is not None and rgb.size != (size, size):
+                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(rgb)
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         reason = "the file is empty" if empty else f"its content is none of {', '.join(FORMATS)}"

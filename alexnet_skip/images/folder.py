@@ -1,42 +1,29 @@
-"""Read folders of images, one folder a class, into one array.
+"""Folders of images, one folder a class: what lies there, and their pixels when they are asked for.
 
-Imports NumPy and PIL only, so that the worker processes of a large folder start quickly.
+Imports NumPy and PIL only.
 """
 
-import multiprocessing
-import multiprocessing.connection
 import os
-import shutil
-import signal
-import tempfile
-import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from alexnet_skip.images.file import FORMATS, read_image
+from alexnet_skip.images.file import FORMATS, read_image, without_remarks
 from alexnet_skip.images.listing import LeftOut, images_below
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus
 
 # Square images of one size up to this stay as they are (they are resized on the device); others become 224×224 here.
 SMALL = 64
 RESIZED = 224
-# Arrays above this go to a temporary file, so that a folder of large photographs needs no memory to match.
-IN_MEMORY_BYTES = 1 << 30
-# Below this many files, (images kept small, images resized), worker processes cost more than they save: a worker takes
-# about half a second to start, a 32×32 JPEG 0.1 ms to read, a photograph several ms.
-PARALLEL_FILES = (4000, 200)
-
-MAX_WORKERS = 8
-# Files in one worker's task: some 2 to 5 MB of pixels.
-CHUNK = (500, 32)
-
+MAX_THREADS = 8
+# Images in one thread's task.
+CHUNK = 32
 # Headers looked at before reading begins; most folders of several sizes show it there.
 PROBED = 32
 
@@ -64,6 +51,26 @@ def list_images(folder: Path, left_out: LeftOut) -> dict[str, list[Path]]:
     return {name: images_below(folder / name, left_out) for name in sorted(classes)}
 
 
+def small_side(paths: Iterable[Path]) -> int | None:
+    """The side of square images of one size up to 64×64, by their headers; None where they are others."""
+    sizes = set()
+    for path in paths:
+        try:
+            with without_remarks(), Image.open(path, formats=FORMATS) as image:
+                sizes.add(image.size)
+        except Exception:  # judged, with its reason, when it is read
+            continue
+        width, height = image.size
+        if len(sizes) > 1 or width != height or width > SMALL:
+            return None
+    return sizes.pop()[0] if sizes else None
+
+
+def probe(paths: Sequence[Path]) -> list[Path]:
+    """Some of them, from first to last."""
+    return list(paths[:: max(1, len(paths) // PROBED)])
+
+
 def read_chunk(paths: Sequence[Path], side: int, exact: bool) -> tuple[np.ndarray, dict[int, str]]:
     """Images (N, side, side, 3), and by position why one could not be read; its row is black.
 
@@ -82,119 +89,86 @@ def read_chunk(paths: Sequence[Path], side: int, exact: bool) -> tuple[np.ndarra
             failures[position] = str(error)
             continue
         if image.shape[:2] != (side, side):
-            raise OtherSizeError
+            raise OtherSizeError(path)
         images[position] = image
     return images, failures
 
 
-def read_all(paths: Sequence[Path], *, skip_unreadable: bool = False) -> tuple[np.ndarray, dict[int, str]]:
-    """Read images into one array, upright, in worker processes where that pays.
-
-    Square images of one size up to 64×64 stay as they are, otherwise all become 224×224. An array above 1 GiB lies in a
-    temporary file (in ``tempfile.gettempdir()``) that vanishes with it.
-
-    Returns:
-        uint8 (N, H, W, 3), and by position why an image could not be read.
-
-    Raises:
-        ValueError: naming the first file that can't be read, unless ``skip_unreadable``.
-        OSError: if the disk has no room for the array.
-    """
-    side = _small_side(paths)
-    if side is not None:
+def read_chunks(paths: Sequence[Path], side: int, exact: bool) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+    """:func:`read_chunk` of all, a chunk at a time and in order, by several threads: PIL decodes beside Python."""
+    todo = iter([paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)])
+    threads = min(MAX_THREADS, available_cpus())
+    waiting: deque[Future[tuple[np.ndarray, dict[int, str]]]] = deque()
+    with without_remarks():
+        pool = ThreadPoolExecutor(threads)
         try:
-            return _read(paths, side, True, skip_unreadable)
-        except OtherSizeError:
-            pass
-    return _read(paths, RESIZED, False, skip_unreadable)
-
-
-def _small_side(paths: Sequence[Path]) -> int | None:
-    sizes = set()
-    for path in paths[:: max(1, len(paths) // PROBED)]:
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                sizes.add(image.size)
-        except Exception:  # judged, with its reason, when it is read
-            continue
-    if len(sizes) != 1:
-        return None
-    width, height = sizes.pop()
-    return width if width == height <= SMALL else None
-
-
-def _read(paths: Sequence[Path], side: int, exact: bool, skip_unreadable: bool) -> tuple[np.ndarray, dict[int, str]]:
-    images = allocate((len(paths), side, side, 3))
-    failures: dict[int, str] = {}
-    start = 0
-    for block, failed in _read_chunks(paths, side, exact):
-        if failed and not skip_unreadable:
-            raise ValueError(next(iter(failed.values())))
-        images[start : start + len(block)] = block
-        failures |= {start + position: reason for position, reason in failed.items()}
-        start += len(block)
-    return images, failures
-
-
-def _read_chunks(paths: Sequence[Path], side: int, exact: bool) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
-    step = CHUNK[0 if exact else 1]
-    chunks = [paths[start : start + step] for start in range(0, len(paths), step)]
-    workers = min(MAX_WORKERS, available_cpus(), len(chunks))
-    done = 0
-    if workers > 1 and len(paths) >= PARALLEL_FILES[0 if exact else 1]:
-        # spawn: the only start method that Windows has, and safe after torch has started threads.
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-        try:
-            waiting: deque[Future[tuple[np.ndarray, dict[int, str]]]] = deque()
-            todo = iter(chunks)
-            # Few tasks ahead: finished ones wait in memory until their turn.
-            while waiting or done < len(chunks):
-                waiting.extend(
-                    pool.submit(read_chunk, c, side, exact) for c in islice(todo, 2 * workers - len(waiting))
-                )
+            while True:
+                # Few tasks ahead: finished ones wait in memory until their turn.
+                ahead = islice(todo, 2 * threads - len(waiting))
+                waiting.extend(pool.submit(read_chunk, chunk, side, exact) for chunk in ahead)
+                if not waiting:
+                    return
                 yield waiting.popleft().result()
-                done += 1
-        except BrokenProcessPool:
-            # A worker was killed, or can't start (a program without a __main__ guard): go on without.
-            pass
         finally:
             pool.shutdown(cancel_futures=True)
-    for chunk in chunks[done:]:
-        yield read_chunk(chunk, side, exact)
 
 
-def _start_worker() -> None:
-    # Ctrl-C is answered by the parent alone; and a worker whose parent was killed must not stay behind.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+class ImageFiles:
+    """Images of files that are known to be readable, as uint8 (N, H, W, 3); decoded anew whenever they are asked for.
 
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def allocate(shape: tuple[int, int, int, int]) -> np.ndarray:
-    """An uint8 array; above ``IN_MEMORY_BYTES`` in a temporary file.
-
-    Raises:
-        OSError: if the disk has no room for it.
+    Args:
+        paths: N files.
+        side: height and width.
+        exact: whether they have that size; they are resized to it otherwise.
     """
-    num_bytes = int(np.prod(shape, dtype=np.int64))
-    if num_bytes <= IN_MEMORY_BYTES:
-        return np.empty(shape, np.uint8)
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise OSError(
-            f"{shape[0]:,} images need {num_bytes:,} bytes in {folder}, which has {free:,} free; make room, or set the "
-            "environment variable TMPDIR to a folder with more"
-        )
-    with tempfile.TemporaryFile() as file:
-        if hasattr(os, "posix_fallocate"):
-            # A map over a file with holes dies without a message when the disk fills up.
-            os.posix_fallocate(file.fileno(), 0, num_bytes)
-        # The map holds the file by a handle of its own.
-        return np.memmap(file, np.uint8, mode="w+", shape=shape)
+
+    def __init__(self, paths: Sequence[Path], side: int, exact: bool) -> None:
+        self.paths = paths
+        self.side, self.exact = side, exact
+        self.shape = (len(paths), side, side, 3)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Rows (B, H, W, 3) of a slice or of positions (B,).
+
+        Raises:
+            UserError: naming a file that can't be read any more, or has another size.
+        """
+        positions = np.arange(len(self))[rows]
+        return next(self.take(positions).stream([slice(0, len(positions))]))
+
+    def take(self, positions: np.ndarray) -> "ImageFiles":
+        """The files at positions (B,), still unread."""
+        return ImageFiles([self.paths[position] for position in positions], self.side, self.exact)
+
+    def stream(self, rows: Iterable[slice]) -> Iterator[np.ndarray]:
+        """The images (B, H, W, 3) of one slice of rows after the other, read ahead of their turn.
+
+        Raises:
+            UserError: as indexing does.
+        """
+        slices = list(rows)
+        chunks = read_chunks([path for some in slices for path in self.paths[some]], self.side, self.exact)
+        left = np.empty((0, *self.shape[1:]), np.uint8)
+        for some in slices:
+            block = np.empty((len(self.paths[some]), *self.shape[1:]), np.uint8)
+            filled = 0
+            while filled < len(block):
+                if not len(left):
+                    left = self._next(chunks)
+                taken = left[: len(block) - filled]
+                block[filled : filled + len(taken)] = taken
+                filled, left = filled + len(taken), left[len(taken) :]
+            yield block
+
+    def _next(self, chunks: Iterator[tuple[np.ndarray, dict[int, str]]]) -> np.ndarray:
+        try:
+            images, failures = next(chunks)
+        except OtherSizeError as error:
+            raise UserError(f"{error} is no longer of {self.side}×{self.side} pixels; start again") from None
+        if failures:
+            reason = next(iter(failures.values()))
+            raise UserError(f"{reason}; it could be read when its folder was opened; start again")
+        return images

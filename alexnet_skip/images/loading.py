@@ -1,6 +1,11 @@
 """The images that a command line asks for, limited as it says; a fallback is shown where nobody can miss it."""
 
-from alexnet_skip.images.dataset import Dataset, load_dataset
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images.split import Dataset, LazySplits, Split
 from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
@@ -16,25 +21,39 @@ To use CIFAR-10, do one of these:
 Reason: """
 
 
-def load_images(settings: DataSettings, console: Console, *, download: bool = True) -> Dataset:
-    """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it."""
+def load_images(
+    settings: DataSettings, console: Console, cache_dir: Path | None = None, *, read_only: bool = False
+) -> Dataset:
+    """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it.
+
+    The splits of a folder are opened when they are asked for.
+
+    Args:
+        cache_dir: where it is kept what is known of a folder of images, beside the features.
+        read_only: download nothing and keep nothing.
+    """
     dataset = load_dataset(
         settings.dataset,
         data_dir=settings.data_dir,
         data_archive=settings.data_archive,
         skip_unreadable=settings.skip_unreadable,
-        download=download,
+        cache_dir=cache_dir,
+        verify_images=settings.verify_images,
+        read_only=read_only,
         console=console,
     )
     if dataset.fallback_reason:
         console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)
-    if dataset.skipped:
-        console.line(f"{len(dataset.skipped)} unreadable file(s) left out: {', '.join(dataset.skipped)}")
     if dataset.left_out:
         console.line(f"{dataset.name}, {dataset.left_out}")
     limits = {"train": settings.limit_train, "test": settings.limit_test}
-    for name, limit in limits.items():
-        if limit is not None and name in dataset.splits and limit < len(dataset.splits[name].labels):
-            split = dataset.splits[name]
-            dataset.splits[name] = split.subset(limit_positions(split.labels, limit))
-    return dataset
+
+    def open_limited(name: str) -> Split:
+        split, limit = dataset.splits[name], limits.get(name)
+        if split.skipped:
+            console.line(f"{len(split.skipped)} unreadable file(s) left out: {', '.join(split.skipped)}")
+        if limit is None or limit >= len(split.labels):
+            return split
+        return split.subset(limit_positions(split.labels, limit))
+
+    return replace(dataset, splits=LazySplits({name: partial(open_limited, name) for name in dataset.splits}))

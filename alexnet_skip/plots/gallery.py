@@ -132,14 +132,12 @@ def gallery(
     probabilities: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
-    chosen: np.ndarray,
     title: str,
 ) -> Figure:
-    """The chosen images over what the model says of them, and the truth where that is something else."""
+    """Images over what the model says of them, and the truth where that is something else."""
     captions = []
-    for position in chosen:
-        says = int(probabilities[position].argmax())
-        caption = f"{class_names[says]} {100 * probabilities[position, says]:.0f} %"
-        truth = class_names[labels[position]]
-        captions.append(caption if says == labels[position] else f"{caption}\nis: {truth}")
-    return image_grid_figure(images[chosen], captions, title)
+    for values, label in zip(probabilities, labels, strict=True):
+        says = int(values.argmax())
+        caption = f"{class_names[says]} {100 * values[says]:.0f} %"
+        captions.append(caption if says == label else f"{caption}\nis: {class_names[label]}")
+    return image_grid_figure(images, captions, title)

@@ -53,12 +53,12 @@ class OpenedRun:
         Raises:
             UserError: if the classes are others.
         """
-        own = self.config.data
-        data = DataSettings(dataset=dataset) if dataset is not None else own
+        own = dataclasses.replace(self.config.data, verify_images=job.settings.verify_images)
+        data = DataSettings(dataset=dataset, verify_images=own.verify_images) if dataset is not None else own
         with job.accelerator.main_process_first():
-            loaded = load_images(data, job.console)
+            loaded = load_images(data, job.console, self.cache_dir)
             if dataset is not None and (own.limit_train or own.limit_test):
-                limited = load_images(dataclasses.replace(own, dataset=dataset), Console(quiet=True))
+                limited = load_images(dataclasses.replace(own, dataset=dataset), Console(quiet=True), self.cache_dir)
                 loaded = limited if self.trained_on(limited) else loaded
         if loaded.class_names != self.model.class_names:
             raise UserError(
@@ -135,8 +135,7 @@ class OpenedRun:
     @property
     def cache_dir(self) -> Path | None:
         """Folder of the run's feature cache; None where it was trained without."""
-        cache = self.config.settings.cache
-        return cache.cache_dir if cache.cache else None
+        return self.config.cache_dir
 
     def features(self, job: Job[Any]) -> FrozenFeatures:
         """The frozen features that the published model's own convolutions make, from the run's cache."""
@@ -167,7 +166,7 @@ def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
 def find_split(config: RunConfig, predictions: Predictions, console: Console) -> Split | None:
     """:func:`split_of` a run's own dataset; None, and a line that says why, where it can't be had."""
     try:
-        split = split_of(predictions, load_images(config.data, console))
+        split = split_of(predictions, load_images(config.data, console, config.cache_dir))
     except UserError as error:
         console.line(f"No gallery: {error}", style="yellow")
         return None

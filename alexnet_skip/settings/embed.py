@@ -50,6 +50,8 @@ class EmbedSettings:
     """Another run, drawn beside this one: the same images as both see them."""
     dataset: str | None = None
     """Where the run's own images are now, if they have been moved since it was trained."""
+    verify_images: bool = False
+    """Read every image of a folder again, although its files seem not to have changed."""
     thumbnails: int = 32
     """Side of the projector's thumbnails in pixels; 0 leaves them out."""
     runs_dir: Path = Path("runs")

@@ -53,6 +53,8 @@ class EvaluateSettings:
     """Average the logits of each image and its mirror image."""
     dataset: str | None = None
     """Evaluate on another FOLDER with the same classes instead of the run's own dataset."""
+    verify_images: bool = False
+    """Read every image of a folder again, although its files seem not to have changed."""
     export: Literal["none", "onnx", "torch"] = "none"
     """Write the whole network into one file that takes uint8 images, instead of evaluating: onnx (needs the extra
     packages of pip install ".[export]") or torch (a .pt2 file of torch.export)."""

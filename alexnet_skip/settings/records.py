@@ -77,6 +77,11 @@ class RunConfig:
         return dataclasses.replace(self.settings.data, dataset=self.dataset.source)
 
     @property
+    def cache_dir(self) -> Path | None:
+        """Folder of the feature cache; None where the run was trained without."""
+        return self.settings.cache.cache_dir if self.settings.cache.cache else None
+
+    @property
     def weights_digest(self) -> str:
         """SHA-256 of the backbone's weights; empty where the run does not say."""
         return self.weights.sha256 if self.weights else ""

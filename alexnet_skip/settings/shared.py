@@ -24,6 +24,9 @@ class DataSettings:
     """The official CIFAR .tar.gz, if you already have it: nothing is downloaded then."""
     skip_unreadable: bool = False
     """Leave out images that can't be read (they are listed) instead of stopping at the first."""
+    verify_images: bool = False
+    """Read every image of a folder again. Otherwise one whose files have the names, sizes and times of before is
+    taken to be unchanged."""
     limit_train: int | None = None
     """Use only this many training images (balanced over the classes)."""
     limit_test: int | None = None

@@ -37,7 +37,7 @@ def report_run(trainer: Trainer, summary: dict[str, Any]) -> None:
     writer = SummaryWriter(str(trainer.folder))
     if held_out is not None and logits is not None:
         split = dataset.splits["val" if "val" in dataset.splits else "train"]
-        epoch, images = summary["best_epoch"], split.images[held_out.positions]
+        epoch, images = summary["best_epoch"], split.subset(held_out.positions).images
         title = f"{trainer.folder.name}: {len(images):,} held-out images, epoch {epoch}"
         tensorboard.log_validation(writer, images, logits, held_out.targets, dataset.class_names, epoch, title)
     tensorboard.log_hparams(writer, compared_settings(config), final_figures(summary))
@@ -69,7 +69,7 @@ def _untrained_network(backbone: FrozenAlexNet, mode: Any, dataset: Dataset) -> 
     with torch.device("meta"):
         trained = SkipHead(mode, len(dataset.class_names))
     frozen = FrozenAlexNet({name: value.cpu() for name, value in backbone.torchvision_state().items()})
-    height, width = dataset.splits["train"].images.shape[1:3]
+    height, width = dataset.splits["train"].image_size
     network = AlexNetWithSkip(frozen, trained.to_empty(device="cpu"), dataset.class_names, (height, width))
     return PlainNetwork(network.eval())
 

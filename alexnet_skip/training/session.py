@@ -1,5 +1,6 @@
 """What every run of one command shares: the devices, the images, the weights and who is held out."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import alexnet_skip
 from alexnet_skip.devices import launch
 from alexnet_skip.devices.agreement import require_agreement
 from alexnet_skip.devices.precision import Precision
-from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.loading import load_images
+from alexnet_skip.images.split import Dataset, Split
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
@@ -53,7 +54,9 @@ class Session:
 
 
 # What processes on several machines may have under another name, or show differently; what lies there must be the same.
-MAY_DIFFER = frozenset(("dataset", "data_dir", "data_archive", "weights", "cache_dir", "runs_dir", "quiet", "resume"))
+MAY_DIFFER = frozenset(
+    ("dataset", "data_dir", "data_archive", "weights", "cache_dir", "runs_dir", "quiet", "resume", "verify_images")
+)
 
 
 def open_session(settings: TrainSettings) -> Session:
@@ -70,10 +73,11 @@ def open_session(settings: TrainSettings) -> Session:
     )
     with accelerator.main_process_first():
         weights = load_weights(settings.weights, console=console)
-        dataset = load_images(settings.data, console)
+        dataset = load_images(settings.data, console, settings.cache.cache_dir if settings.cache.cache else None)
+        trained_on = {name: dataset.splits[name] for name in ("train", "val") if name in dataset.splits}
     val_fraction = 0.0 if "val" in dataset.splits else settings.training.val_fraction
     positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)
-    require_agreement(accelerator, _what_decides(settings, precision, dataset, weights))
+    require_agreement(accelerator, _what_decides(settings, precision, dataset.class_names, trained_on, weights))
     backbone = FrozenAlexNet(weights.state).to(accelerator.device)
     session = Session(accelerator, precision, console, dataset, weights, backbone, positions, val_positions)
     held_out = f"{session.num_val:,} held out{_idle_fraction(settings, dataset)}"
@@ -90,15 +94,19 @@ def _idle_fraction(settings: TrainSettings, dataset: Dataset) -> str:
 
 
 def _what_decides(
-    settings: TrainSettings, precision: Precision, dataset: Dataset, weights: AlexNetWeights
+    settings: TrainSettings,
+    precision: Precision,
+    class_names: Sequence[str],
+    splits: Mapping[str, Split],
+    weights: AlexNetWeights,
 ) -> dict[str, Any]:
     """What a run's result depends on, by the names that users know."""
     options = {name: value for name, value in flat(to_dict(settings)).items() if name not in MAY_DIFFER}
     resumed = settings.checkpoints.resume
     return {
-        "the classes": list(dataset.class_names),
-        **{f"the number of {n} images": len(split.labels) for n, split in dataset.splits.items()},
-        **{f"the {n} images (SHA-256)": split.digest for n, split in dataset.splits.items()},
+        "the classes": list(class_names),
+        **{f"the number of {n} images": len(split.labels) for n, split in splits.items()},
+        **{f"the {n} images (SHA-256)": split.digest for n, split in splits.items()},
         "the weights (SHA-256)": weights.sha256,
         "the head's precision": precision.mixed_precision,
         "the run of --resume": Path(resumed).name if resumed else None,

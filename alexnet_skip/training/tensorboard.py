@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard._pytorch_graph import graph
 from torch.utils.tensorboard.summary import hparams
 
+from alexnet_skip.images.split import Images
 from alexnet_skip.plots.confusion import confusion_matrix_figure
 from alexnet_skip.plots.gallery import confident_mistakes, gallery, sample
 from alexnet_skip.settings.command_line import to_dict
@@ -105,7 +106,7 @@ def log_hparams(writer: SummaryWriter, settings: Mapping[str, Any], final: Mappi
 
 def log_validation(
     writer: SummaryWriter,
-    images: np.ndarray,
+    images: Images,
     logits: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
@@ -120,16 +121,15 @@ def log_validation(
         labels: true classes (N,).
     """
     probabilities, predicted = metrics.softmax(logits), logits.argmax(axis=1)
-    confusion = metrics.confusion_matrix(labels, predicted, len(class_names))
     pictures = {
-        "validation/1 confusion matrix": confusion_matrix_figure(confusion, class_names, title),
-        "validation/2 sample predictions": gallery(
-            images, probabilities, labels, class_names, sample(len(labels)), title
-        ),
-        "validation/3 most confident mistakes": gallery(
-            images, probabilities, labels, class_names, confident_mistakes(probabilities, labels), title
-        ),
+        f"validation/{name}": gallery(images[rows], probabilities[rows], labels[rows], class_names, title)
+        for name, rows in (
+            ("2 sample predictions", sample(len(labels))),
+            ("3 most confident mistakes", confident_mistakes(probabilities, labels)),
+        )
     }
+    confusion = metrics.confusion_matrix(labels, predicted, len(class_names))
+    pictures["validation/1 confusion matrix"] = confusion_matrix_figure(confusion, class_names, title)
     for name, figure in pictures.items():
         writer.add_figure(name, figure, epoch)
     for label, name in list(enumerate(class_names))[:MAX_CURVES]:

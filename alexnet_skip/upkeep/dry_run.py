@@ -12,6 +12,7 @@ from alexnet_skip.devices.precision import Precision
 from alexnet_skip.features.basis import ITERATIONS
 from alexnet_skip.features.cache import array_names
 from alexnet_skip.features.coordinates import BASIS_ROWS, PROJECT_ROWS
+from alexnet_skip.images.image_folder import KEPT_BYTES
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
@@ -48,7 +49,8 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     plan.tell_machine(accelerator, precision)
 
     # What it works on
-    images = inventory.find_images(settings.data, Console(quiet=True))
+    cache_dir = settings.cache.cache_dir if settings.cache.cache else None
+    images = inventory.find_images(settings.data, Console(quiet=True), cache_dir)
     sizes = ", ".join(f"{name} {count:,}" for name, count in images.sizes.items())
     plan.tell("images", f"{images.name} ({images.place}): {sizes}; {images.num_classes} classes", dataset=images.name)
     told, weights = inventory.find_weights(settings.weights)
@@ -58,7 +60,6 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     options, mode = settings.training, settings.joined
 
     # What it would write
-    cache_dir = settings.cache.cache_dir if settings.cache.cache else None
     state = _cache_of_training(settings, images, weights, accelerator.device)
     plan.tell_cache(state, cache_dir)
     views, total = 2 if options.hflip else 1, images.sizes["train"]
@@ -77,9 +78,10 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     _check_run_folder(plan, settings)
 
     height, side = images.image_size
+    pixels = sum(min(count * height * side * 3, KEPT_BYTES) for count in images.sizes.values())
     rows = min(PROJECT_ROWS if settings.cache.cache else BASIS_ROWS, num_train)
     fit = 2 * 4 * width * (rows + options.pca_basis) if options.pca_basis else 0
-    needed = 4 * num_values * COPIES_IN_MEMORY + max(fit, sum(images.sizes.values()) * height * side * 3)
+    needed = 4 * num_values * COPIES_IN_MEMORY + max(fit, pixels)
     plan.tell_room(
         "memory", needed, machine.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
     )
@@ -191,7 +193,7 @@ def _tell_pass(
 ) -> None:
     """Add what one pass over a split of a run's images, or of another dataset's, would use, need and take."""
     data = DataSettings(dataset=dataset) if dataset is not None else run.config.data
-    images = inventory.find_images(data, Console(quiet=True))
+    images = inventory.find_images(data, Console(quiet=True), run.cache_dir)
     if images.dataset is None:
         plan.problems.append(f"the run's images are {images.place}; get them first")
         return

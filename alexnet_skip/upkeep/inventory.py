@@ -1,5 +1,6 @@
 """What a command would find: images, weights, cached features, free memory and disk; nothing is fetched or written."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Images:
     dataset: Dataset | None
 
 
-def find_images(settings: DataSettings, console: Console) -> Images:
+def find_images(settings: DataSettings, console: Console, cache_dir: Path | None) -> Images:
     """The images that the settings ask for; CIFAR that is not unpacked yet stays so.
 
     Raises:
@@ -59,12 +60,11 @@ def find_images(settings: DataSettings, console: Console) -> Images:
         if settings.dataset == "auto" and "download" in place:
             place += "; where that fails, the built-in sample of drawn shapes is taken instead"
         return Images(name, place, sizes, 100 if name == "cifar100" else 10, (32, 32), None)
-    dataset = load_images(settings, console, download=False)
-    train = dataset.splits["train"].images
-    num_bytes = sum(split.images.nbytes for split in dataset.splits.values())
+    dataset = load_images(settings, console, cache_dir, read_only=True)
+    num_bytes = sum(math.prod(split.images.shape) for split in dataset.splits.values())
     sizes = {split: len(content.labels) for split, content in dataset.splits.items()}
     place = f"{dataset.source}, {size(num_bytes)} decoded"
-    return Images(dataset.name, place, sizes, len(dataset.class_names), train.shape[1:3], dataset)
+    return Images(dataset.name, place, sizes, len(dataset.class_names), dataset.splits["train"].image_size, dataset)
 
 
 def _cifar_place(name: str, settings: DataSettings) -> str:

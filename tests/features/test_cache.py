@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from alexnet_skip.features import cache as feature_cache
 from alexnet_skip.features import source
 from alexnet_skip.features.cache import FeatureCache, FeatureKey, array_names, compute_features, extract
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures
+from alexnet_skip.images.folder import ImageFiles
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.system.errors import UserError
@@ -154,3 +156,18 @@ def test_a_full_disk_is_told_before_anything_is_written(cache, monkeypatch):
     with pytest.raises(UserError, match="MiB free, but the features need"):
         cache.prepare(["main"], lambda line: None)
     assert not (cache.folder / "main.npy").exists()
+
+
+def test_images_that_lie_in_files_give_the_features_of_the_array(tmp_path, cache, images, backbone):
+    paths = [tmp_path / f"{number}.png" for number in range(N)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    files, names = ImageFiles(paths, 32, exact=True), array_names(tap=False, mirrored=True)
+    build(cache, files, backbone, names)
+    other = FeatureCache(tmp_path / "other", cache.key)
+    build(other, images, backbone, names)
+    for name in names:
+        np.testing.assert_array_equal(cache.open(name), other.open(name))
+    rows = np.array([4, N + 4, 30])
+    live, same = (LiveFeatures(source, backbone, torch.device("cpu")).fetch(rows)[0] for source in (files, images))
+    assert torch.equal(live, same)

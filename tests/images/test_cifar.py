@@ -102,7 +102,7 @@ def test_a_damaged_file_is_restored_from_the_archive(archive, files, no_network)
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + b"?")
     with pytest.raises(UserError, match=r"cifar-10-batches-py can't be read .*corrupted"):
-        load_dataset("cifar10", data_dir=files, download=False)
+        load_dataset("cifar10", data_dir=files, read_only=True)
     load_dataset("cifar10", data_dir=files, data_archive=archive)
     assert damaged.read_bytes() == content
 
@@ -139,13 +139,13 @@ def test_an_archive_with_the_wrong_digest_is_refused_also_under_auto(tmp_path):
     with pytest.raises(
         UserError, match=r"has MD5 6c7ba9c5a141421e1c03cb9807c97c74, but cifar-10-python\.tar\.gz has c58f3"
     ):
-        load_dataset("auto", data_dir=tmp_path, data_archive=archive, download=False)
+        load_dataset("auto", data_dir=tmp_path, data_archive=archive, read_only=True)
 
 
 def test_a_half_downloaded_archive_in_the_folder_is_not_used(tmp_path):
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half of it")
     with pytest.raises(UserError, match="is not there"):
-        load_dataset("cifar10", data_dir=tmp_path, download=False)
+        load_dataset("cifar10", data_dir=tmp_path, read_only=True)
 
 
 def test_a_missing_archive_is_named(tmp_path):

@@ -93,11 +93,11 @@ def test_shapes_come_with_both_splits_of_different_images(small_shapes):
 
 
 def test_auto_falls_back_and_says_why_but_a_named_dataset_never_does(tmp_path, small_shapes):
-    dataset = data_dataset.load_dataset("auto", data_dir=tmp_path, download=False)
+    dataset = data_dataset.load_dataset("auto", data_dir=tmp_path, read_only=True)
     assert dataset.name == "shapes"
     assert "cifar-10-batches-py is not there" in dataset.fallback_reason
     with pytest.raises(UserError, match="--data-archive cifar-10-python"):
-        data_dataset.load_dataset("cifar10", data_dir=tmp_path, download=False)
+        data_dataset.load_dataset("cifar10", data_dir=tmp_path, read_only=True)
 
 
 def test_a_name_that_is_nothing_is_refused(tmp_path):

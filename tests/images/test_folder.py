@@ -2,7 +2,6 @@
 
 import io
 import shutil
-from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -12,11 +11,20 @@ from PIL import Image
 
 from alexnet_skip.images import file
 from alexnet_skip.images import folder as image_folder
-from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images import image_folder as opening
+from alexnet_skip.images.dataset import load_dataset as list_dataset
 from alexnet_skip.images.listing import LeftOut
+from alexnet_skip.images.split import read_rows
 from alexnet_skip.system.errors import UserError
 
 ADVICE = "; mend or remove it, or give --skip-unreadable to leave such files out"
+
+
+def load_dataset(name, **options):
+    """A dataset whose splits have been opened, as a command does that needs them all."""
+    dataset = list_dataset(name, **options)
+    assert all(dataset.splits.values())
+    return dataset
 
 
 def save(path, size=(32, 32), mode="RGB", **options):
@@ -148,7 +156,7 @@ def test_an_unreadable_file_is_named_or_left_out_on_request(folder, content, rea
     assert str(caught.value).startswith(f"{bad} can't be read as an image: {reason}")
     assert str(caught.value).endswith(ADVICE)
     dataset = load_dataset(str(folder), skip_unreadable=True)
-    assert dataset.skipped == ("train/a/bad.png",)
+    assert dataset.splits["train"].skipped == ("train/a/bad.png",)
     assert list(dataset.splits["train"].labels) == [0, 0, 0, 1, 1, 1]
     bad.unlink()
     assert load_dataset(str(folder)).splits["train"].digest == dataset.splits["train"].digest
@@ -233,52 +241,56 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 30)])
-def test_worker_processes_read_the_same_as_one(folder, monkeypatch, size):
+def test_many_threads_read_the_same_as_one(folder, monkeypatch, size):
     save(folder / "train" / "b" / "9.png", size)
     (folder / "train" / "a" / "bad.png").write_bytes(b"")
+    monkeypatch.setattr(image_folder, "available_cpus", lambda: 1)
     alone = load_dataset(str(folder), skip_unreadable=True)
-    monkeypatch.setattr(image_folder, "PARALLEL_FILES", (2, 2))
-    monkeypatch.setattr(image_folder, "CHUNK", (2, 2))
-    monkeypatch.setattr(image_folder, "available_cpus", lambda: 2)
+    monkeypatch.setattr(image_folder, "CHUNK", 2)
+    monkeypatch.setattr(image_folder, "available_cpus", lambda: 4)
     together = load_dataset(str(folder), skip_unreadable=True)
     assert [together.splits[s].digest for s in ("train", "test")] == [alone.splits[s].digest for s in ("train", "test")]
-    assert together.skipped == alone.skipped == ("train/a/bad.png",)
+    assert together.splits["train"].skipped == alone.splits["train"].skipped == ("train/a/bad.png",)
     with pytest.raises(UserError, match="the file is empty"):
         load_dataset(str(folder))
 
 
-def test_reading_goes_on_without_workers_that_cannot_start(folder, monkeypatch):
-    alone = load_dataset(str(folder)).splits["train"].digest
-    monkeypatch.setattr(image_folder, "PARALLEL_FILES", (2, 2))
-    monkeypatch.setattr(image_folder, "CHUNK", (2, 2))
-    monkeypatch.setattr(image_folder, "available_cpus", lambda: 2)
-    monkeypatch.setattr(image_folder, "_start_worker", image_folder.os.abort)
-    assert load_dataset(str(folder)).splits["train"].digest == alone
+def test_a_split_is_read_when_it_is_asked_for(folder):
+    (folder / "train" / "a" / "bad.png").write_bytes(b"")
+    dataset = list_dataset(str(folder))
+    assert len(dataset.splits["test"].labels) == 6
+    with pytest.raises(UserError, match="the file is empty"):
+        dataset.splits["train"]
 
 
-def test_an_array_too_large_for_memory_lies_in_a_temporary_file(folder, tmp_path, monkeypatch):
-    inside = load_dataset(str(folder)).splits["train"]
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", 1000)
-    monkeypatch.setattr(image_folder.tempfile, "tempdir", str(place))
-    outside = load_dataset(str(folder)).splits["train"]
-    base = outside.images
-    while not isinstance(base, np.memmap):
-        base = base.base
-    assert outside.images.flags.writeable
-    assert outside.digest == inside.digest
-    assert not list(place.iterdir())
+@pytest.mark.parametrize("size", [(32, 32), (40, 30)])
+def test_pixels_that_are_not_kept_in_memory_are_read_again_where_they_are_asked_for(folder, monkeypatch, size):
+    save(folder / "train" / "b" / "9.png", size)
+    (folder / "train" / "a" / "bad.png").write_bytes(b"")
+    kept = load_dataset(str(folder), skip_unreadable=True).splits["train"]
+    monkeypatch.setattr(opening, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(image_folder, "CHUNK", 2)
+    again = load_dataset(str(folder), skip_unreadable=True).splits["train"]
+    assert again.digest == kept.digest
+    assert isinstance(kept.images, np.ndarray)
+    assert isinstance(again.images, image_folder.ImageFiles)
+    assert again.images.shape == kept.images.shape
+    for rows in (slice(2, 6), np.array([5, 0, 5]), np.array([], int), slice(None)):
+        np.testing.assert_array_equal(again.images[rows], kept.images[rows])
+    some = np.array([1, 4, 6])
+    np.testing.assert_array_equal(again.subset(some).images[:], kept.subset(some).images)
+    assert again.subset(some).digest == kept.subset(some).digest
+    slices = [slice(0, 3), slice(5, 7), slice(0, 0), slice(1, 6)]
+    for block, rows in zip(read_rows(again.images, slices), slices, strict=True):
+        np.testing.assert_array_equal(block, kept.images[rows])
 
 
-def test_a_disk_without_room_is_refused_before_reading(folder, monkeypatch):
-    monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", 1000)
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(image_folder.shutil, "disk_usage", lambda place: usage(20_000))
-    message = refusal(folder)
-    assert message.startswith(
-        f"--dataset {folder}: there is no room for the decoded images: 12 images need 36,864 bytes"
-    )
-    assert message.endswith(
-        "which has 20,000 free; make room, or set the environment variable TMPDIR to a folder with more"
-    )
+def test_a_file_that_went_bad_after_its_folder_was_opened_is_named(folder, monkeypatch):
+    monkeypatch.setattr(opening, "KEPT_BYTES", 0)
+    images = load_dataset(str(folder)).splits["train"].images
+    save(folder / "train" / "a" / "1.png", (8, 8))
+    with pytest.raises(UserError, match=r"1\.png is no longer of 32×32 pixels; start again"):
+        images[:]
+    (folder / "train" / "a" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"1\.png can't be read as an image: .*; it could be read when"):
+        images[:]

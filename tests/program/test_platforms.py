@@ -5,8 +5,6 @@ import errno
 import gc
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -150,32 +148,3 @@ def test_the_check_itself_notices_a_map(like_windows, tmp_path):
         (tmp_path / "b.npy").replace(tmp_path / "a.npy")
     del array
     (tmp_path / "b.npy").replace(tmp_path / "a.npy")
-
-
-def test_images_are_read_in_spawned_workers_from_a_program_like_those_of_windows(tmp_path):
-    """The start method of Windows and macOS: workers import the program anew, and find nothing they did not import."""
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import multiprocessing, sys\n"
-        "from pathlib import Path\n"
-        "import numpy as np\n"
-        "from PIL import Image\n"
-        "from alexnet_skip.images import folder as image_folder\n"
-        "def main():\n"
-        "    multiprocessing.set_start_method('spawn')\n"
-        "    folder = Path(sys.argv[1])\n"
-        "    paths = [folder / f'{n}.png' for n in range(9)]\n"
-        "    for n, path in enumerate(paths):\n"
-        "        Image.fromarray(np.full((8, 8, 3), n, np.uint8)).save(path)\n"
-        "    image_folder.PARALLEL_FILES, image_folder.CHUNK = (1, 1), (2, 2)\n"
-        "    images, failures = image_folder.read_all(paths)\n"
-        "    assert images[:, 0, 0, 0].tolist() == list(range(9)) and not failures\n"
-        "if __name__ == '__main__':\n"
-        "    main()\n",
-        encoding="utf-8",
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,216 @@
+"""A folder of images as a dataset: its splits and classes, read when they are asked for, and only if they changed."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_skip.images.folder import (
+    RESIZED,
+    ImageFiles,
+    OtherSizeError,
+    list_images,
+    probe,
+    read_chunks,
+    small_side,
+)
+from alexnet_skip.images.folder_record import FolderRecord, listing_digest
+from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below
+from alexnet_skip.images.split import Dataset, Images, LazySplits, Split, content_digest
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
+
+# The splits of an image folder, and how their folders may be called; train must be there.
+SPLITS = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
+
+# Up to this much the pixels of a split that had to be read are kept in memory; they are read again otherwise.
+KEPT_BYTES = 256 * 2**20
+
+
+def open_folder(folder: Path, record: FolderRecord, console: Console, *, skip_unreadable: bool = False) -> Dataset:
+    """List a folder of images; a split is read when it is first asked for, unless all that matters of it is known.
+
+    Raises:
+        UserError: if it can't be listed, or lacks what a dataset needs; a split, if an image can't be read.
+    """
+    left_out = LeftOut()
+    try:
+        places = _split_folders(folder, left_out)
+        listings = {split: list_images(place, left_out) for split, place in places.items()}
+        class_names = _common_classes(folder, places, listings)
+        files = _FolderFiles(folder, places, listings, class_names, record, console, skip_unreadable)
+    except OSError as error:
+        raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
+    splits = LazySplits({name: partial(files.open, name) for name in places})
+    return Dataset(folder.resolve().name, str(folder.resolve()), class_names, splits, str(left_out))
+
+
+class _FolderFiles:
+    """The files of a folder's splits, and what is known of them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        places: dict[str, Path],
+        listings: dict[str, dict[str, list[Path]]],
+        class_names: tuple[str, ...],
+        record: FolderRecord,
+        console: Console,
+        skip_unreadable: bool,
+    ) -> None:
+        self.folder, self.places, self.class_names = folder, places, class_names
+        self.record, self.console, self.skip_unreadable = record, console, skip_unreadable
+        self.paths = {name: [path for files in of.values() for path in files] for name, of in listings.items()}
+        self.labels = {
+            name: np.repeat(np.arange(len(class_names)), [len(files) for files in of.values()])
+            for name, of in listings.items()
+        }
+        self.listed = {name: listing_digest(places[name], paths) for name, paths in self.paths.items()}
+        record.keep_only(list(self.listed.values()))
+
+    def open(self, name: str) -> Split:
+        """One split; read whole where it isn't known what it holds."""
+        side = self._common_side(name)
+        exact = side is not None
+        what = f"as {side or RESIZED}"
+        known = self.record.get(self.listed[name], what)
+        kept: Images | None = None
+        if known is None:
+            try:
+                known, kept = self._read(name, side or RESIZED, exact)
+            except OtherSizeError:
+                self.record.put(self.listed[name], "side", 0)
+                return self.open(name)
+            if exact:
+                self.record.put(self.listed[name], "side", side)
+            self.record.put(self.listed[name], what, known)
+        failures = {int(position): reason for position, reason in known["unreadable"].items()}
+        self._refuse_unreadable(failures)
+        readable = self._readable(name, failures)
+        paths = [path for path, good in zip(self.paths[name], readable, strict=True) if good]
+        images = kept if kept is not None else ImageFiles(paths, side or RESIZED, exact)
+        labels = self.labels[name][readable]
+        skipped = tuple(self.paths[name][position].relative_to(self.folder).as_posix() for position in failures)
+        return Split(images, labels.astype(np.int64), np.arange(len(labels)), known["digest"], skipped)
+
+    def _common_side(self, name: str) -> int | None:
+        """The side that all images of all splits have, as far as is known before the split is read."""
+        sides = {self._side(other) for other in self.places if other != name}
+        known = self.record.get(self.listed[name], "side")
+        sides.add(small_side(probe(self.paths[name])) if known is None else known or None)
+        return sides.pop() if len(sides) == 1 else None
+
+    def _side(self, name: str) -> int | None:
+        """The side that all images of a split have; None if they differ, or are large."""
+        known = self.record.get(self.listed[name], "side")
+        if known is None:
+            paths = self.paths[name]
+            # A look at a few tells of most folders that they hold photographs.
+            known = (small_side(probe(paths)) and small_side(paths)) or 0
+            self.record.put(self.listed[name], "side", known)
+        return known or None
+
+    def _read(self, name: str, side: int, exact: bool) -> tuple[dict, Images | None]:
+        """Digest of a split and its unreadable files, by position; and the pixels, if they are few."""
+        failures: dict[int, str] = {}
+        while True:
+            readable = self._readable(name, failures)
+            paths = [path for path, good in zip(self.paths[name], readable, strict=True) if good]
+            shape = (len(paths), side, side, 3)
+            small = np.prod(shape, dtype=np.int64) <= KEPT_BYTES
+            pixels = np.empty(shape if small else (0, side, side, 3), np.uint8)
+            found = self._digest(name, paths, pixels, readable, exact, side)
+            if isinstance(found, str):
+                known = {"digest": found, "unreadable": {str(p): reason for p, reason in failures.items()}}
+                return known, pixels if small else None
+            failures |= found
+            self._refuse_unreadable(failures)
+
+    def _digest(
+        self, name: str, paths: list[Path], pixels: np.ndarray, readable: np.ndarray, exact: bool, side: int
+    ) -> str | dict[int, str]:
+        """The digest of readable files; else why some are not, by position in the split."""
+        positions = np.flatnonzero(readable)
+        failures: dict[int, str] = {}
+
+        def blocks() -> Iterator[np.ndarray]:
+            start = 0
+            with self.console.progress(f"Read {self.folder.name}-{name}", len(paths)) as progress:
+                for block, failed in read_chunks(paths, side, exact):
+                    failures.update({int(positions[start + place]): reason for place, reason in failed.items()})
+                    if failures and not self.skip_unreadable:
+                        return
+                    if len(pixels):
+                        pixels[start : start + len(block)] = block
+                    start += len(block)
+                    progress.advance(len(block))
+                    yield block
+
+        shape = (len(paths), side, side, 3)
+        digest = content_digest(blocks(), shape, self.labels[name][readable], self.class_names)
+        return failures or digest
+
+    def _refuse_unreadable(self, failures: dict[int, str]) -> None:
+        if failures and not self.skip_unreadable:
+            reason = next(iter(failures.values()))
+            raise UserError(f"{reason}; mend or remove it, or give --skip-unreadable to leave such files out")
+
+    def _readable(self, name: str, failures: dict[int, str]) -> np.ndarray:
+        """Which files of a split (N,) can be read; a class of which none can is refused."""
+        readable = np.ones(len(self.paths[name]), dtype=bool)
+        readable[list(failures)] = False
+        for label in set(range(len(self.class_names))) - set(self.labels[name][readable]):
+            raise UserError(
+                f"{self.places[name] / self.class_names[label]} holds no readable image; mend the files or remove the "
+                "class"
+            )
+        return readable
+
+
+def _split_folders(folder: Path, left_out: LeftOut) -> dict[str, Path]:
+    """The folders of the splits that there are; what lies beside them goes to ``left_out``."""
+    places: dict[str, Path] = {}
+    for split, spellings in SPLITS.items():
+        there = [folder / name for name in spellings if (folder / name).is_dir()]
+        if len(there) > 1:
+            raise UserError(
+                f"--dataset {folder} holds {' and '.join(place.name for place in there)}, which all mean {split}; "
+                "keep one of them, or put their images together"
+            )
+        if there:
+            places[split] = there[0]
+    for path in (folder / name for name in os.listdir(folder) if not name.startswith(".")):
+        if not path.is_dir():
+            left_out.add_file(path)
+        # Where upper and lower case are the same, Train is train.
+        elif not any(path.samefile(place) for place in places.values()):
+            left_out.add_folder(path)
+    return places
+
+
+def _common_classes(
+    folder: Path, places: dict[str, Path], listings: dict[str, dict[str, list[Path]]]
+) -> tuple[str, ...]:
+    if "train" not in listings:
+        raise UserError(f"--dataset {folder} has no folder train; it must hold train/<class>/* with the images")
+    names = tuple(listings["train"])
+    if len(names) < 2:
+        found = f"one class ({names[0]})" if names else "no class folder"
+        raise UserError(f"{folder / 'train'} holds {found}; at least two folders, one a class, are needed")
+    for split, listing in listings.items():
+        if tuple(listing) != names:
+            different = ", ".join(sorted(set(listing) ^ set(names)))
+            raise UserError(
+                f"{places[split]} and {folder / 'train'} differ in the classes {different}; make them equal"
+            )
+        empty = [name for name, files in listing.items() if not files]
+        if empty:
+            other = LeftOut()
+            images_below(places[split] / empty[0], other)
+            raise UserError(
+                f"{places[split] / empty[0]} holds no image ({', '.join(sorted(EXTENSIONS))}); "
+                f"{f'{other}; ' if str(other) else ''}add some or remove the class from every split"
+            )
+    return names
