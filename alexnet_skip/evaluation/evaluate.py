@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.evaluation.figures import draw_evaluation, show_evaluation, summarize_predictions
+from alexnet_skip.evaluation.tables import write_predictions_csv
 from alexnet_skip.features.source import FeatureSource, predict
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
@@ -77,7 +78,9 @@ def evaluate_model(
     model, samples = run.model, on.samples
     logits = predict(model.trained.to(accelerator.device), on.features, samples.positions, accelerator, tta=on.tta)
     digest = published_digest(run.folder, run.checkpoint_name)
-    predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest, digest)
+    predictions = Predictions(
+        logits, samples.labels, samples.index, samples.split.digest, digest, model.class_names, samples.files
+    )
     summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
     summary |= _made_of(predictions)
     summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config.temperature)
@@ -86,6 +89,7 @@ def evaluate_model(
     if accelerator.is_main_process:
         where.mkdir(parents=True, exist_ok=True)
         write_predictions(where, predictions)
+        write_predictions_csv(where, predictions, model.class_names, run.model_config.temperature)
         figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
         write_sealed_json(where / "metrics.json", summary)
         log_evaluation(run.folder, where.name, summary, figure)
@@ -184,6 +188,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Figures and files
     topk = settings.topk or ()
     summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
+    write_predictions_csv(where, predictions, model_config.class_names, model_config.temperature)
     draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
     write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))

@@ -28,17 +28,24 @@ class Split:
         labels: int64 (N,).
         index: stable sample ids (N,): positions in the whole split as stored.
         digest: SHA-256 of what defines the content; equal content has an equal digest.
+        files: of a folder, the images' files (N,) within it, with slashes; none of other datasets.
     """
 
     images: np.ndarray
     labels: np.ndarray
     index: np.ndarray
     digest: str
+    files: tuple[str, ...] = ()
 
     def subset(self, positions: np.ndarray) -> "Split":
         """The samples at the given positions; they keep their ids."""
         chosen = hashlib.sha256(self.digest.encode() + np.asarray(positions, dtype="<i8").tobytes()).hexdigest()
-        return Split(self.images[positions], self.labels[positions], self.index[positions], chosen)
+        files = self.files_at(positions)
+        return Split(self.images[positions], self.labels[positions], self.index[positions], chosen, files)
+
+    def files_at(self, positions: np.ndarray) -> tuple[str, ...]:
+        """The files of the samples at the given positions; none where there are no files."""
+        return tuple(self.files[position] for position in positions) if self.files else ()
 
 
 @dataclass(frozen=True)
@@ -102,13 +109,15 @@ def load_dataset(
     return _folder(folder, skip_unreadable)
 
 
-def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
+def make_split(
+    images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], files: tuple[str, ...] = ()
+) -> Split:
     """A whole split: ids count from 0, the digest covers pixels as they were read, labels and class names."""
     images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, dtype="<i8")
     digest = hashlib.sha256(repr((class_names, images.shape)).encode())
     digest.update(images.data)
     digest.update(labels.data)
-    return Split(images, labels.astype(np.int64), np.arange(len(labels)), digest.hexdigest())
+    return Split(images, labels.astype(np.int64), np.arange(len(labels)), digest.hexdigest(), files)
 
 
 def _shapes(fallback_reason: str | None = None) -> Dataset:
@@ -134,6 +143,7 @@ def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
         raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
     names = _common_classes(folder, places, listings)
     paths = [path for listing in listings.values() for files in listing.values() for path in files]
+    within = [path.relative_to(folder).as_posix() for path in paths]
     try:
         images, failures = image_folder.read_all(paths, skip_unreadable=skip_unreadable)
     except ValueError as error:
@@ -150,9 +160,10 @@ def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
             raise UserError(
                 f"{places[split] / names[label]} holds no readable image; mend the files or remove the class"
             )
-        splits[split] = make_split(images[rows] if kept.all() else images[rows][kept], labels[kept], names)
+        files = tuple(name for name, good in zip(within[rows], kept, strict=True) if good)
+        splits[split] = make_split(images[rows] if kept.all() else images[rows][kept], labels[kept], names, files)
         start = rows.stop
-    skipped = tuple(paths[position].relative_to(folder).as_posix() for position in failures)
+    skipped = tuple(within[position] for position in failures)
     return Dataset(folder.resolve().name, str(folder.resolve()), names, splits, skipped, str(left_out))
 
 

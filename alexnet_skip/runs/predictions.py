@@ -32,6 +32,8 @@ class Predictions:
         index: stable sample ids (N,): positions in the whole split as stored.
         digest: of the split that the samples come from.
         model: SHA-256 of the model's file; empty in predictions from before it was recorded.
+        class_names: C names; none in predictions from before they were recorded.
+        files: of the samples (N,) within the dataset's folder; none of other datasets, and from before.
     """
 
     logits: np.ndarray
@@ -39,6 +41,8 @@ class Predictions:
     index: np.ndarray
     digest: str
     model: str = ""
+    class_names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def predicted(self) -> np.ndarray:
@@ -69,6 +73,8 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
         index=predictions.index,
         digest=np.array(predictions.digest),
         model=np.array(predictions.model),
+        class_names=np.array(predictions.class_names, dtype=str),
+        files=np.array(predictions.files, dtype=str),
     )
     write_bytes(folder / FILE_NAME, buffer.getvalue())
 
@@ -87,9 +93,12 @@ def read_predictions(folder: Path) -> Predictions:
         # Without pickle: a file that asks for it is refused, not run.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             model = str(file["model"]) if "model" in file else ""
-            read = Predictions(file["logits"], file["labels"], file["index"], str(file["digest"]), model)
+            names = [tuple(file[n].tolist()) if n in file else () for n in ("class_names", "files")]
+            read = Predictions(file["logits"], file["labels"], file["index"], str(file["digest"]), model, *names)
         fits = read.logits.ndim == 2 and len(read.logits) > 0 and np.isfinite(read.logits).all()
         fits = fits and read.labels.shape == read.index.shape == read.logits.shape[:1]
+        fits = fits and len(read.files) in (0, len(read.labels))
+        fits = fits and len(read.class_names) in (0, read.logits.shape[1])
         if not (fits and read.labels.min() >= 0 and read.labels.max() < read.logits.shape[1]):
             raise ValueError("its arrays do not fit each other")
     except DAMAGE as error:
