@@ -16,7 +16,8 @@ JOINS = {
 
 # Settings of a training that decide what comes out, in the order of the card.
 SETTINGS = (
-    "epochs", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "hflip", "pca_basis", "seed",
+    "epochs", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "class_weights", "hflip", "pca_basis",
+    "seed",
 )  # fmt: skip
 
 
