@@ -18,19 +18,11 @@ from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
 from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, find_run, published_folder, published_name
 from alexnet_skip.runs.opened import OpenedRun, find_split
-from alexnet_skip.runs.predictions import (
-    Predictions,
-    another_model,
-    of_another_model,
-    published_digest,
-    read_predictions,
-    write_predictions,
-)
+from alexnet_skip.runs.predictions import Predictions, kept_predictions, published_digest, write_predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import fit_temperature
 from alexnet_skip.system.console import Console
-from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json, write_text
 
 
@@ -166,17 +158,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet)
     run = find_run(settings.runs_dir, settings.run)
     checkpoint_name = published_name(settings.checkpoint)
-    splits = ("test", "val") if settings.split == "test" else (settings.split,)
-    places = [evaluation_folder(run, split, checkpoint_name, tta=settings.tta) for split in splits]
-    where = next((place for place in places if (place / "predictions.npz").is_file()), None)
-    if where is None:
-        raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {settings.split}; make them first: "
-            f"python evaluate.py --run {run} --split {settings.split} --checkpoint {checkpoint_name}"
-        )
-    predictions = read_predictions(where)
-    if of_another_model(predictions, where, run, checkpoint_name):
-        raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
+    where, predictions = kept_predictions(run, settings.split, checkpoint_name, tta=settings.tta)
 
     # What they are called, and the temperature that is stored with the model
     config, model_config = read_run_config(run), read_model_config(published_folder(run, checkpoint_name))

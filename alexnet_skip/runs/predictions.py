@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_skip.runs.folders import published_folder, published_name
+from alexnet_skip.runs.folders import evaluation_folder, published_folder, published_name
 from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, read_json, write_bytes
@@ -132,6 +132,26 @@ def of_another_model(predictions: Predictions, where: Path, run: Path, checkpoin
     except (OSError, UserError):
         return False  # a side is gone or damaged: nothing contradicts
     return None not in (told, epoch) and told != epoch
+
+
+def kept_predictions(run: Path, split: str, checkpoint_name: str, *, tta: bool = False) -> tuple[Path, Predictions]:
+    """The folder of an evaluation of a run's own images and its predictions; for test, of what stood in for it.
+
+    Raises:
+        UserError: if there is none, it is damaged, or of another model than the run has now; says how to make it.
+    """
+    splits = ("test", "val") if split == "test" else (split,)
+    places = [evaluation_folder(run, split, checkpoint_name, tta=tta) for split in splits]
+    where = next((place for place in places if (place / FILE_NAME).is_file()), None)
+    if where is None:
+        raise UserError(
+            f"{run} has no predictions of {checkpoint_name} on {split}; make them first: "
+            f"python evaluate.py --run {run} --split {split} --checkpoint {checkpoint_name}{' --tta' if tta else ''}"
+        )
+    predictions = read_predictions(where)
+    if of_another_model(predictions, where, run, checkpoint_name):
+        raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
+    return where, predictions
 
 
 def another_model(run: Path, split: str, checkpoint_name: str) -> str:
