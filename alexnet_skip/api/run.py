@@ -1,5 +1,6 @@
 """A finished run, as a notebook holds it."""
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.runs.opened import open_run
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.keywords import with_keywords
-from alexnet_skip.system.files import read_json, read_json_lines
+from alexnet_skip.system.files import read_json
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Run(os.PathLike[str]):
     @property
     def history(self) -> list[dict[str, Any]]:
         """Figures of each epoch: losses, top-1, top-3, learning rate, gradient norm, speed; a data frame's rows."""
-        return read_json_lines(self.folder / "metrics.jsonl")
+        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from alexnet_skip.settings.command_line import flat, from_dict, to_dict
 from alexnet_skip.system.errors import UserError
@@ -72,4 +72,6 @@ def _plain(value: Any) -> Any:
 
 def _spelt(kind: Any) -> str:
     """A type for people: ``Literal['none', 'balanced']``, ``Path | None``."""
-    return re.sub(r"\b(typing|pathlib)\.", "", getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind))
+    # A class's own text is <class 'int'>; tuple[int, ...] is one, too, but has arguments.
+    plain = isinstance(kind, type) and not get_args(kind)
+    return kind.__name__ if plain else re.sub(r"\b(typing|pathlib)\.", "", str(kind))

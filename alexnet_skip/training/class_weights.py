@@ -24,7 +24,7 @@ def balanced_weights(counts: np.ndarray, class_names: Sequence[str]) -> np.ndarr
     """
     if not counts.all():
         raise UserError(
-            f"--class-weights is balanced, but there is no image of {class_names[counts.argmin()]} to train on; add "
+            f"--class-weights is balanced, but there is no image of {class_names[int(counts.argmin())]} to train on; add "
             "some, give a larger --limit-train, or leave --class-weights out"
         )
     return counts.sum() / (len(counts) * counts)
