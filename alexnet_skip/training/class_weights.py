@@ -23,9 +23,10 @@ def balanced_weights(counts: np.ndarray, class_names: Sequence[str]) -> np.ndarr
         UserError: if there are none of a class, which no weight makes up for.
     """
     if not counts.all():
+        empty = class_names[int(counts.argmin())]
         raise UserError(
-            f"--class-weights is balanced, but there is no image of {class_names[int(counts.argmin())]} to train on; add "
-            "some, give a larger --limit-train, or leave --class-weights out"
+            f"--class-weights is balanced, but there is no image of {empty} to train on; add some, give a larger "
+            "--limit-train, or leave --class-weights out"
         )
     return counts.sum() / (len(counts) * counts)
 
