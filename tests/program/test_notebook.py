@@ -32,5 +32,6 @@ def test_every_cell_runs_and_shows_what_it_says(tmp_path, monkeypatch, capsys):
     shown = [run_cell("".join(cell["source"]), names) for cell in CODE]
     (figures,) = [value for value in shown if hasattr(value, "_repr_html_")]
     assert "evaluation/test-best/confusion_matrix" in figures._repr_html_()
-    assert any(name in capsys.readouterr().out for name in names["classes"])
+    printed = capsys.readouterr().out
+    assert any(name in printed for name in names["classes"])
     assert names["points"].shape == (len(names["pictures"]), 2)
