@@ -53,7 +53,8 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         console.line("The temperature was fitted on these very images: what it gives on them flatters", style="yellow")
     console.line(f"Written to {evaluation.folder}")
     accelerator.end_training()
-    figures = {key: summary[key] for key in ("dataset", "split", "num_samples", "topk", "top1_ci95", "nll", "ece")}
+    keys = ("dataset", "split", "num_samples", "topk", "top1_ci95", "balanced_accuracy", "macro_f1", "nll", "ece")
+    figures = {key: summary[key] for key in keys}
     return figures | {"run": str(run.folder), "evaluation": str(evaluation.folder)}, accelerator.is_main_process
 
 

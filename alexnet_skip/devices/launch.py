@@ -8,6 +8,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
@@ -103,6 +104,14 @@ def _accelerator(cuda: bool, precision: Precision, project: ProjectConfiguration
             "or on NVIDIA or AMD GPUs; use `accelerate launch --cpu` or `--multi_gpu`"
         )
     return accelerator
+
+
+def start_anew() -> None:
+    """Let the next start be as the first of its process: a notebook trains in one precision and evaluates in another.
+
+    Accelerate's state outlives its object and refuses any other precision; there is no public call that ends it.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 class QuietSettings(Protocol):

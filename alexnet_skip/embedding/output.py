@@ -11,6 +11,7 @@ from alexnet_skip.devices.launch import Job
 from alexnet_skip.embedding import projector
 from alexnet_skip.embedding.samples import Points
 from alexnet_skip.embedding.space import Embedding, metrics_of
+from alexnet_skip.evaluation.tables import sample_columns, write_columns
 from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
@@ -63,6 +64,7 @@ def write_all(
         write_comparison(where / f"{stem}.png", embeddings, labels, f"{images}; {axes}")
         write_json(where / f"{stem}.json", summary | compared)
     embedding.pca.save(where / "pca.npz")
+    write_coordinates(where / "coordinates.csv", embedding, points, logits)
     listed = write_projector(embedding, name, points, logits, job)
     write_json(where / "metrics.json", summary)
     console.line(f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name}:")
@@ -87,6 +89,18 @@ def write_pictures(where: Path, embedding: Embedding, labels: np.ndarray, title:
         round(embedding_plots.TURN_INCHES * embedding_plots.TURN_DPI),
     )  # fmt: skip
     turntable.save_turn(frames, where / "pca_3d.gif")
+
+
+def write_coordinates(path: Path, embedding: Embedding, points: Points, logits: np.ndarray) -> None:
+    """Write every principal coordinate of every image beside its true and predicted class."""
+    split, names = points.samples.split, np.array(embedding.run.model.class_names)
+    columns = sample_columns(split.index[points.positions], split.files_at(points.positions)) | {
+        "true": names[points.labels].tolist(),
+        "predicted": names[logits.argmax(axis=1)].tolist(),
+    }
+    # As NumPy's own float32, whose text is as short as it can be and still the same number.
+    columns |= {f"PC{axis}": list(scores) for axis, scores in enumerate(embedding.scores.T, start=1)}
+    write_columns(path, columns)
 
 
 def write_comparison(path: Path, embeddings: Sequence[Embedding], labels: np.ndarray, title: str) -> None:

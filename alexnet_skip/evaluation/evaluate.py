@@ -11,25 +11,18 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.evaluation.figures import draw_evaluation, show_evaluation, summarize_predictions
+from alexnet_skip.evaluation.tables import write_predictions_csv
 from alexnet_skip.features.source import FeatureSource, predict
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
 from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, find_run, published_folder, published_name
 from alexnet_skip.runs.opened import OpenedRun, find_split
-from alexnet_skip.runs.predictions import (
-    Predictions,
-    another_model,
-    of_another_model,
-    published_digest,
-    read_predictions,
-    write_predictions,
-)
+from alexnet_skip.runs.predictions import Predictions, kept_predictions, published_digest, write_predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import fit_temperature
 from alexnet_skip.system.console import Console
-from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json, write_text
 
 
@@ -77,7 +70,9 @@ def evaluate_model(
     model, samples = run.model, on.samples
     logits = predict(model.trained.to(accelerator.device), on.features, samples.positions, accelerator, tta=on.tta)
     digest = published_digest(run.folder, run.checkpoint_name)
-    predictions = Predictions(logits, samples.labels, samples.index, samples.split.digest, digest)
+    predictions = Predictions(
+        logits, samples.labels, samples.index, samples.split.digest, digest, model.class_names, samples.files
+    )
     summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
     summary |= _made_of(predictions)
     summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config.temperature)
@@ -86,6 +81,7 @@ def evaluate_model(
     if accelerator.is_main_process:
         where.mkdir(parents=True, exist_ok=True)
         write_predictions(where, predictions)
+        write_predictions_csv(where, predictions, model.class_names, run.model_config.temperature)
         figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
         write_sealed_json(where / "metrics.json", summary)
         log_evaluation(run.folder, where.name, summary, figure)
@@ -162,17 +158,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet)
     run = find_run(settings.runs_dir, settings.run)
     checkpoint_name = published_name(settings.checkpoint)
-    splits = ("test", "val") if settings.split == "test" else (settings.split,)
-    places = [evaluation_folder(run, split, checkpoint_name, tta=settings.tta) for split in splits]
-    where = next((place for place in places if (place / "predictions.npz").is_file()), None)
-    if where is None:
-        raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {settings.split}; make them first: "
-            f"python evaluate.py --run {run} --split {settings.split} --checkpoint {checkpoint_name}"
-        )
-    predictions = read_predictions(where)
-    if of_another_model(predictions, where, run, checkpoint_name):
-        raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
+    where, predictions = kept_predictions(run, settings.split, checkpoint_name, tta=settings.tta)
 
     # What they are called, and the temperature that is stored with the model
     config, model_config = read_run_config(run), read_model_config(published_folder(run, checkpoint_name))
@@ -184,6 +170,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Figures and files
     topk = settings.topk or ()
     summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
+    write_predictions_csv(where, predictions, model_config.class_names, model_config.temperature)
     draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
     write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))

@@ -1,7 +1,5 @@
 """Everything that is drawn and counted from the predictions of one evaluation: no model is needed to make it again."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from alexnet_skip.evaluation.tables import write_confusion_csv
 from alexnet_skip.images.dataset import Split
 from alexnet_skip.plots.confusion import confusion_matrix_figure
 from alexnet_skip.plots.curves import reliability_figure
@@ -18,7 +17,6 @@ from alexnet_skip.runs.opened import images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.statistics import metrics
 from alexnet_skip.system.console import Console, per_cent
-from alexnet_skip.system.files import write_text
 
 MAX_CONFUSED_PAIRS = 10
 
@@ -58,7 +56,7 @@ def draw_evaluation(
         The figure of the confusion matrix.
     """
     class_names, confusion = list(summary["per_class"]), np.array(summary["confusion_matrix"])
-    write_text(where / "confusion_matrix.csv", _confusion_csv(class_names, confusion))
+    write_confusion_csv(where, confusion, class_names)
     figure = confusion_matrix_figure(confusion, class_names, title)
     save_figure(figure, where / "confusion_matrix.png")
     for suffix, temperature in (("", 1.0), ("_calibrated", summary.get("temperature"))):
@@ -78,24 +76,18 @@ def draw_evaluation(
     return figure
 
 
-def _confusion_csv(class_names: Sequence[str], confusion: np.ndarray) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["true \\ predicted", *class_names])
-    writer.writerows([name, *row] for name, row in zip(class_names, confusion.tolist(), strict=True))
-    return table.getvalue()
-
-
 # Above this many classes only the weakest are shown on screen.
 MAX_CLASS_ROWS = 25
 
 
 def accuracy_rows(summary: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the table of top-k accuracies with their intervals, then NLL and calibration error."""
+    """Rows of the table of top-k accuracies with their intervals, then of figures that have none."""
     rows = []
     for k, value in summary["topk"].items():
         low, high = summary["topk_ci95"][k]
         rows.append([f"top-{k}", f"{per_cent(value, 2)} %", f"{per_cent(low, 2)} to {per_cent(high, 2)}"])
+    rows.append(["balanced accuracy", f"{per_cent(summary['balanced_accuracy'], 2)} %", ""])
+    rows.append(["macro F1", f"{per_cent(summary['macro_f1'], 2)} %", ""])
     rows.append(["negative log-likelihood", f"{summary['nll']:.4f}", ""])
     rows.append(["calibration error (ECE)", f"{per_cent(summary['ece'], 2)} %", ""])
     if "temperature" in summary:

@@ -6,7 +6,7 @@ changed and has kept both is noticed only where everything is read again (``--ve
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,12 @@ class FolderRecord:
         self._facts = {name: fact for name, fact in self._facts.items() if name.split()[0] in listings}
 
 
+def names_within(root: Path, paths: Iterable[Path]) -> Iterator[str]:
+    """What files below a folder are called there, with slashes; many times as fast as ``Path.relative_to``."""
+    start = len(str(root / "x")) - 1  # a folder's own name may be "."
+    return (str(path)[start:].replace(os.sep, "/") for path in paths)
+
+
 def listing_digest(root: Path, paths: Sequence[Path]) -> str:
     """SHA-256 of the files' names below ``root``, sizes and times of change: equal where nothing has changed.
 
@@ -70,8 +76,7 @@ def listing_digest(root: Path, paths: Sequence[Path]) -> str:
         OSError: if a file is gone.
     """
     digest = hashlib.sha256()
-    prefix = len(str(root)) + 1
-    for path in paths:
-        name, found = str(path)[prefix:].replace(os.sep, "/"), path.stat()
+    for name, path in zip(names_within(root, paths), paths, strict=True):
+        found = path.stat()
         digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

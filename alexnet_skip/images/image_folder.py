@@ -1,7 +1,7 @@
 """A folder of images as a dataset: its splits and classes, read when they are asked for, and only if they changed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from alexnet_skip.images.folder import (
     read_chunks,
     small_side,
 )
-from alexnet_skip.images.folder_record import FolderRecord, listing_digest
+from alexnet_skip.images.folder_record import FolderRecord, listing_digest, names_within
 from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below
 from alexnet_skip.images.split import Dataset, Images, LazySplits, Split, content_digest
 from alexnet_skip.system.console import Console
@@ -92,8 +92,12 @@ class _FolderFiles:
         paths = [path for path, good in zip(self.paths[name], readable, strict=True) if good]
         images = kept if kept is not None else ImageFiles(paths, side or RESIZED, exact)
         labels = self.labels[name][readable]
-        skipped = tuple(self.paths[name][position].relative_to(self.folder).as_posix() for position in failures)
-        return Split(images, labels.astype(np.int64), np.arange(len(labels)), known["digest"], skipped)
+        files = self._within(paths)
+        skipped = self._within(self.paths[name][position] for position in failures)
+        return Split(images, labels.astype(np.int64), np.arange(len(labels)), known["digest"], files, skipped)
+
+    def _within(self, paths: Iterable[Path]) -> tuple[str, ...]:
+        return tuple(names_within(self.folder, paths))
 
     def _common_side(self, name: str) -> int | None:
         """The side that all images of all splits have, as far as is known before the split is read."""

@@ -34,6 +34,7 @@ class Split:
         labels: int64 (N,).
         index: stable sample ids (N,): positions in the whole split as stored.
         digest: SHA-256 of what defines the content; equal content has an equal digest.
+        files: of a folder, the images' files (N,) within it, with slashes; none of other datasets.
         skipped: unreadable files that were left out.
     """
 
@@ -41,6 +42,7 @@ class Split:
     labels: np.ndarray
     index: np.ndarray
     digest: str
+    files: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
 
     @property
@@ -55,7 +57,12 @@ class Split:
         images = self.images
         # Files stay files: only which of them changes.
         images = images.take(positions) if isinstance(images, ImageFiles) else images[positions]
-        return Split(images, self.labels[positions], self.index[positions], chosen, self.skipped)
+        files = self.files_at(positions)
+        return Split(images, self.labels[positions], self.index[positions], chosen, files, self.skipped)
+
+    def files_at(self, positions: np.ndarray) -> tuple[str, ...]:
+        """The files of the samples at the given positions; none where there are no files."""
+        return tuple(self.files[position] for position in positions) if self.files else ()
 
 
 class LazySplits(Mapping[str, Split]):

@@ -83,6 +83,11 @@ class Selection:
         """Stable sample ids (N,)."""
         return self.split.index[self.positions]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Their files (N,) within the dataset's folder; none where there are no files."""
+        return self.split.files_at(self.positions)
+
 
 def choose_split(wanted: str, dataset: Dataset, val_fraction: float, console: Console) -> Selection:
     """Choose samples.

@@ -16,7 +16,8 @@ JOINS = {
 
 # Settings of a training that decide what comes out, in the order of the card.
 SETTINGS = (
-    "epochs", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "hflip", "pca_basis", "seed",
+    "epochs", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "class_weights", "hflip", "pca_basis",
+    "seed",
 )  # fmt: skip
 
 
@@ -63,14 +64,16 @@ def _figures(config: ModelConfig, evaluations: Sequence[Mapping[str, Any]]) -> s
     epoch = "unknown" if config.epoch is None else config.epoch
     if figures.get("val_top1") is not None and count:
         held_out = [_share(figures[f"val_top{k}"], count) for k in (1, 3)]
-        rows.append(("held out of training; chose the epoch", f"{count:,}", *held_out))
+        rows.append(("held out of training; chose the epoch", f"{count:,}", *held_out, "", ""))
     for summary in evaluations:
         n, name = summary["num_samples"], summary["split"] + (", mirrored too" if summary.get("tta") else "")
         topk = [_share(summary[f"top{k}"], n) if f"top{k}" in summary else "" for k in (1, 3)]
-        rows.append((f"{summary['dataset']} {name}", f"{n:,}", *topk))
+        means = [f"{100 * summary[f]:.2f} %" if f in summary else "" for f in ("balanced_accuracy", "macro_f1")]
+        rows.append((f"{summary['dataset']} {name}", f"{n:,}", *topk, *means))
     if not rows:
         return f"Epoch {epoch}. Nothing was measured: no images were held out."
-    table = ["| images | number | top-1 | top-3 |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    columns = ("images", "number", "top-1", "top-3", "balanced accuracy", "macro F1")
+    table = [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
     note = f"Epoch {epoch}. In brackets: 95 % intervals (Wilson) for the choice of images."
     if not evaluations:
         note += " Not evaluated on a test split yet: `python evaluate.py` does, and adds it here."

@@ -2,9 +2,10 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from alexnet_skip.images.file import ImageLike, as_list, as_rgb, squeeze
+from alexnet_skip.images.file import ImageLike, as_rgb, squeeze
 from alexnet_skip.network.backbone import IMAGE_SIZE, FrozenAlexNet
 from alexnet_skip.network.card import model_card
 from alexnet_skip.network.head import SkipHead
+from alexnet_skip.network.inputs import Images, given_images
+from alexnet_skip.settings.embed import Layer
 from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.system.errors import UserError
@@ -33,10 +36,12 @@ class Prediction:
     Attributes:
         class_names: C names.
         probabilities: (C,), in the order of the names; they sum to 1.
+        file: that the image was read from; empty if it was none.
     """
 
     class_names: tuple[str, ...]
     probabilities: np.ndarray
+    file: str = ""
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """The k most probable classes (fewer where there are fewer) with their probabilities, the best first."""
@@ -99,15 +104,15 @@ class AlexNetWithSkip(nn.Module):
         main, tap = self.backbone(images)
         return self.trained(main.flatten(1), tap.flatten(1))
 
-    def predict(self, images: ImageLike | Sequence[ImageLike]) -> list[Prediction]:
+    def predict(self, images: Images) -> list[Prediction]:
         """Classify images of any size and mode, on the device that the network is on.
 
         They are read as the training images were: upright, and squeezed to their size. A network that was trained on
         32×32 images has never seen a sharp photograph.
 
         Args:
-            images: one image or several: paths, PIL images, uint8 arrays (H, W), (H, W, 3) or (H, W, 4), or one
-                array (N, H, W, 3).
+            images: one or several, as :func:`alexnet_skip.network.inputs.given_images` takes them: files, folders,
+                PIL images, arrays, tensors.
 
         Returns:
             One prediction per image, in their order.
@@ -115,14 +120,62 @@ class AlexNetWithSkip(nn.Module):
         Raises:
             ValueError: if an image can't be read, or an array is of another type or shape.
         """
-        todo, device = as_list(images), next(self.parameters()).device
         predictions: list[Prediction] = []
-        for start in range(0, len(todo), PREDICT_IMAGES):
-            squeezed = [squeeze(as_rgb(image), self.image_size) for image in todo[start : start + PREDICT_IMAGES]]
+        for given, pixels in self._batches(images):
             with torch.inference_mode():
-                logits = self(torch.from_numpy(np.stack(squeezed)).to(device)).float().cpu().numpy()
-            predictions += [Prediction(self.class_names, row) for row in softmax(logits / self.temperature)]
+                logits = self(pixels).float().cpu().numpy()
+            for image, row in zip(given, softmax(logits / self.temperature), strict=True):
+                file = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+                predictions.append(Prediction(self.class_names, row, file))
         return predictions
+
+    def features(self, images: Images) -> np.ndarray:
+        """What the frozen network makes of images: torchvision's ``alexnet.features``, flat, fp32 (N, 9216).
+
+        Args, raises: as :meth:`predict`.
+        """
+        return self._rows(images, lambda main, tap: main)
+
+    def embed(self, images: Images, layer: Layer = "features") -> np.ndarray:
+        """Where images lie in one of the spaces that ``embed.py`` draws.
+
+        Args:
+            images: as :meth:`predict` takes them.
+            layer: ``features`` as the head sees them (joined by the skip connection), ``hidden1``, ``hidden2`` or
+                ``logits``.
+
+        Returns:
+            fp32 (N, D) with D of 9,216 (``concat``: 18,432), 4,096, 1,024 or the number of classes.
+
+        Raises:
+            ValueError: for another layer, or as :meth:`predict`.
+        """
+        if layer not in get_args(Layer):
+            raise ValueError(f"layer is {layer!r}; give one of {', '.join(get_args(Layer))}")
+
+        def values(main: Tensor, tap: Tensor) -> Tensor:
+            joined = self.trained.skip(main, tap)
+            return joined if layer == "features" else self.trained.head.forward_layers(joined)[layer]
+
+        return self._rows(images, values)
+
+    def _rows(self, images: Images, values: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+        rows = []
+        for _, pixels in self._batches(images):
+            with torch.inference_mode():
+                main, tap = self.backbone(pixels)
+                rows.append(values(main.flatten(1), tap.flatten(1)).float().cpu().numpy())
+        if not rows:
+            raise ValueError("there is no image; give one or several")
+        return np.concatenate(rows)
+
+    def _batches(self, images: Images) -> Iterator[tuple[list[ImageLike], Tensor]]:
+        """A few of the images at a time, and the same as the network takes them, on its device."""
+        todo, device = given_images(images), next(self.parameters()).device
+        for start in range(0, len(todo), PREDICT_IMAGES):
+            given = todo[start : start + PREDICT_IMAGES]
+            squeezed = [squeeze(as_rgb(image), self.image_size) for image in given]
+            yield given, torch.from_numpy(np.stack(squeezed)).to(device)
 
 
 def model_folder(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_skip.runs.folders import published_folder, published_name
+from alexnet_skip.runs.folders import evaluation_folder, published_folder, published_name
 from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, read_json, write_bytes
@@ -32,6 +32,8 @@ class Predictions:
         index: stable sample ids (N,): positions in the whole split as stored.
         digest: of the split that the samples come from.
         model: SHA-256 of the model's file; empty in predictions from before it was recorded.
+        class_names: C names; none in predictions from before they were recorded.
+        files: of the samples (N,) within the dataset's folder; none of other datasets, and from before.
     """
 
     logits: np.ndarray
@@ -39,6 +41,8 @@ class Predictions:
     index: np.ndarray
     digest: str
     model: str = ""
+    class_names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def predicted(self) -> np.ndarray:
@@ -69,6 +73,8 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
         index=predictions.index,
         digest=np.array(predictions.digest),
         model=np.array(predictions.model),
+        class_names=np.array(predictions.class_names, dtype=str),
+        files=np.array(predictions.files, dtype=str),
     )
     write_bytes(folder / FILE_NAME, buffer.getvalue())
 
@@ -87,9 +93,12 @@ def read_predictions(folder: Path) -> Predictions:
         # Without pickle: a file that asks for it is refused, not run.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             model = str(file["model"]) if "model" in file else ""
-            read = Predictions(file["logits"], file["labels"], file["index"], str(file["digest"]), model)
+            names = [tuple(file[n].tolist()) if n in file else () for n in ("class_names", "files")]
+            read = Predictions(file["logits"], file["labels"], file["index"], str(file["digest"]), model, *names)
         fits = read.logits.ndim == 2 and len(read.logits) > 0 and np.isfinite(read.logits).all()
         fits = fits and read.labels.shape == read.index.shape == read.logits.shape[:1]
+        fits = fits and len(read.files) in (0, len(read.labels))
+        fits = fits and len(read.class_names) in (0, read.logits.shape[1])
         if not (fits and read.labels.min() >= 0 and read.labels.max() < read.logits.shape[1]):
             raise ValueError("its arrays do not fit each other")
     except DAMAGE as error:
@@ -123,6 +132,26 @@ def of_another_model(predictions: Predictions, where: Path, run: Path, checkpoin
     except (OSError, UserError):
         return False  # a side is gone or damaged: nothing contradicts
     return None not in (told, epoch) and told != epoch
+
+
+def kept_predictions(run: Path, split: str, checkpoint_name: str, *, tta: bool = False) -> tuple[Path, Predictions]:
+    """The folder of an evaluation of a run's own images and its predictions; for test, of what stood in for it.
+
+    Raises:
+        UserError: if there is none, it is damaged, or of another model than the run has now; says how to make it.
+    """
+    splits = ("test", "val") if split == "test" else (split,)
+    places = [evaluation_folder(run, split, checkpoint_name, tta=tta) for split in splits]
+    where = next((place for place in places if (place / FILE_NAME).is_file()), None)
+    if where is None:
+        raise UserError(
+            f"{run} has no predictions of {checkpoint_name} on {split}; make them first: "
+            f"python evaluate.py --run {run} --split {split} --checkpoint {checkpoint_name}{' --tta' if tta else ''}"
+        )
+    predictions = read_predictions(where)
+    if of_another_model(predictions, where, run, checkpoint_name):
+        raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
+    return where, predictions
 
 
 def another_model(run: Path, split: str, checkpoint_name: str) -> str:

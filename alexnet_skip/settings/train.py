@@ -53,6 +53,9 @@ class TrainingSettings:
     """Dropout before each of the head's three linear layers."""
     label_smoothing: float = 0.1
     """Label smoothing of the cross-entropy."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced lets every class count alike in the training loss, however few images it has: for own folders with
+    classes of very different size. The validation loss stays plain, so that runs can be compared."""
     hflip: bool = True
     """Train on each image as it is or mirrored, at random."""
     val_fraction: float = 0.1

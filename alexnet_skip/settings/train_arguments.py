@@ -1,11 +1,12 @@
-"""train.py's command line, read: a new run's settings, or those of the run to go on with."""
+"""What train.py is asked for, by its command line or by keywords: a new run, or the one to go on with."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alexnet_skip.settings.command_line import arguments_or_own, flat, last_value, read_command_line, to_dict
+from alexnet_skip.settings.keywords import with_keywords
 from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -88,22 +89,36 @@ def refuse_changes(before: Any, after: Any, folder: Path) -> None:
 
 def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
     """Read train.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
-    arguments, default = with_optional_value(arguments_or_own(argv), "--resume"), TrainSettings()
-    if (run := last_value(arguments, "--resume")) is not None:
-        return _resumed(arguments, run)
+    arguments = with_optional_value(arguments_or_own(argv), "--resume")
+    run, runs_dir, recipe = (last_value(arguments, flag) for flag in ("--resume", "--runs-dir", "--recipe"))
+    return _asked(
+        run, runs_dir, recipe, lambda default: read_command_line(TrainSettings, arguments, "train.py", default)
+    )
+
+
+def train_settings(options: Mapping[str, Any]) -> TrainSettings:
+    """The same from keywords, named as the flags; raises as :func:`with_keywords`, and UserError as a command line."""
+    run, runs_dir, recipe = (options.get(name) for name in ("resume", "runs_dir", "recipe"))
+    return _asked(run, runs_dir, recipe, lambda default: with_keywords(default, options))
+
+
+def _asked(run: Any, runs_dir: Any, recipe: Any, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:
+    """What is read over the settings that it starts from: the recipe's, or those of the run to go on with."""
+    if run is not None:
+        return _resumed(str(run), Path(runs_dir or RunSettings.runs_dir), read)
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
-    recipe = last_value(arguments, "--recipe") or default.recipe
-    training = dataclasses.replace(default.training, **RECIPES.get(recipe, {}))
-    return read_command_line(TrainSettings, arguments, "train.py", dataclasses.replace(default, training=training))
+    default = TrainSettings()
+    training = dataclasses.replace(default.training, **RECIPES.get(str(recipe or default.recipe), {}))
+    return read(dataclasses.replace(default, training=training))
 
 
-def _resumed(arguments: list[str], run: str) -> TrainSettings:
-    """The settings of the run to go on with, and of them what the command line may change."""
-    folder = find_unfinished(Path(last_value(arguments, "--runs-dir") or RunSettings.runs_dir), run)
+def _resumed(run: str, runs_dir: Path, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:
+    """The settings of the run to go on with, and of them what may be changed."""
+    folder = find_unfinished(runs_dir, run)
     config = read_run_config(folder)
     # "auto" must find the same images again, whatever has been downloaded since.
     before = dataclasses.replace(config.settings, data=config.data)
-    after = read_command_line(TrainSettings, arguments, "train.py", before)
+    after = read(before)
     refuse_changes(before, after, folder)
     return dataclasses.replace(
         after,

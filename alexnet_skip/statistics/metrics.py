@@ -103,6 +103,18 @@ def precision_recall_f1_support(confusion: np.ndarray) -> tuple[np.ndarray, np.n
     return precision, recall, f1, support
 
 
+def macro_f1(confusion: np.ndarray) -> float:
+    """Mean F1 of the classes that there are images or predictions of, each class alike; scikit-learn's ``macro``."""
+    f1 = precision_recall_f1_support(confusion)[2]
+    return float(f1[confusion.sum(axis=0) + confusion.sum(axis=1) > 0].mean())
+
+
+def balanced_accuracy(confusion: np.ndarray) -> float:
+    """Mean recall of the classes that there are images of, each class alike (scikit-learn)."""
+    _, recall, _, support = precision_recall_f1_support(confusion)
+    return float(recall[support > 0].mean())
+
+
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927), which stays in [0, 1] and works at its ends.
 
@@ -208,6 +220,8 @@ def summarize(
         "topk": {str(k): count / n for k, count in hits.items()},
         "top1_ci95": intervals["1"],
         "topk_ci95": intervals,
+        "macro_f1": macro_f1(confusion),
+        "balanced_accuracy": balanced_accuracy(confusion),
         "nll": negative_log_likelihood(probabilities, labels),
         "ece": expected_calibration_error(probabilities, labels),
         "per_class": {

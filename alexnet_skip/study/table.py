@@ -1,7 +1,5 @@
 """evaluate.py --table: the source report's table, low and high epoch without and with the skip, with ours beside it."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +17,7 @@ from alexnet_skip.study.sides import VARIANTS, Side, find_study, read_sides, sid
 from alexnet_skip.study.verdict import sum_of_confusions
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import write_text
+from alexnet_skip.system.files import write_csv, write_text
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     where = (study or sides[0].runs[0]) / "table"
     where.mkdir(parents=True, exist_ok=True)
     write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names))
-    write_text(where / f"{split}.csv", _csv(epochs, columns, class_names))
+    write_csv(where / f"{split}.csv", _csv(epochs, columns, class_names))
     confusions = [[column.confusions[row] for column in columns] for row in (0, 1)]
     figure = confusion_table_figure(confusions, cells, rows, [column.name for column in columns], class_names, title)
     save_figure(figure, where / f"{split}.png")
@@ -189,17 +187,15 @@ def _markdown(
     return "\n".join(lines)
 
 
-def _csv(epochs: Sequence[int], columns: Sequence[Column], class_names: Sequence[str]) -> str:
+def _csv(epochs: Sequence[int], columns: Sequence[Column], class_names: Sequence[str]) -> list[list[Any]]:
     """One line per cell and seed's mean: accuracies as fractions, then the matrix row by row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     pairs = [f"{true} as {predicted}" for true in class_names for predicted in class_names]
-    writer.writerow(["epoch", "our_epoch", "column", "seeds", "top1", "top1_min", "top1_max", "top3", *pairs])
+    lines: list[list[Any]] = [["epoch", "our_epoch", "column", "seeds", "top1", "top1_min", "top1_max", "top3", *pairs]]
     for row, epoch in enumerate(("low", "high")):
         for column in columns:
             top1 = column.top1[row]
             own = "" if column.name.startswith("report") else epochs[row]
             figures = [np.mean(top1), min(top1), max(top1), np.mean(column.top3[row])]
             rounded = [f"{value:.6f}" for value in figures]
-            writer.writerow([epoch, own, column.name, len(top1), *rounded, *column.confusions[row].ravel().tolist()])
-    return text.getvalue()
+            lines.append([epoch, own, column.name, len(top1), *rounded, *column.confusions[row].ravel().tolist()])
+    return lines

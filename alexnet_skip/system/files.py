@@ -1,11 +1,13 @@
 """Write files whole or not at all, find out whether they still are, and read large ones without keeping their pages."""
 
+import csv
 import hashlib
+import io
 import json
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from alexnet_skip.system.errors import UserError
 
 # The key under which a JSON file carries the checksum of everything else in it.
 CHECKSUM = "checksum"
+# What spreadsheets take for the beginning of a formula (OWASP, CSV injection).
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextmanager
@@ -44,6 +48,21 @@ def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         sync_file(temporary)
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Replace a table atomically, in UTF-8 with the mark (BOM) that Excel needs to see that it is.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it; numbers stay as they are.
+    """
+
+    def cell(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_BEGINS) else value
+
+    text = io.StringIO()
+    csv.writer(text).writerows([cell(value) for value in row] for row in rows)
+    # A name of a file need not be Unicode on every system.
+    write_bytes(path, text.getvalue().encode("utf-8-sig", errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from alexnet_skip.features.source import FeatureSource
 from alexnet_skip.network.head import MaskBytes, use_masks
@@ -68,15 +69,18 @@ class Optimization:
         model, optimizer: as Accelerate has prepared them.
         source: the model's inputs by row.
         labels: class of every sample (num_samples,), on the device.
+        class_weights: what a sample of each class (C,) counts in the loss; all alike if None.
     """
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LRScheduler,
         source: FeatureSource, labels: Tensor, accelerator: Accelerator, *, label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.source, self.labels, self.accelerator = source, labels, accelerator
-        self._loss_function = nn.CrossEntropyLoss(label_smoothing=label_smoothing, reduction="sum")
+        self._label_smoothing = label_smoothing
+        self._class_weights = None if class_weights is None else to_device(class_weights, labels.device).float()
         self._layers = list(model.modules())
         self._share = slice(accelerator.process_index, None, accelerator.num_processes)
 
@@ -105,7 +109,7 @@ class Optimization:
         use_masks(self._layers, MaskBytes((*self._seed, progress.steps), len(rows), self._share))
         target = self.labels[to_device(mine % self.source.num_samples, self.labels.device)]
         logits = self.model(*self.source.fetch(mine))
-        loss = self._loss_function(logits, target)
+        loss = self._summed_loss(logits, target)
         # The mean over the global batch: gradients are averaged over processes, whose shares may differ by one.
         guard.backward(loss, self.accelerator.num_processes / len(rows))
         self._lr = float(self.scheduler.get_last_lr()[0])
@@ -124,11 +128,19 @@ class Optimization:
         progress.seconds = time.perf_counter() - self._began
         guard.after_step(progress.steps)
 
+    def _summed_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self._class_weights is None:
+            return F.cross_entropy(logits, target, label_smoothing=self._label_smoothing, reduction="sum")
+        # Not cross_entropy's own weight: with label smoothing that pulls every sample towards the heavy classes.
+        losses = F.cross_entropy(logits, target, label_smoothing=self._label_smoothing, reduction="none")
+        return (losses * self._class_weights[target]).sum()
+
     def epoch_figures(self) -> dict[str, float]:
         """Figures of the epoch's steps so far, over all processes.
 
         Returns:
-            ``train_loss`` and ``train_top1`` (means over all samples as trained, so under dropout),
+            ``train_loss`` and ``train_top1`` (means over all samples as trained: under dropout, the loss with class
+            weights where there are any),
             ``lr`` and ``grad_norm`` of the last step, ``images_per_second``.
 
         Raises:

@@ -22,6 +22,7 @@ from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.settings.train import BATCH_SIZE, RECIPES, TrainingSettings, TrainSettings
 from alexnet_skip.system.console import Console
+from alexnet_skip.training.class_weights import tell_class_sizes
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Session:
     def num_classes(self) -> int:
         """How many classes the dataset has."""
         return len(self.dataset.class_names)
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Images to train on of each class (C,)."""
+        return np.bincount(self.dataset.splits["train"].labels[self.positions], minlength=self.num_classes)
 
     @property
     def num_val(self) -> int:
@@ -82,6 +88,8 @@ def open_session(settings: TrainSettings) -> Session:
     session = Session(accelerator, precision, console, dataset, weights, backbone, positions, val_positions)
     held_out = f"{session.num_val:,} held out{_idle_fraction(settings, dataset)}"
     console.line(f"{dataset.name}: {len(positions):,} images to train on, {held_out}; {weights.source}")
+    weighted = options.class_weights == "balanced"
+    tell_class_sizes(session.class_counts, dataset.class_names, weighted, console)
     return session
 
 

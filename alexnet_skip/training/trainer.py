@@ -16,6 +16,7 @@ from alexnet_skip.network.model import publish
 from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.class_weights import balanced_weights
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
 from alexnet_skip.training.inputs import Inputs
 from alexnet_skip.training.log import RunLog, Stopwatch
@@ -48,9 +49,12 @@ class Trainer:
         optimizer, scheduler = make_optimizer(settings, model, options.epochs * self.steps_per_epoch)
         prepared, optimizer = self.accelerator.prepare(model, optimizer)
         self.model = self.accelerator.unwrap_model(prepared)
+        weights = None
+        if options.class_weights == "balanced":
+            weights = balanced_weights(session.class_counts, session.dataset.class_names)
         self.optimization = Optimization(
             prepared, optimizer, scheduler, inputs.source, inputs.labels, self.accelerator,
-            label_smoothing=options.label_smoothing,
+            label_smoothing=options.label_smoothing, class_weights=weights,
         )  # fmt: skip
         # Saved by their own state_dict, the same on every process.
         self._parts: dict[str, Any] = {"model": self.model, "optimizer": optimizer, "scheduler": scheduler}

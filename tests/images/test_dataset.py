@@ -1,5 +1,7 @@
 """Datasets: splits, digests, and the choice of a source."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -60,6 +62,9 @@ def test_a_subset_keeps_its_ids_and_has_its_own_digest(small_shapes):
     np.testing.assert_array_equal(part.images[1], train.images[9])
     assert part.digest == train.subset(np.array([5, 9])).digest
     assert len({train.digest, part.digest, train.subset(np.array([9, 5])).digest}) == 3
+    assert part.files == ()
+    named = dataclasses.replace(train, files=tuple(f"{number}.png" for number in range(100)))
+    assert named.subset(np.array([5, 9])).subset(np.array([1])).files == ("9.png",)
 
 
 def test_the_digest_depends_on_pixels_labels_and_class_names():

@@ -51,6 +51,7 @@ def test_small_square_images_stay_as_they_are_in_sorted_order(folder):
     assert train.images.shape == (6, 32, 32, 3)
     assert list(train.labels) == [0, 0, 0, 1, 1, 1]
     assert list(train.index) == list(range(6))
+    assert train.files == tuple(f"train/{name}/{number}.png" for name in "ab" for number in range(3))
     np.testing.assert_array_equal(train.images[0], values)
     assert load_dataset(str(folder)).splits["train"].digest == train.digest
 
@@ -157,6 +158,8 @@ def test_an_unreadable_file_is_named_or_left_out_on_request(folder, content, rea
     assert str(caught.value).endswith(ADVICE)
     dataset = load_dataset(str(folder), skip_unreadable=True)
     assert dataset.splits["train"].skipped == ("train/a/bad.png",)
+    assert "train/a/bad.png" not in dataset.splits["train"].files
+    assert len(dataset.splits["train"].files) == 6
     assert list(dataset.splits["train"].labels) == [0, 0, 0, 1, 1, 1]
     bad.unlink()
     assert load_dataset(str(folder)).splits["train"].digest == dataset.splits["train"].digest

@@ -112,6 +112,17 @@ def test_a_file_changed_with_equal_size_and_time_is_noticed_when_asked_to_verify
     assert digests(pets, cache) == after
 
 
+def test_the_way_to_a_folder_does_not_matter(pets, tmp_path, monkeypatch, reads):
+    cache = tmp_path / "cache"
+    first = digests(pets, cache)
+    reads.clear()
+    for place, name in ((tmp_path, "pets"), (pets, "."), (pets / "train", "..")):
+        monkeypatch.chdir(place)
+        assert digests(name, cache) == first
+        assert load_dataset(name, cache_dir=cache).splits["test"].files[0] == "test/a/0.bmp"
+    assert not reads
+
+
 def test_a_damaged_record_is_not_believed(pets, tmp_path):
     cache = tmp_path / "cache"
     before = digests(pets, cache)

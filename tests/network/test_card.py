@@ -41,9 +41,12 @@ def test_the_card_gives_data_settings_figures_with_intervals_and_limits():
 
 def test_evaluations_are_added_with_their_own_number_of_images():
     evaluation = {"dataset": "pets", "split": "test", "num_samples": 1000, "top1": 0.8, "top3": 0.95, "tta": True}
+    assert "| 95.00 % (93.47 to 96.19) |  |  |" in card_of(CONFIG, [evaluation]), "of before these were measured"
+    evaluation |= {"balanced_accuracy": 0.7, "macro_f1": 0.65}
     card = card_of(CONFIG, [evaluation])
     low, high = wilson_interval(800, 1000)
     assert f"| pets test, mirrored too | 1,000 | 80.00 % ({100 * low:.2f} to {100 * high:.2f})" in card
+    assert "| 70.00 % | 65.00 % |" in card
     assert "Not evaluated" not in card
 
 

@@ -121,6 +121,53 @@ def test_a_file_a_pil_image_and_an_array_of_one_image_are_predicted_alike(small,
         np.testing.assert_allclose(probabilities, alone[0], atol=1e-6)
 
 
+def test_a_folder_is_the_images_in_it_and_what_else_it_holds_is_told(small, tmp_path):
+    arrays = np.random.default_rng(4).integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
+    (tmp_path / "inner").mkdir()
+    for name, array in zip(("b.png", "inner/a.png"), arrays, strict=True):
+        Image.fromarray(array).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.warns(UserWarning, match=r"left out: 1 file \(1 \.txt\)"):
+        predictions = small.predict(tmp_path)
+    assert [p.file for p in predictions] == [str(tmp_path / "b.png"), str(tmp_path / "inner" / "a.png")]
+    for prediction, alone in zip(predictions, small.predict(arrays), strict=True):
+        np.testing.assert_allclose(prediction.probabilities, alone.probabilities, atol=1e-6)
+        assert alone.file == ""
+
+
+def test_tensors_of_either_order_and_of_floats_are_the_same_images(small):
+    images = torch.randint(0, 256, (2, 24, 20, 3), dtype=torch.uint8)
+    expected = small.features(images.numpy())
+    for form in (images, images.permute(0, 3, 1, 2), images.permute(0, 3, 1, 2) / 255, list(images)):
+        np.testing.assert_array_equal(small.features(form), expected)
+    with pytest.raises(ValueError, match="values from -1 to 2; give floats from 0 to 1"):
+        small.predict(torch.tensor([-1.0, 2.0]).repeat(3, 8, 4))
+
+
+@pytest.mark.parametrize("mode", ["none", "conv", "identity", "concat"])
+def test_embedding_is_what_the_head_makes_of_the_features(backbone, mode):
+    torch.manual_seed(3)
+    model = AlexNetWithSkip(backbone, SkipHead(mode, 4), ("a", "b", "c", "d"), (32, 32)).eval()
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    main, tap = (part.flatten(1) for part in backbone(images))
+    with torch.no_grad():
+        layers = model.trained.head.forward_layers(joined := model.trained.skip(main, tap))
+        np.testing.assert_allclose(model.embed(images), joined.numpy(), atol=1e-6)
+        np.testing.assert_allclose(model.embed(images, layer="logits"), model(images).numpy(), atol=1e-5)
+    for layer in ("hidden1", "hidden2"):
+        np.testing.assert_allclose(model.embed(images, layer=layer), layers[layer].numpy(), atol=1e-5)
+    np.testing.assert_array_equal(model.features(images), main.numpy())
+    assert model.features(images).shape == (3, 9216)
+
+
+def test_a_layer_or_images_that_are_none_are_refused(small):
+    with pytest.raises(ValueError, match="layer is 'fc7'; give one of features, hidden1, hidden2, logits"):
+        small.embed(np.zeros((8, 8, 3), np.uint8), layer="fc7")
+    with pytest.raises(ValueError, match="there is no image"):
+        small.features([])
+    assert small.predict([]) == []
+
+
 def test_images_are_squeezed_to_the_size_of_the_training_images_first(small):
     sharp = np.random.default_rng(3).integers(0, 256, (320, 256, 3), dtype=np.uint8)
     blurred = np.asarray(Image.fromarray(sharp).resize((32, 32), Image.Resampling.BILINEAR))

@@ -17,8 +17,8 @@ from alexnet_skip.system.errors import UserError
 TRAIN = [
     "--skip", "--no-skip", "--skip-mode", "--recipe", "--weights", "--dataset", "--data-dir", "--data-archive",
     "--skip-unreadable", "--limit-train", "--limit-test", "--epochs", "--batch-size", "--lr", "--weight-decay",
-    "--dropout", "--label-smoothing", "--hflip", "--no-hflip", "--val-fraction", "--pca-basis", "--seed",
-    "--mixed-precision", "--force-precision", "--cache-dir", "--cache", "--no-cache", "--runs-dir", "--name",
+    "--dropout", "--label-smoothing", "--class-weights", "--hflip", "--no-hflip", "--val-fraction", "--pca-basis",
+    "--seed", "--mixed-precision", "--force-precision", "--cache-dir", "--cache", "--no-cache", "--runs-dir", "--name",
     "--snapshot-epochs", "--quiet", "--resume", "--checkpoint-minutes", "--checkpoint-epochs", "--keep-checkpoints",
     "--study", "--seeds",
 ]  # fmt: skip

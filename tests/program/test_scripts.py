@@ -80,7 +80,7 @@ def test_train_then_evaluate_leaves_all_that_is_promised(tmp_path, capsys, mode)
     assert (predictions["logits"].argmax(1) == predictions["labels"]).mean() == metrics["top1"]
     assert len(np.unique(predictions["index"])) == 57
     assert (where / "confusion_matrix.png").stat().st_size > 10_000
-    assert (where / "confusion_matrix.csv").read_text().splitlines()[0].startswith("true \\ predicted,circle,crescent")
+    assert (where / "confusion_matrix.csv").read_text("utf-8-sig").startswith("true \\ predicted,circle,crescent")
 
     # The published model (folded) sees the held-out images as training saw them (in the PCA basis, from fp16 values).
     assert run(evaluate, tmp_path, "--split", "val") == 0

@@ -1,5 +1,8 @@
 """predictions.npz comes back as it was written, or is refused."""
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 from made_runs import make_predictions
@@ -9,14 +12,25 @@ from alexnet_skip.system.errors import UserError
 
 
 def equal(a: Predictions, b: Predictions) -> bool:
-    return np.array_equal(a.logits, b.logits) and a.same_samples(b)
+    same_names = (a.class_names, a.files) == (b.class_names, b.files)
+    return np.array_equal(a.logits, b.logits) and a.same_samples(b) and same_names
 
 
 def test_predictions_come_back_as_they_were(tmp_path, rng):
     written = make_predictions(0.7, rng)
-    write_predictions(tmp_path, written)
-    assert equal(read_predictions(tmp_path), written)
+    names, files = tuple("가나다라마바사아자차"), tuple(f"test/가/={number}.png" for number in range(400))
+    for each in (written, dataclasses.replace(written, class_names=names, files=files)):
+        write_predictions(tmp_path, each)
+        assert equal(read_predictions(tmp_path), each)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
+
+
+def test_predictions_of_before_names_were_kept_are_read():
+    old = Path(__file__).parent / "made_by_45f7acc" / "run" / "evaluation" / "test-best"
+    with np.load(old / "predictions.npz") as file:
+        assert not {"class_names", "files"} & set(file)
+    read = read_predictions(old)
+    assert (read.class_names, read.files) == ((), ())
 
 
 def test_a_flipped_or_missing_byte_is_noticed_or_harmless(tmp_path, rng):
@@ -44,6 +58,8 @@ def test_a_flipped_or_missing_byte_is_noticed_or_harmless(tmp_path, rng):
         ("labels", np.array([0, 1, 2, 3])),
         ("labels", np.array([0, 1, 2, -1])),
         ("index", np.arange(3)),
+        ("files", np.array(["a.png"])),
+        ("class_names", np.array(["a", "b"])),
         ("logits", np.array([[{}] * 3] * 4)),
     ],
 )

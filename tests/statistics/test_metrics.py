@@ -34,6 +34,9 @@ def test_figures_equal_scikit_learns(seed, classes):
     theirs = oracle.precision_recall_fscore_support(labels, predictions, labels=every, zero_division=0)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b)
+    assert metrics.macro_f1(confusion) == pytest.approx(oracle.f1_score(labels, predictions, average="macro"))
+    balanced = oracle.balanced_accuracy_score(labels, predictions)
+    assert metrics.balanced_accuracy(confusion) == pytest.approx(balanced)
     probabilities = metrics.softmax(logits)
     loss = oracle.log_loss(labels, probabilities, labels=every)
     assert metrics.negative_log_likelihood(probabilities, labels) == pytest.approx(loss)
@@ -49,6 +52,17 @@ def test_a_class_without_samples_or_predictions_has_figures_of_zero():
     theirs = oracle.precision_recall_fscore_support(labels, predictions, labels=np.arange(4), zero_division=0)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b)
+
+
+# scikit-learn says that a class was predicted of which there are no images.
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("predictions", [[0, 2, 2], [0, 0, 1], [2, 2, 2]])
+def test_means_over_classes_leave_out_those_without_images_as_scikit_learn_does(predictions):
+    labels, predictions = np.array([0, 0, 1]), np.array(predictions)
+    confusion = metrics.confusion_matrix(labels, predictions, 5)
+    assert metrics.macro_f1(confusion) == pytest.approx(oracle.f1_score(labels, predictions, average="macro"))
+    expected = oracle.balanced_accuracy_score(labels, predictions)
+    assert metrics.balanced_accuracy(confusion) == pytest.approx(expected)
 
 
 def test_rows_are_true_classes():

@@ -75,7 +75,7 @@ def test_a_studys_table_stands_beside_the_reports(runs, capsys):
         assert shown in captured.err
         assert shown in text
     assert "902   1   8   8  24   1   2  14  37   3" in text, "the matrices are in it"
-    with (runs / "s" / "table" / "test.csv").open(encoding="utf-8", newline="") as file:
+    with (runs / "s" / "table" / "test.csv").open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 8
     (high,) = [line for line in lines if (line["epoch"], line["column"]) == ("high", "report, skip")]

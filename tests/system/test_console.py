@@ -33,6 +33,8 @@ def summary(names=("cat", "dog")):
         "num_samples": 2400,
         "topk": {"1": 0.8357, "3": 0.9},
         "topk_ci95": {"1": [0.8283, 0.8428], "3": [0.88, 0.92]},
+        "balanced_accuracy": 0.8123,
+        "macro_f1": 0.8012,
         "nll": 0.51,
         "ece": 0.02,
         "per_class": {name: figures | {"f1": place / 1000} for place, name in enumerate(names)},
