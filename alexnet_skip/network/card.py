@@ -5,7 +5,7 @@ from typing import Any
 
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import ModelConfig
-from alexnet_skip.statistics.metrics import wilson_interval
+from alexnet_skip.statistics.metrics import usual_topk, wilson_interval
 
 JOINS = {
     "none": "no skip connection",
@@ -59,25 +59,28 @@ def _data(config: ModelConfig) -> str:
 
 def _figures(config: ModelConfig, evaluations: Sequence[Mapping[str, Any]]) -> str:
     rows = []
-    figures, count = config.metrics, config.num_val or 0
+    figures, count, topk = config.metrics, config.num_val or 0, usual_topk(len(config.class_names))
     epoch = "unknown" if config.epoch is None else config.epoch
     if figures.get("val_top1") is not None and count:
-        held_out = [_share(figures[f"val_top{k}"], count) for k in (1, 3)]
-        rows.append(("held out of training; chose the epoch", f"{count:,}", *held_out))
+        held_out = {k: figures.get(f"val_top{k}") for k in topk}
+        rows.append(("held out of training; chose the epoch", count, held_out))
     for summary in evaluations:
         n, name = summary["num_samples"], summary["split"] + (", mirrored too" if summary.get("tta") else "")
-        topk = [_share(summary[f"top{k}"], n) if f"top{k}" in summary else "" for k in (1, 3)]
-        rows.append((f"{summary['dataset']} {name}", f"{n:,}", *topk))
+        rows.append((f"{summary['dataset']} {name}", n, {k: summary.get(f"top{k}") for k in topk}))
     if not rows:
         return f"Epoch {epoch}. Nothing was measured: no images were held out."
-    table = ["| images | number | top-1 | top-3 |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    table = [f"| images | number | {' | '.join(f'top-{k}' for k in topk)} |", "|---|---|" + "---|" * len(topk)]
+    for images, n, values in rows:
+        table.append(f"| {images} | {n:,} | {' | '.join(_share(value, n) for value in values.values())} |")
     note = f"Epoch {epoch}. In brackets: 95 % intervals (Wilson) for the choice of images."
     if not evaluations:
         note += " Not evaluated on a test split yet: `python evaluate.py` does, and adds it here."
     return "\n".join([*table, "", note])
 
 
-def _share(value: float, count: int) -> str:
+def _share(value: float | None, count: int) -> str:
+    if value is None:
+        return ""
     low, high = wilson_interval(round(value * count), count)
     return f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
