@@ -133,7 +133,7 @@ def test_a_finished_study_is_compared_and_made_a_table_of(finished, tmp_path, ca
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     none, identity = (result["variants"][variant]["epoch-3"]["top1"][0] for variant in ("none", "identity"))
     assert pair["top1_difference"]["mean"] == pytest.approx(identity - none)
-    assert pair["verdict"].startswith("On shapes (test, n = 40) skip (identity) changes top-1 by ")
+    assert pair["verdict"].startswith("On shapes (test, n = 40), skip (identity): these two models differ in top-1 by ")
     assert evaluate.main(["--table", "--runs-dir", str(tmp_path), "--quiet"]) == 0
     columns = json.loads(capsys.readouterr().out)["columns"]
     assert columns["skip (identity)"]["top1"][1] == [identity]
