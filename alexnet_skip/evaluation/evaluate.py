@@ -16,8 +16,9 @@ from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
 from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, find_run, published_folder, published_name
-from alexnet_skip.runs.opened import OpenedRun, find_split
+from alexnet_skip.runs.opened import OpenedRun, find_split, load_images_of, split_of
 from alexnet_skip.runs.predictions import (
+    FILE_NAME,
     Predictions,
     another_model,
     of_another_model,
@@ -28,7 +29,7 @@ from alexnet_skip.runs.predictions import (
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import fit_temperature
-from alexnet_skip.system.console import Console
+from alexnet_skip.system.console import Console, shell_word
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json, write_text
 
@@ -156,6 +157,13 @@ def _store(published: Path, temperature: float) -> None:
     write_sealed_json(published / CONFIG_NAME, read_json(published / CONFIG_NAME) | {"temperature": temperature})
 
 
+def _is_of(place: Path, images: Dataset | None) -> bool:
+    """Whether a folder holds an evaluation, of these images if any are named."""
+    if not (place / FILE_NAME).is_file():
+        return False
+    return images is None or split_of(read_predictions(place), images) is not None
+
+
 def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Make metrics.json and the figures of an evaluation again; returns the figures and paths a program needs."""
     # The predictions, of test or of what stood in for it
@@ -164,18 +172,24 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     checkpoint_name = published_name(settings.checkpoint)
     splits = ("test", "val") if settings.split == "test" else (settings.split,)
     places = [evaluation_folder(run, split, checkpoint_name, tta=settings.tta) for split in splits]
-    where = next((place for place in places if (place / "predictions.npz").is_file()), None)
+    config, images = read_run_config(run), None
+    if settings.dataset is not None:
+        images = load_images_of(config, settings.dataset, console)
+        places += [where for place in places for where in sorted(place.parent.glob(f"{place.name}{ELSEWHERE}*"))]
+    where = next((place for place in places if _is_of(place, images)), None)
     if where is None:
+        on = f" --dataset {shell_word(settings.dataset)}" if settings.dataset is not None else ""
         raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {settings.split}; make them first: "
-            f"python evaluate.py --run {run} --split {settings.split} --checkpoint {checkpoint_name}"
+            f"{run} has no predictions of {checkpoint_name} on {settings.split}{on}; make them first: "
+            f"python evaluate.py --run {shell_word(str(run))} --split {settings.split} --checkpoint "
+            f"{checkpoint_name}{on}{' --tta' if settings.tta else ''}"
         )
     predictions = read_predictions(where)
     if of_another_model(predictions, where, run, checkpoint_name):
         raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
 
     # What they are called, and the temperature that is stored with the model
-    config, model_config = read_run_config(run), read_model_config(published_folder(run, checkpoint_name))
+    model_config = read_model_config(published_folder(run, checkpoint_name))
     written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
     about = {"dataset": written.get("dataset", config.dataset.name), "split": where.name.partition("-")[0]}
     about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)
@@ -184,7 +198,8 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Figures and files
     topk = settings.topk or ()
     summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
-    draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
+    drawn = split_of(predictions, images) if images is not None else find_split(config, predictions, console)
+    draw_evaluation(where, title, summary, predictions, drawn)
     write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))
     console.line(f"Drawn again in {where}")

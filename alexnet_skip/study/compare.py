@@ -76,7 +76,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Figures and files
     where = (study or sides[0].runs[0]) / "comparison" / f"{split}-{checkpoint_name}"
     where.mkdir(parents=True, exist_ok=True)
-    images = find_split(sides[0].config, first, console)
+    images = find_split(sides[0].config, first, console, settings.dataset)
     title = f"{dataset} ({split}, n = {len(first.labels):,})"
     results = []
     for pair in pairs:

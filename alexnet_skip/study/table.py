@@ -81,7 +81,7 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     if len(class_names) > MAX_SHOWN_CLASSES:
         facts.append(
             f"Of {len(class_names):,} classes the files list the {len(pairs)} most confused pairs, all columns added "
-            "up; each evaluation's metrics.json has its whole matrix."
+            "up; evaluate.py --redraw writes an evaluation's whole matrix (confusion_matrix.csv)."
         )
     write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names, pairs))
     write_text(where / f"{split}.csv", _csv(epochs, columns, class_names, pairs))

@@ -171,7 +171,8 @@ def verdict(comparison: Comparison, where: str, subject: str) -> str:
         # Two models, and nothing of what made them different: no word here may sound like a cause.
         if comparison.identical:
             return f"On {where}, {subject}: the predictions of these two models are identical."
-        text = f"On {where}, {subject}: these two models differ in top-1 by {apart}" + (f" ({corrected})" if corrected else "")
+        apart += f" ({corrected})" if corrected else ""
+        text = f"On {where}, {subject}: these two models differ in top-1 by {apart}"
         if not comparison.models_differ:
             return f"{text}, which may be chance: no difference can be claimed."
         return f"{text}; one run each can't say that the skip is why."

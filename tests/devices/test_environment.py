@@ -45,7 +45,9 @@ def clean(monkeypatch):
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
 def test_what_the_scripts_cannot_do_is_refused_by_name_with_its_value_and_a_way_out(name, value):
-    with pytest.raises(UserError, match=rf"^{name} is {re.escape(value) or 'empty'} in the environment .*, but must be .+: .+"):
+    with pytest.raises(
+        UserError, match=rf"^{name} is {re.escape(value) or 'empty'} in the environment .*, but must be .+: .+"
+    ):
         check_environment({name: value})
 
 
@@ -57,7 +59,8 @@ def test_a_rank_that_does_not_exist_is_refused_instead_of_waited_for(rank, count
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("ACCELERATE_USE_FSDP", "true"), ("LOCAL_RANK", "first"), ("WORLD_SIZE", "two"), ("RANK", "x")]
+    ("variable", "value"),
+    [("ACCELERATE_USE_FSDP", "true"), ("LOCAL_RANK", "first"), ("WORLD_SIZE", "two"), ("RANK", "x")],
 )
 @pytest.mark.parametrize("script", [train, evaluate, embed], ids=lambda s: s.__name__)
 def test_every_script_refuses_it_before_it_looks_for_images_or_runs(

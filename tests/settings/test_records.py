@@ -145,6 +145,13 @@ def test_a_run_does_not_go_on_with_other_images_or_weights(config, change, messa
         config.taken_up(dataclasses.replace(config, **change), Path("run"))
 
 
+def test_a_run_goes_on_with_its_images_at_another_place_and_finds_them_there_later(config):
+    moved = dataclasses.replace(config.dataset, name="elsewhere", source="/mnt/elsewhere")
+    after = config.taken_up(dataclasses.replace(config, dataset=moved), Path("run"))
+    assert after.data.dataset == after.dataset.source == "/mnt/elsewhere"
+    assert (after.dataset.name, after.dataset.digest) == (config.dataset.name, config.dataset.digest)
+
+
 def test_a_run_that_goes_on_keeps_what_it_was_and_tells_where_it_was_taken_up(config):
     settings = dataclasses.replace(config.settings, training=dataclasses.replace(config.settings.training, epochs=9))
     now = dataclasses.replace(config, settings=settings, created="later", device="cuda:0", num_train=1)

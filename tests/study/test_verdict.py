@@ -179,7 +179,11 @@ def test_a_run_with_itself_is_identical(rng):
         assert (result.identical, result.p, result.kappa, result.differences[1]) == (True, 1.0, 1.0, (0, 0, 0))
         assert (result.models_differ, result.claimed) == (False, False)
         sentence = verdict.verdict(result, WHERE, "it")
-        told = ", it: the predictions of these two models are" if seeds == 1 else " it changes nothing: the predictions are"
+        told = (
+            ", it: the predictions of these two models are"
+            if seeds == 1
+            else " it changes nothing: the predictions are"
+        )
         assert sentence == f"On {WHERE}{told} identical."
 
 
