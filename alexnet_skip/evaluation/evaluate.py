@@ -157,11 +157,26 @@ def _store(published: Path, temperature: float) -> None:
     write_sealed_json(published / CONFIG_NAME, read_json(published / CONFIG_NAME) | {"temperature": temperature})
 
 
-def _is_of(place: Path, images: Dataset | None) -> bool:
-    """Whether a folder holds an evaluation, of these images if any are named."""
-    if not (place / FILE_NAME).is_file():
-        return False
-    return images is None or split_of(read_predictions(place), images) is not None
+def _find_evaluation(run: Path, settings: EvaluateSettings, images: Dataset | None) -> Path:
+    """The folder of the evaluation that settings name: on the run's own images, or on those of a dataset.
+
+    Raises:
+        UserError: if there is none; says the command that makes it.
+    """
+    checkpoint_name = published_name(settings.checkpoint)
+    splits = ("test", "val") if settings.split == "test" else (settings.split,)
+    own = [evaluation_folder(run, split, checkpoint_name, tta=settings.tta) for split in splits]
+    elsewhere = [found for place in own for found in sorted(place.parent.glob(f"{place.name}{ELSEWHERE}*"))]
+    for place in own if images is None else own + elsewhere:
+        there = (place / FILE_NAME).is_file()
+        if there and (images is None or split_of(read_predictions(place), images) is not None):
+            return place
+    on = f" --dataset {shell_word(settings.dataset)}" if settings.dataset is not None else ""
+    raise UserError(
+        f"{run} has no predictions of {checkpoint_name} on {settings.split}{on}; make them first: python evaluate.py "
+        f"--run {shell_word(str(run))} --split {settings.split} --checkpoint {checkpoint_name}{on}"
+        f"{' --tta' if settings.tta else ''}"
+    )
 
 
 def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -170,20 +185,9 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet)
     run = find_run(settings.runs_dir, settings.run)
     checkpoint_name = published_name(settings.checkpoint)
-    splits = ("test", "val") if settings.split == "test" else (settings.split,)
-    places = [evaluation_folder(run, split, checkpoint_name, tta=settings.tta) for split in splits]
-    config, images = read_run_config(run), None
-    if settings.dataset is not None:
-        images = load_images_of(config, settings.dataset, console)
-        places += [where for place in places for where in sorted(place.parent.glob(f"{place.name}{ELSEWHERE}*"))]
-    where = next((place for place in places if _is_of(place, images)), None)
-    if where is None:
-        on = f" --dataset {shell_word(settings.dataset)}" if settings.dataset is not None else ""
-        raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {settings.split}{on}; make them first: "
-            f"python evaluate.py --run {shell_word(str(run))} --split {settings.split} --checkpoint "
-            f"{checkpoint_name}{on}{' --tta' if settings.tta else ''}"
-        )
+    config = read_run_config(run)
+    images = None if settings.dataset is None else load_images_of(config, settings.dataset, console)
+    where = _find_evaluation(run, settings, images)
     predictions = read_predictions(where)
     if of_another_model(predictions, where, run, checkpoint_name):
         raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
@@ -191,7 +195,8 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # What they are called, and the temperature that is stored with the model
     model_config = read_model_config(published_folder(run, checkpoint_name))
     written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
-    about = {"dataset": written.get("dataset", config.dataset.name), "split": where.name.partition("-")[0]}
+    name = config.dataset.name if images is None else images.name
+    about = {"dataset": written.get("dataset", name), "split": where.name.partition("-")[0]}
     about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)
     title = evaluation_title(about, run, checkpoint_name)
 

@@ -164,7 +164,7 @@ def published_weights_digest(path: Path) -> str:
     Raises:
         OSError, SafetensorError, KeyError: if it can't be read, or holds none.
     """
-    with safe_open(path, framework="pt") as file:
+    with safe_open(str(path), framework="pt") as file:
         return weights_digest({name: file.get_tensor(f"backbone.{name}") for name in STATE_SHAPES})
 
 
