@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet_skip.images import cifar, shapes
 from alexnet_skip.images import folder as image_folder
-from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below
+from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below, listed
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
@@ -188,7 +188,7 @@ def _common_classes(
         raise UserError(f"{folder / 'train'} holds {found}; at least two folders, one a class, are needed")
     for split, listing in listings.items():
         if tuple(listing) != names:
-            different = ", ".join(sorted(set(listing) ^ set(names)))
+            different = listed(sorted(set(listing) ^ set(names)))
             raise UserError(
                 f"{places[split]} and {folder / 'train'} differ in the classes {different}; make them equal"
             )

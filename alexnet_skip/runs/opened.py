@@ -1,6 +1,7 @@
 """A trained run opened again: its model, its images, and the frozen features of a split."""
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from alexnet_skip.devices.agreement import in_common, require_agreement
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.features.source import FrozenFeatures
 from alexnet_skip.images.dataset import Dataset, Split
+from alexnet_skip.images.listing import listed
 from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
@@ -57,9 +59,9 @@ class OpenedRun:
         require_agreement(job.accelerator, lambda: self._what_decides() | in_common(job.settings, loaded))
         if loaded.class_names != self.model.class_names:
             raise UserError(
-                f"--dataset {dataset or loaded.source} has the classes {', '.join(loaded.class_names)}, but "
-                f"{self.folder.name} was trained on {', '.join(self.model.class_names)}; give a folder with the same "
-                "classes"
+                f"--dataset {dataset or loaded.source} has {_classes(loaded.class_names, self.model.class_names)}, but "
+                f"{self.folder.name} was trained on {_classes(self.model.class_names, loaded.class_names)}; give a "
+                "folder with the same classes"
             )
         return loaded
 
@@ -151,6 +153,12 @@ class OpenedRun:
         """The frozen features that the published model's own convolutions make, from the run's cache."""
         backbone = self.model.backbone.to(job.accelerator.device)
         return FrozenFeatures(backbone, self.cache_dir, job.accelerator, job.console)
+
+
+def _classes(names: Sequence[str], others: Sequence[str]) -> str:
+    """Classes in words, those first that the others lack."""
+    known = set(others)
+    return f"the classes {listed(sorted(names, key=lambda name: name in known))}"
 
 
 def open_run(runs_dir: Path, run: str | None, checkpoint_name: str) -> OpenedRun:

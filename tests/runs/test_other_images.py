@@ -270,3 +270,13 @@ def test_a_run_goes_on_and_is_compared_where_its_images_are_now_and_on_others_it
     assert facts["images_to_extract"] == 0
     assert evaluate.main(["--run", "other", "--dry-run", "--dataset", str(others), *places]) == 0
     assert json.loads(capsys.readouterr().out)["num_samples"] == 10
+
+
+def test_other_classes_are_refused_and_of_many_those_are_named_that_make_the_difference(runs, tmp_path, capsys):
+    other = make_images(tmp_path / "other", 1)
+    for split in ("train", "test"):
+        for number in range(20):
+            shutil.copytree(other / split / "cat", other / split / f"a{number:02}")
+    message = refusal(capsys, "--dataset", str(other), "--runs-dir", str(runs))
+    assert f"--dataset {other} has the classes a00, a01, a02, a03, a04, 17 more, but mine was trained on" in message
+    assert "the classes cat, dog; give a folder with the same classes" in message
