@@ -34,6 +34,7 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     points = choose_points(dataset, samples, job)
     fit = choose_fit(run, points, job)
     for other in others:
+        other.require_agreement(job)
         refuse_other_images(run, other, points, job.console)
 
     # Principal axes, coordinates, and how far the classes come apart

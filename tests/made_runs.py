@@ -1,11 +1,28 @@
-"""Run folders made from known predictions: what comparing needs of a run, without training one."""
+"""Run folders made from known predictions, and published models made others: what tests need without training."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from alexnet_skip.runs.predictions import Predictions, write_predictions
+from alexnet_skip.system.files import file_digest, read_json, write_sealed_json
+
+
+def make_images(folder: Path, seed: int, sizes: tuple[tuple[str, int], ...] = (("train", 15), ("test", 5))) -> Path:
+    """An image folder of two classes that differ in brightness, and by the seed."""
+    rng = np.random.default_rng(seed)
+    for split, count in sizes:
+        for name in ("cat", "dog"):
+            place = folder / split / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                image = rng.integers(0, 128, (32, 32, 3), dtype=np.uint8) + (100 if name == "cat" else 0)
+                Image.fromarray(image.astype(np.uint8)).save(place / f"{number:02}.png")
+    return folder
 
 
 def make_run(
@@ -49,3 +66,14 @@ def make_predictions(
     said = np.where(rng.random(n) < accuracy, labels, wrong)
     logits = 3 * np.eye(classes)[said] + rng.normal(0, 0.3, (n, classes))
     return Predictions(logits.astype(np.float32), labels, np.arange(n), digest)
+
+
+def change(model: Path, tensor: str) -> None:
+    """Another network in the folder of a published model: one tensor replaced, the checksums right."""
+    state = load_file(model / "model.safetensors")
+    noise = torch.randn(state[tensor].shape, generator=torch.Generator().manual_seed(0))
+    spread = 3 * state[tensor].std() if state[tensor].any() else 5.0
+    state[tensor] = state[tensor] + spread * noise
+    save_file(state, model / "model.safetensors")
+    config = read_json(model / "config.json") | {"model_sha256": file_digest(model / "model.safetensors")}
+    write_sealed_json(model / "config.json", config)

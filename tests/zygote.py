@@ -78,7 +78,7 @@ def _child(script: str, arguments: list[str], log: str, environment: dict[str, s
             _spoil()
         if "RUN_AS" in environment:
             os.setuid(int(environment["RUN_AS"]))
-        code = {"train": train, "evaluate": evaluate}[script].main(arguments)
+        code = {"train": train, "evaluate": evaluate, "embed": embed}[script].main(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:
@@ -105,6 +105,7 @@ def _spoil() -> None:
 if __name__ == "__main__":
     import tiny_run
 
+    import embed
     import evaluate
     import train
 

@@ -1,28 +1,50 @@
 """All processes of a launch have the same in hand, or none of them begins."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.versions import code_digest, package_versions
+
+# What processes on several machines may have under another name, or show differently; what lies there must be the same.
+MAY_DIFFER = frozenset((
+    "dataset", "data_dir", "data_archive", "weights", "cache_dir", "runs_dir", "quiet", "resume", "run", "compare",
+    "verify_images",
+))  # fmt: skip
 
 # Of a long value, such as the names of a thousand classes, the error shows so many characters around the difference.
 SHOWN = 60
 
 
-def require_agreement(accelerator: Accelerator, record: Mapping[str, Any]) -> None:
+def in_common(settings: Any, dataset: Dataset) -> dict[str, Any]:
+    """What the result of any command depends on, by the names that users know: images, settings and versions."""
+    options = {name: value for name, value in flat(to_dict(settings)).items() if name not in MAY_DIFFER}
+    return {
+        "the classes": list(dataset.class_names),
+        **{f"the number of {n} images": len(split.labels) for n, split in dataset.splits.items()},
+        **{f"the {n} images (SHA-256)": split.digest for n, split in dataset.splits.items()},
+        **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
+        **{f"the version of {package}": found for package, found in package_versions().items()},
+        "the code of alexnet_skip (SHA-256)": code_digest(),
+    }
+
+
+def require_agreement(accelerator: Accelerator, describe: Callable[[], Mapping[str, Any]]) -> None:
     """Compare what decides the result between all processes; every process calls this, and each raises the same.
 
     Args:
-        record: JSON-ready values by the name that a user knows them by.
+        describe: returns JSON-ready values by the name that a user knows them by; called where there are several.
 
     Raises:
         UserError: naming the first entry that differs, and which process has which value.
     """
-    if accelerator.num_processes > 1 and (told := find_difference(gather_object([dict(record)]))):
+    if accelerator.num_processes > 1 and (told := find_difference(gather_object([dict(describe())]))):
         raise UserError(f"{told}; give every process the same images, weights, settings and versions")
 
 

@@ -28,21 +28,36 @@ class Rule:
             read others; ``pinned`` has no effect, whatever it says.
         allowed: values in lower case; any if empty.
         reason: why, and what to do instead.
+        least: the smallest whole number that is allowed, where it must be one.
     """
 
     names: tuple[str, ...]
     treatment: Literal["honoured", "pinned", "refused"]
     allowed: frozenset[str]
     reason: str
+    least: int | None = None
+
+    def allows(self, value: str) -> bool:
+        """Whether a variable may have a value."""
+        value = value.strip().lower()
+        if self.least is not None:
+            return value.isascii() and value.isdigit() and int(value) >= self.least
+        return not self.allowed or value in self.allowed
 
     def told_allowed(self) -> str:
         """The allowed values in words, the telling ones only."""
+        if self.least is not None:
+            return f"a whole number from {self.least}"
         if not self.allowed:
             return "any value"
         if self.allowed >= ON | OFF:
             return "true or false"
         return "false" if self.allowed == OFF else " or ".join(sorted(value for value in self.allowed if value))
 
+
+# A rank is below the number that it counts to.
+RANKS = (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+_PROCESSES = "which process this is, and of how many; `accelerate launch` and `torchrun` set it"
 
 RULES = (
     Rule((PRECISION,), "honoured", frozenset(("", "no", "bf16", "fp16")),
@@ -52,6 +67,8 @@ RULES = (
     Rule(("ACCELERATE_DEBUG_MODE",), "honoured", ON | OFF, "every exchange between processes is checked: slower"),
     Rule(("ACCELERATE_CPU_AFFINITY",), "honoured", ON | OFF, "each process keeps to the processors near its GPU"),
     Rule(("FORK_LAUNCHED",), "honoured", ON | OFF, "set by notebook launchers"),
+    Rule(("RANK", "LOCAL_RANK"), "honoured", frozenset(), _PROCESSES, least=0),
+    Rule(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "honoured", frozenset(), _PROCESSES, least=1),
     Rule(("ACCELERATE_GRADIENT_ACCUMULATION_STEPS",), "refused", frozenset(("", "1")),
          "an optimizer step is one batch of --batch-size images; give a larger --batch-size"),
     Rule(("ACCELERATE_DYNAMO_BACKEND",), "refused", frozenset(("", "no")),
@@ -85,12 +102,19 @@ def check_environment(environment: Mapping[str, str] | None = None) -> None:
     found = os.environ if environment is None else environment
     for rule in RULES:
         # The precision is looked at where it is wanted: an explicit --mixed-precision overrules any.
-        for name in rule.names if rule.allowed and rule.names != (PRECISION,) else ():
-            if found.get(name, "").strip().lower() not in rule.allowed:
-                raise UserError(
-                    f"{name} is {found[name]} in the environment (`accelerate launch` and its config file set such "
-                    f"variables), but must be {rule.told_allowed()} or unset: {rule.reason}"
-                )
+        for name in rule.names if rule.names != (PRECISION,) else ():
+            if name in found and not rule.allows(found[name]):
+                raise _refusal(name, found[name], rule.told_allowed(), rule.reason)
+    for rank, count in RANKS:
+        if rank in found and count in found and int(found[rank]) >= int(found[count]):
+            raise _refusal(rank, found[rank], f"below {count} ({found[count]})", _PROCESSES)
+
+
+def _refusal(name: str, value: str, allowed: str, reason: str) -> UserError:
+    return UserError(
+        f"{name} is {value or 'empty'} in the environment (`accelerate launch` and its config file set such "
+        f"variables), but must be {allowed} or unset: {reason}"
+    )
 
 
 def wanted_precision(environment: Mapping[str, str] | None = None) -> Literal["bf16", "fp16"] | None:

@@ -117,8 +117,8 @@ def write_comparison(path: Path, embeddings: Sequence[Embedding], labels: np.nda
 def _note(embedding: Embedding) -> str:
     dimensions = (embedding.components, embedding.num_features)
     lines = [
-        f"{count:,}-D: kNN {_knn(figures, 1)}, silhouette {figures.silhouette:+.3f}, "
-        f"between/within {figures.variance_ratio:.3f}".replace("-0.", "−0.")
+        f"{count:,}-D: kNN {_knn(figures, 1)}, silhouette {_stated(figures.silhouette, '+.3f')}, "
+        f"between/within {_stated(figures.variance_ratio, '.3f')}"
         for count, figures in zip(dimensions, embedding.figures.values(), strict=True)
     ]
     return "\n".join(line for line in [*lines, embedding.figures["full"].remark] if line)
@@ -126,6 +126,10 @@ def _note(embedding: Embedding) -> str:
 
 def _knn(figures: Separation, digits: int) -> str:
     return "not stated" if figures.knn_top1 is None else f"{per_cent(figures.knn_top1, digits)} %"
+
+
+def _stated(value: float | None, form: str) -> str:
+    return "not stated" if value is None else f"{value:{form}}".replace("-", "−")
 
 
 def _embedded(embedding: Embedding) -> str:
@@ -180,8 +184,7 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     spaces = {_embedded(embedding): embedding.figures["embedding"], _whole(embedding): embedding.figures["full"]}
     rows = [
         [
-            name, _knn(f, 2), f"{f.silhouette:+.4f}", f"{f.variance_ratio:.4f}",
-            f"{f.num_queries:,}",
+            name, _knn(f, 2), _stated(f.silhouette, "+.4f"), _stated(f.variance_ratio, ".4f"), f"{f.num_queries:,}",
         ]
         for name, f in spaces.items()
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
 from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, find_run, published_folder, published_name
-from alexnet_skip.runs.opened import OpenedRun, find_split
+from alexnet_skip.runs.opened import OpenedRun, find_split, load_images_of, split_of
 from alexnet_skip.runs.predictions import Predictions, kept_predictions, published_digest, write_predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
@@ -158,12 +158,18 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet)
     run = find_run(settings.runs_dir, settings.run)
     checkpoint_name = published_name(settings.checkpoint)
-    where, predictions = kept_predictions(run, settings.split, checkpoint_name, tta=settings.tta)
+    config = read_run_config(run)
+    images = None if settings.dataset is None else load_images_of(config, settings.dataset, console)
+    where, predictions = kept_predictions(
+        run, settings.split, checkpoint_name, tta=settings.tta, dataset=settings.dataset,
+        wanted=None if images is None else lambda predictions: split_of(predictions, images) is not None,
+    )  # fmt: skip
 
     # What they are called, and the temperature that is stored with the model
-    config, model_config = read_run_config(run), read_model_config(published_folder(run, checkpoint_name))
+    model_config = read_model_config(published_folder(run, checkpoint_name))
     written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
-    about = {"dataset": written.get("dataset", config.dataset.name), "split": where.name.partition("-")[0]}
+    name = config.dataset.name if images is None else images.name
+    about = {"dataset": written.get("dataset", name), "split": where.name.partition("-")[0]}
     about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)
     title = evaluation_title(about, run, checkpoint_name)
 
@@ -171,7 +177,8 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     topk = settings.topk or ()
     summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
     write_predictions_csv(where, predictions, model_config.class_names, model_config.temperature)
-    draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
+    drawn = split_of(predictions, images) if images is not None else find_split(config, predictions, console)
+    draw_evaluation(where, title, summary, predictions, drawn)
     write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))
     console.line(f"Drawn again in {where}")

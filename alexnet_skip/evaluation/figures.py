@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from alexnet_skip.evaluation.tables import write_confusion_csv
 from alexnet_skip.images.dataset import Split
-from alexnet_skip.plots.confusion import confusion_matrix_figure
+from alexnet_skip.plots.confusion import MAX_SHOWN_CLASSES, confusion_matrix_figure
 from alexnet_skip.plots.curves import reliability_figure
 from alexnet_skip.plots.gallery import confident_mistakes, gallery
 from alexnet_skip.plots.style import save_figure
@@ -24,9 +24,15 @@ MAX_CONFUSED_PAIRS = 10
 def summarize_predictions(
     predictions: Predictions, class_names: Sequence[str], topk: Sequence[int], temperature: float | None
 ) -> dict[str, Any]:
-    """:func:`metrics.summarize` with the most confused pairs and, with a temperature, what that mends."""
+    """:func:`metrics.summarize` with the most confused pairs and, with a temperature, what that mends.
+
+    Of more classes than a picture of it shows, the confusion matrix is left out: as JSON, the square of their number
+    takes longer to write than all else takes to compute, and confusion_matrix.csv has it.
+    """
     summary = metrics.summarize(predictions.logits, predictions.labels, class_names, topk)
     pairs = metrics.most_confused_pairs(np.array(summary["confusion_matrix"]), MAX_CONFUSED_PAIRS)
+    if len(class_names) > MAX_SHOWN_CLASSES:
+        del summary["confusion_matrix"]
     summary["most_confused"] = [
         {"true": class_names[true], "predicted": class_names[predicted], "images": count}
         for true, predicted, count in pairs
@@ -55,7 +61,8 @@ def draw_evaluation(
     Returns:
         The figure of the confusion matrix.
     """
-    class_names, confusion = list(summary["per_class"]), np.array(summary["confusion_matrix"])
+    class_names = list(summary["per_class"])
+    confusion = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(class_names))
     write_confusion_csv(where, confusion, class_names)
     figure = confusion_matrix_figure(confusion, class_names, title)
     save_figure(figure, where / "confusion_matrix.png")

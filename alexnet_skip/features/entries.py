@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from alexnet_skip.features.cache import ARRAYS, FeatureCache, FeatureKey
+from alexnet_skip.network.model import published_weights_digest
 from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_crc32, read_json
@@ -61,24 +65,54 @@ def read_entries(cache_dir: Path, runs_dir: Path) -> list[Entry]:
             Entry(
                 folder, state, key.num_samples if key else 0, arrays, len(list(folder.glob("basis-*.npy"))),
                 sum(p.stat().st_size for p in files), max(p.stat().st_mtime for p in files),
-                tuple(run for run, sources in uses.items() if key and key.weights_digest in sources
-                      and folder.name.startswith(sources[key.weights_digest])),
+                tuple(run for run, use in uses.items() if key and use.needs(folder.name, key)),
             )
         )  # fmt: skip
     return entries
 
 
-def _uses(runs_dir: Path) -> dict[str, dict[str, str]]:
-    """By run, at any depth: the digest of its weights, and how names of its entries begin."""
+@dataclass(frozen=True)
+class _Use:
+    """What of the cache a run needs.
+
+    Attributes:
+        weights: digests of the convolutions of its training and of each model that it has published: a file that was
+            changed since has features of its own.
+        prefix: how names of entries of its images begin.
+        images: digests of its training images and of all that its models were evaluated on, wherever they lay.
+    """
+
+    weights: frozenset[str]
+    prefix: str
+    images: frozenset[str]
+
+    def needs(self, name: str, key: FeatureKey) -> bool:
+        """Whether an entry of that name and key is the run's."""
+        return key.weights_digest in self.weights and (name.startswith(self.prefix) or key.data_digest in self.images)
+
+
+def _uses(runs_dir: Path) -> dict[str, _Use]:
+    """What each run, at any depth, needs."""
     uses = {}
     for path in sorted(runs_dir.glob("**/config.json")):
         try:
             if "num_processes" in read_json(path):  # a run's, not a published model's
-                config = read_run_config(path.parent)
-                uses[path.parent.relative_to(runs_dir).as_posix()] = {config.weights_digest: f"{config.dataset.name}-"}
+                uses[path.parent.relative_to(runs_dir).as_posix()] = _use_of(path.parent)
         except UserError:
             continue  # a run that can't be read keeps no entry
     return uses
+
+
+def _use_of(run: Path) -> _Use:
+    config = read_run_config(run)
+    weights, images = {config.weights_digest}, {config.dataset.digest}
+    for path in (run / "model", run / "last", *run.glob("snapshots/*")):
+        with suppress(OSError, SafetensorError, KeyError):  # gone or damaged: it can't be evaluated either
+            weights.add(published_weights_digest(path / "model.safetensors"))
+    for path in run.glob("evaluation/*/metrics.json"):
+        with suppress(UserError):
+            images.add(str(read_json(path).get("images_sha256", "")))
+    return _Use(frozenset(weights), f"{config.dataset.name}-", frozenset(images))
 
 
 def _read_key(folder: Path) -> FeatureKey | None:

@@ -44,7 +44,7 @@ def list_images(folder: Path, left_out: LeftOut) -> dict[str, list[Path]]:
     for entry in os.scandir(folder):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if os.path.isdir(entry.path):  # not entry.is_dir(), which raises where a link leads to itself
             classes.append(entry.name)
         else:
             left_out.add_file(Path(entry.path), "beside the class folders")

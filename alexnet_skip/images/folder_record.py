@@ -70,13 +70,13 @@ def names_within(root: Path, paths: Iterable[Path]) -> Iterator[str]:
 
 
 def listing_digest(root: Path, paths: Sequence[Path]) -> str:
-    """SHA-256 of the files' names below ``root``, sizes and times of change: equal where nothing has changed.
-
-    Raises:
-        OSError: if a file is gone.
-    """
+    """SHA-256 of the files' names below ``root``, sizes and times of change: equal where nothing has changed."""
     digest = hashlib.sha256()
     for name, path in zip(names_within(root, paths), paths, strict=True):
-        found = path.stat()
-        digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        try:
+            found = path.stat()
+            state = f"{found.st_size}\0{found.st_mtime_ns}"
+        except OSError as error:  # judged, with its reason, when it is read
+            state = str(error.errno)
+        digest.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

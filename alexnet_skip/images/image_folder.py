@@ -17,7 +17,7 @@ from alexnet_skip.images.folder import (
     small_side,
 )
 from alexnet_skip.images.folder_record import FolderRecord, listing_digest, names_within
-from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below
+from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below, listed
 from alexnet_skip.images.split import Dataset, Images, LazySplits, Split, content_digest
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -205,7 +205,7 @@ def _common_classes(
         raise UserError(f"{folder / 'train'} holds {found}; at least two folders, one a class, are needed")
     for split, listing in listings.items():
         if tuple(listing) != names:
-            different = ", ".join(sorted(set(listing) ^ set(names)))
+            different = listed(sorted(set(listing) ^ set(names)))
             raise UserError(
                 f"{places[split]} and {folder / 'train'} differ in the classes {different}; make them equal"
             )

@@ -3,7 +3,7 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -14,7 +14,7 @@ from alexnet_skip.system.errors import UserError
 # What PIL itself gives to the formats that are read: .jfif and .jpe beside .jpg, .pgm beside .ppm.
 EXTENSIONS = frozenset(ending for ending, format in Image.registered_extensions().items() if format in FORMATS)
 
-# Kinds of files, and folders, that are named where some are left out; a folder can hold a thousand of either.
+# Kinds of files, folders and classes that a message names; a folder can hold a thousand of each.
 MAX_NAMED = 5
 
 
@@ -52,8 +52,13 @@ class LeftOut:
 
 
 def _counted(what: str, count: int, named: list[str]) -> str:
-    more = [f"{len(named) - MAX_NAMED} more"] if len(named) > MAX_NAMED else []
-    return f"{count:,} {what}{'s' if count != 1 else ''} ({', '.join(named[:MAX_NAMED] + more)})"
+    return f"{count:,} {what}{'s' if count != 1 else ''} ({listed(named)})"
+
+
+def listed(named: Sequence[str]) -> str:
+    """Names with commas; of many the first, and how many more."""
+    more = [f"{len(named) - MAX_NAMED:,} more"] if len(named) > MAX_NAMED else []
+    return ", ".join([*named[:MAX_NAMED], *more])
 
 
 def images_below(folder: Path, left_out: LeftOut) -> list[Path]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import ModelConfig
-from alexnet_skip.statistics.metrics import wilson_interval
+from alexnet_skip.statistics.metrics import usual_topk, wilson_interval
 
 JOINS = {
     "none": "no skip connection",
@@ -58,29 +58,36 @@ def _data(config: ModelConfig) -> str:
     return "\n".join(lines)
 
 
+# Of an evaluation, beside its top-k accuracies: what classes of different size count alike in.
+MEANS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+
+
 def _figures(config: ModelConfig, evaluations: Sequence[Mapping[str, Any]]) -> str:
-    rows = []
-    figures, count = config.metrics, config.num_val or 0
+    rows: list[tuple[str, int, dict[int, Any], Mapping[str, Any]]] = []
+    figures, count, topk = config.metrics, config.num_val or 0, usual_topk(len(config.class_names))
     epoch = "unknown" if config.epoch is None else config.epoch
     if figures.get("val_top1") is not None and count:
-        held_out = [_share(figures[f"val_top{k}"], count) for k in (1, 3)]
-        rows.append(("held out of training; chose the epoch", f"{count:,}", *held_out, "", ""))
+        held_out = {k: figures.get(f"val_top{k}") for k in topk}
+        rows.append(("held out of training; chose the epoch", count, held_out, {}))
     for summary in evaluations:
         n, name = summary["num_samples"], summary["split"] + (", mirrored too" if summary.get("tta") else "")
-        topk = [_share(summary[f"top{k}"], n) if f"top{k}" in summary else "" for k in (1, 3)]
-        means = [f"{100 * summary[f]:.2f} %" if f in summary else "" for f in ("balanced_accuracy", "macro_f1")]
-        rows.append((f"{summary['dataset']} {name}", f"{n:,}", *topk, *means))
+        rows.append((f"{summary['dataset']} {name}", n, {k: summary.get(f"top{k}") for k in topk}, summary))
     if not rows:
         return f"Epoch {epoch}. Nothing was measured: no images were held out."
-    columns = ("images", "number", "top-1", "top-3", "balanced accuracy", "macro F1")
-    table = [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
+    columns = ["images", "number", *(f"top-{k}" for k in topk), *MEANS.values()]
+    table = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    for images, n, values, summary in rows:
+        means = [f"{100 * summary[name]:.2f} %" if name in summary else "" for name in MEANS]
+        table.append(f"| {' | '.join([images, f'{n:,}', *(_share(v, n) for v in values.values()), *means])} |")
     note = f"Epoch {epoch}. In brackets: 95 % intervals (Wilson) for the choice of images."
     if not evaluations:
         note += " Not evaluated on a test split yet: `python evaluate.py` does, and adds it here."
     return "\n".join([*table, "", note])
 
 
-def _share(value: float, count: int) -> str:
+def _share(value: float | None, count: int) -> str:
+    if value is None:
+        return ""
     low, high = wilson_interval(round(value * count), count)
     return f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 

@@ -9,12 +9,12 @@ from typing import get_args
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from alexnet_skip.images.file import ImageLike, as_rgb, squeeze
-from alexnet_skip.network.backbone import IMAGE_SIZE, FrozenAlexNet
+from alexnet_skip.network.backbone import IMAGE_SIZE, STATE_SHAPES, FrozenAlexNet, weights_digest
 from alexnet_skip.network.card import model_card
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.inputs import Images, given_images
@@ -209,6 +209,16 @@ def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: Mo
     config = dataclasses.replace(config, model_sha256=file_digest(folder / "model.safetensors"))
     write_text(folder / "README.md", model_card(config))
     write_sealed_json(folder / CONFIG_NAME, config.as_json())
+
+
+def published_weights_digest(path: Path) -> str:
+    """Digest of the convolutions in a published model's file, of which nothing else is read.
+
+    Raises:
+        OSError, SafetensorError, KeyError: if it can't be read, or holds none.
+    """
+    with safe_open(str(path), framework="pt") as file:
+        return weights_digest({name: file.get_tensor(f"backbone.{name}") for name in STATE_SHAPES})
 
 
 def load_published(folder: Path) -> tuple[AlexNetWithSkip, ModelConfig]:

@@ -1,9 +1,6 @@
 """Run folders and published models: what a run leaves, and how the other scripts find and load it."""
 
-import platform
-import subprocess
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -111,24 +108,6 @@ def published_folder(run: Path, checkpoint_name: str) -> Path:
             "--snapshot-epochs of train.py keeps more"
         )
     return folders[wanted]
-
-
-def environment() -> dict[str, str | None]:
-    """Versions and the git commit that a run's config records."""
-    packages = ("torch", "torchvision", "accelerate", "numpy", "tensorboard", "safetensors")
-    found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    try:
-        root = Path(__file__).parents[2]
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        found["git_commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        found["git_commit"] = None
-    return found
 
 
 # Before the name of images that are not the run's own, in the name of an evaluation's folder.

@@ -1,6 +1,7 @@
 """A trained run opened again: its model, its images, and the frozen features of a split."""
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_skip.devices.agreement import in_common, require_agreement
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.features.source import FrozenFeatures
 from alexnet_skip.images.dataset import Dataset, Split
+from alexnet_skip.images.listing import listed
 from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.runs import folders
-from alexnet_skip.runs.predictions import FILE_NAME, Predictions, read_predictions
+from alexnet_skip.runs.predictions import FILE_NAME, Predictions, published_digest, read_predictions
 from alexnet_skip.settings.records import ModelConfig, RunConfig, read_run_config
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
@@ -46,26 +49,34 @@ class OpenedRun:
         return self.model_config.skip_mode != "none"
 
     def load_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
-        """Load the run's images, or those of another dataset with the same classes.
-
-        Another place of the run's own images is read with the run's limits, which make them its own.
+        """:func:`load_images_of` this run, by all processes together.
 
         Raises:
-            UserError: if the classes are others.
+            UserError: if the classes are others, or processes differ in what decides the result.
         """
-        own = dataclasses.replace(self.config.data, verify_images=job.settings.verify_images)
-        data = DataSettings(dataset=dataset, verify_images=own.verify_images) if dataset is not None else own
         with job.accelerator.main_process_first():
-            loaded = load_images(data, job.console, self.cache_dir)
-            if dataset is not None and (own.limit_train or own.limit_test):
-                limited = load_images(dataclasses.replace(own, dataset=dataset), Console(quiet=True), self.cache_dir)
-                loaded = limited if self.trained_on(limited) else loaded
+            loaded = load_images_of(self.config, dataset, job.console, verify_images=job.settings.verify_images)
+        require_agreement(job.accelerator, lambda: self._what_decides() | in_common(job.settings, loaded))
         if loaded.class_names != self.model.class_names:
             raise UserError(
-                f"--dataset {data.dataset} has the classes {', '.join(loaded.class_names)}, but {self.folder.name} was "
-                f"trained on {', '.join(self.model.class_names)}; give a folder with the same classes"
+                f"--dataset {dataset or loaded.source} has {_classes(loaded.class_names, self.model.class_names)}, but "
+                f"{self.folder.name} was trained on {_classes(self.model.class_names, loaded.class_names)}; give a "
+                "folder with the same classes"
             )
         return loaded
+
+    def require_agreement(self, job: Job[Any]) -> None:
+        """Refuse to begin where processes have another run or model in hand; every process calls this."""
+        require_agreement(job.accelerator, self._what_decides)
+
+    def _what_decides(self) -> dict[str, Any]:
+        """What of this run a result depends on, by the names that users know."""
+        name, checkpoint_name = self.folder.name, self.checkpoint_name
+        return {
+            f"the model {checkpoint_name} of {name} (SHA-256)": published_digest(self.folder, checkpoint_name),
+            f"the training images of {name} (SHA-256)": self.config.dataset.digest,
+            f"the --val-fraction of {name}": self.config.settings.training.val_fraction,
+        }
 
     def select(self, wanted: str, dataset: Dataset, console: Console, *, is_training_dataset: bool) -> Selection:
         """Choose samples of a dataset by :func:`choose_split`, held out as the run held them out.
@@ -143,6 +154,12 @@ class OpenedRun:
         return FrozenFeatures(backbone, self.cache_dir, job.accelerator, job.console)
 
 
+def _classes(names: Sequence[str], others: Sequence[str]) -> str:
+    """Classes in words, those first that the others lack."""
+    known = set(others)
+    return f"the classes {listed(sorted(names, key=lambda name: name in known))}"
+
+
 def open_run(runs_dir: Path, run: str | None, checkpoint_name: str) -> OpenedRun:
     """Find a run and load one of its published models.
 
@@ -163,13 +180,42 @@ def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
     return next((split for split in dataset.splits.values() if split.digest == predictions.digest), None)
 
 
-def find_split(config: RunConfig, predictions: Predictions, console: Console) -> Split | None:
-    """:func:`split_of` a run's own dataset; None, and a line that says why, where it can't be had."""
+def load_images_of(config: RunConfig, dataset: str | None, console: Console, *, verify_images: bool = False) -> Dataset:
+    """A run's images, or those of another place; its own there are read with its limits, which make them its own."""
+    own = dataclasses.replace(config.data, verify_images=verify_images)
+    if dataset is None:
+        return load_images(own, console, config.cache_dir)
+    given = DataSettings(dataset=dataset, verify_images=verify_images)
+    loaded = load_images(given, console, config.cache_dir)
+    if own.limit_train or own.limit_test:
+        limited = load_images(dataclasses.replace(own, dataset=dataset), Console(quiet=True), config.cache_dir)
+        loaded = limited if limited.splits["train"].digest == config.dataset.digest else loaded
+    return loaded
+
+
+def find_split(
+    config: RunConfig, predictions: Predictions, console: Console, dataset: str | None = None
+) -> Split | None:
+    """:func:`split_of` a run's own images; None, and a line that says why, where they can't be had.
+
+    Args:
+        dataset: where they are, if not where the run says.
+
+    Raises:
+        UserError: if they are not in the dataset that is named.
+    """
     try:
-        split = split_of(predictions, load_images(config.data, console, config.cache_dir))
+        split = split_of(predictions, load_images_of(config, dataset, console))
     except UserError as error:
+        if dataset is not None:
+            raise
         console.line(f"No gallery: {error}", style="yellow")
         return None
+    if split is None and dataset is not None:
+        raise UserError(
+            f"--dataset {dataset} does not hold the images that were evaluated (SHA-256 {predictions.digest[:12]}); "
+            "give the folder that they are in now, or leave --dataset out"
+        )
     if split is None:
         console.line("No gallery: the images have changed since the evaluation, or were those of --dataset")
     return split

@@ -4,13 +4,15 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from alexnet_skip.runs.folders import evaluation_folder, published_folder, published_name
+from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, published_folder, published_name
 from alexnet_skip.settings.records import read_model_config
+from alexnet_skip.system.console import shell_word
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, read_json, write_bytes
 
@@ -134,21 +136,36 @@ def of_another_model(predictions: Predictions, where: Path, run: Path, checkpoin
     return None not in (told, epoch) and told != epoch
 
 
-def kept_predictions(run: Path, split: str, checkpoint_name: str, *, tta: bool = False) -> tuple[Path, Predictions]:
+def kept_predictions(
+    run: Path,
+    split: str,
+    checkpoint_name: str,
+    *,
+    tta: bool = False,
+    dataset: str | None = None,
+    wanted: Callable[[Predictions], bool] | None = None,
+) -> tuple[Path, Predictions]:
     """The folder of an evaluation of a run's own images and its predictions; for test, of what stood in for it.
+
+    Args:
+        dataset: of other images, as it is to be given to make them.
+        wanted: tells the evaluation that is meant, on the run's own images or on others; the run's own without it.
 
     Raises:
         UserError: if there is none, it is damaged, or of another model than the run has now; says how to make it.
     """
     splits = ("test", "val") if split == "test" else (split,)
     places = [evaluation_folder(run, split, checkpoint_name, tta=tta) for split in splits]
-    where = next((place for place in places if (place / FILE_NAME).is_file()), None)
-    if where is None:
+    if wanted is not None:
+        places += [found for place in places for found in sorted(place.parent.glob(f"{place.name}{ELSEWHERE}*"))]
+    found = ((place, read_predictions(place)) for place in places if (place / FILE_NAME).is_file())
+    where, predictions = next((pair for pair in found if wanted is None or wanted(pair[1])), (None, None))
+    if where is None or predictions is None:
+        on = f" --dataset {shell_word(dataset)}" if dataset is not None else ""
         raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {split}; make them first: "
-            f"python evaluate.py --run {run} --split {split} --checkpoint {checkpoint_name}{' --tta' if tta else ''}"
+            f"{run} has no predictions of {checkpoint_name} on {split}{on}; make them first: python evaluate.py --run "
+            f"{shell_word(str(run))} --split {split} --checkpoint {checkpoint_name}{on}{' --tta' if tta else ''}"
         )
-    predictions = read_predictions(where)
     if of_another_model(predictions, where, run, checkpoint_name):
         raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
     return where, predictions

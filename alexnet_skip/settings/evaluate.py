@@ -15,11 +15,11 @@ EVERYWHERE = ("runs_dir", "quiet")
 MODES = (
     Mode("images", "alexnet_skip.evaluation.classify:classify", ("topk", "run", "checkpoint", *EVERYWHERE)),
     Mode("export", "alexnet_skip.evaluation.export:export", ("run", "checkpoint", *EVERYWHERE)),
-    Mode("compare", "alexnet_skip.study.compare:compare_runs", ("topk", "split", "checkpoint", *EVERYWHERE)),
+    Mode("compare", "alexnet_skip.study.compare:compare_runs", ("topk", "split", "checkpoint", "dataset", *EVERYWHERE)),
     Mode("table", "alexnet_skip.study.table:report_table", ("split", "checkpoint", *EVERYWHERE)),
     Mode(
         "redraw", "alexnet_skip.evaluation.evaluate:redraw",
-        ("topk", "run", "split", "checkpoint", "tta", *EVERYWHERE),
+        ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE),
     ),
     Mode(
         "dry_run", "alexnet_skip.upkeep.dry_run:dry_run_evaluation",
@@ -52,7 +52,8 @@ class EvaluateSettings:
     tta: bool = False
     """Average the logits of each image and its mirror image."""
     dataset: str | None = None
-    """Evaluate on another FOLDER with the same classes instead of the run's own dataset."""
+    """Evaluate on another FOLDER with the same classes, or the run's own images at another place. With --redraw the
+    evaluation on those images is made again; --compare shows its images from there."""
     verify_images: bool = False
     """Read every image of a folder again, although its files seem not to have changed."""
     export: Literal["none", "onnx", "torch"] = "none"

@@ -90,8 +90,25 @@ class RunConfig:
         """The config, ready for JSON."""
         return to_dict(self)
 
+    def require_same(self, dataset: DatasetRecord, weights_digest: str, run: Path) -> None:
+        """Refuse to go on with a run on other images or other weights, wherever they lie.
+
+        Raises:
+            UserError: naming which differ.
+        """
+        if (dataset.digest, dataset.class_names) != (self.dataset.digest, self.dataset.class_names):
+            raise UserError(
+                f"--resume {run}: the training images have changed since it was started (SHA-256 "
+                f"{self.dataset.digest[:12]} then, {dataset.digest[:12]} in {dataset.source}); give --dataset the "
+                "folder that holds those it was started with, or start a new run"
+            )
+        if weights_digest != self.weights_digest:
+            raise UserError(
+                f"--resume {run}: the backbone's weights have changed since it was started; start a new run"
+            )
+
     def taken_up(self, now: "RunConfig", run: Path) -> "RunConfig":
-        """The config of a run that goes on: as it was, with its settings of now and where it was taken up.
+        """The config of a run that goes on: as it was, with its settings of now, and where it and its images are now.
 
         Args:
             now: what a new run would say of itself here and now.
@@ -100,16 +117,12 @@ class RunConfig:
         Raises:
             UserError: if the images or the backbone's weights are not those it was started with.
         """
-        for what, old, new in (
-            ("the training images", self.dataset.digest, now.dataset.digest),
-            ("the classes", self.dataset.class_names, now.dataset.class_names),
-            ("the backbone's weights", self.weights_digest, now.weights_digest),
-        ):
-            if old != new:
-                raise UserError(f"--resume {run}: {what} have changed since it was started; start a new run")
+        self.require_same(now.dataset, now.weights_digest, run)
         told = to_dict(now)
+        # The same images, where they lie now: whoever opens the run finds them there.
+        dataset = dataclasses.replace(self.dataset, source=now.dataset.source)
         here = {"time": now.created} | {n: told[n] for n in ("device", "num_processes", "precision", "environment")}
-        return dataclasses.replace(self, settings=now.settings, resumed=(*self.resumed, here))
+        return dataclasses.replace(self, settings=now.settings, dataset=dataset, resumed=(*self.resumed, here))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
+def usual_topk(num_classes: int) -> tuple[int, ...]:
+    """The k's of the top-k accuracies that are told unasked: 1, and 3 where there are as many classes."""
+    return tuple(k for k in (1, 3) if k <= num_classes)
+
+
 def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Fraction of samples whose label is among the k highest scores.
 
@@ -189,7 +194,7 @@ def most_confused_pairs(confusion: np.ndarray, n: int) -> list[tuple[int, int, i
 
 
 def summarize(
-    logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], topk: Sequence[int] = (1, 3)
+    logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], topk: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Every figure of an evaluation, ready for JSON: fractions, not per cent; NLL in nats.
 
@@ -197,7 +202,7 @@ def summarize(
         logits: (N, C).
         labels: true classes (N,).
         class_names: C different names.
-        topk: the k's to report; 1 always is, and 3 where there are as many classes.
+        topk: the k's to report beside :func:`usual_topk`.
 
     Raises:
         ValueError: if the shapes, the names or a k do not fit, there is no sample, or a logit is not finite.
@@ -206,9 +211,8 @@ def summarize(
     if len(set(class_names)) != num_classes:
         raise ValueError(f"{len(set(class_names))} different class names for logits of {num_classes} classes")
     n = len(labels)
-    hits = {
-        k: int(topk_correct(logits, labels, k).sum()) for k in sorted({1, *topk} | ({3} if num_classes >= 3 else set()))
-    }
+    asked = sorted({*usual_topk(num_classes), *topk})
+    hits = {k: int(topk_correct(logits, labels, k).sum()) for k in asked}
     intervals = {str(k): list(wilson_interval(count, n)) for k, count in hits.items()}
     probabilities = softmax(logits)
     confusion = confusion_matrix(labels, logits.argmax(axis=1), num_classes)

@@ -17,6 +17,10 @@ NEIGHBOURS = 20
 MAX_OPERATIONS = 2e11
 # What sorting one distance and taking its root costs in such operations (measured).
 OPERATIONS_PER_DISTANCE = 1000
+# Scatter below this many units in the last place is what rounding has left of none.
+ROUNDING = 100
+# What people call the figures.
+NAMES = {"knn_top1": "kNN", "silhouette": "the silhouette", "variance_ratio": "between/within"}
 # One block of distances, queries by samples.
 BLOCK_BYTES = 32 * 2**20
 
@@ -27,31 +31,37 @@ class Separation:
 
     Attributes:
         knn_top1: accuracy of the vote of each query's nearest other samples, over the queries that are not alone in
-            their class; None where all are.
-        silhouette: mean silhouette (Rousseeuw 1987), from −1 to 1; 0 where classes overlap fully.
+            their class. Of classes with equally many votes the one with the nearest sample wins, not the one that
+            comes first, as it does in scikit-learn: that would favour classes by their names.
+        silhouette: mean silhouette (Rousseeuw 1987), from −1 to 1; 0 where classes overlap fully, and of queries that
+            are alone in their class.
         variance_ratio: variance between class means over variance within classes, over all samples.
         neighbours: (C, C) whose nearest samples these are: share of each class (columns) among the neighbours of a
             class's queries (rows); rows without a query are zero.
         num_queries, num_neighbours: how many samples were asked, and of how many neighbours.
         num_alone: queries that are the only sample of their class: no other sample could vote for it.
+        not_stated: why a figure can't be had and is None, by its name.
     """
 
     knn_top1: float | None
-    silhouette: float
-    variance_ratio: float
+    silhouette: float | None
+    variance_ratio: float | None
     neighbours: np.ndarray
     num_queries: int
     num_neighbours: int
     num_alone: int
+    not_stated: dict[str, str]
 
     @property
     def remark(self) -> str:
-        """What must be known of ``knn_top1``; empty if nothing."""
-        if self.knn_top1 is None:
-            return "kNN is not stated: every image asked is the only one of its class"
-        if self.num_alone:
-            return f"kNN does not count {self.num_alone:,} image(s) that are the only one of their class"
-        return ""
+        """What must be known of the figures; empty if nothing."""
+        told = []
+        for reason in dict.fromkeys(self.not_stated.values()):
+            named = [NAMES[figure] for figure, why in self.not_stated.items() if why == reason]
+            told.append(f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} not stated: {reason}")
+        if self.num_alone and self.knn_top1 is not None:
+            told.append(f"kNN does not count {self.num_alone:,} image(s) that are the only one of their class")
+        return "; ".join(told)
 
     def nearest_confusable(self) -> list[tuple[int, float]]:
         """For each class, the other class most frequent among its samples' neighbours, and its share of them."""
@@ -70,7 +80,7 @@ class Separation:
             "num_queries": self.num_queries,
             "num_neighbours": self.num_neighbours,
             "num_alone": self.num_alone,
-            "knn_remark": self.remark,
+            "remark": self.remark,
             "per_class": {
                 name: {"own_share": float(own), "nearest_confusable": class_names[other], "its_share": share}
                 for name, own, (other, share) in confusable
@@ -101,8 +111,7 @@ def separation(X: Rows, labels: np.ndarray, num_classes: int, queries: np.ndarra
     if n < 2 or len(labels) != n:
         raise ValueError(f"{n} rows and {len(labels)} labels; at least 2 of both are needed, one label a row")
     centred = CentredRows(X)
-    members = np.eye(num_classes, dtype=centred.dtype)[labels]  # (N, C)
-    counts = members.sum(axis=0)
+    counts = np.bincount(labels, minlength=num_classes)
     k = min(k, int(counts[counts > 1].min(initial=n)) - 1) if (counts > 1).any() else 1
     alone = int((counts[labels[queries]] == 1).sum())
     votes = np.zeros((num_classes, num_classes))
@@ -114,22 +123,70 @@ def separation(X: Rows, labels: np.ndarray, num_classes: int, queries: np.ndarra
         own = labels[asked]
         rows = np.arange(len(asked))
         squares[rows, asked] = np.inf
-        nearest = np.argpartition(squares, k - 1, axis=1)[:, :k]
-        ballots = np.zeros((len(asked), num_classes))
-        np.add.at(ballots, (rows[:, None], labels[nearest]), 1)
-        correct += int(((ballots.argmax(axis=1) == own) & (counts[own] > 1)).sum())
-        np.add.at(votes, own, ballots)
+        voters = labels[_nearest(squares, k)]
+        correct += int(((_elected(voters, num_classes) == own) & (counts[own] > 1)).sum())
+        np.add.at(votes, (own[:, None], voters), 1)
         squares[rows, asked] = 0
-        silhouettes += float(_silhouettes(np.sqrt(squares, out=squares) @ members, own, counts).sum())
+        present, sums = _sums_by_class(np.sqrt(squares, out=squares), labels, axis=1)
+        silhouettes += float(_silhouettes(sums, np.searchsorted(present, own), counts[present]).sum())
+    between = _scatter_of_means(centred, labels, counts)
+    within = centred.total - between
+    not_stated = _not_stated(centred, within, counts, all_alone=alone == len(queries))
     return Separation(
-        knn_top1=correct / (len(queries) - alone) if alone < len(queries) else None,
-        silhouette=silhouettes / len(queries),
-        variance_ratio=_variance_ratio(centred, labels, counts),
+        knn_top1=None if "knn_top1" in not_stated else correct / (len(queries) - alone),
+        silhouette=None if "silhouette" in not_stated else silhouettes / len(queries),
+        variance_ratio=None if "variance_ratio" in not_stated else between / within,
         neighbours=votes / np.maximum(votes.sum(axis=1, keepdims=True), 1),
         num_queries=len(queries),
         num_neighbours=k,
         num_alone=alone,
+        not_stated=not_stated,
     )
+
+
+def _not_stated(data: CentredRows, within: float, counts: np.ndarray, *, all_alone: bool) -> dict[str, str]:
+    """The figures that can't be had, and why.
+
+    Args:
+        within: scatter within classes.
+    """
+    rounding = ROUNDING * np.finfo(data.dtype).eps
+    if (counts > 0).sum() == 1:
+        return dict.fromkeys(NAMES, "all images are of one class")
+    if data.total <= data.shape[0] * rounding**2 * float(data.mean @ data.mean):
+        return dict.fromkeys(NAMES, "all images coincide")
+    reasons = {}
+    if all_alone:
+        reasons = dict.fromkeys(("knn_top1", "silhouette"), "every image asked is the only one of its class")
+    if within <= rounding * data.total:
+        reasons["variance_ratio"] = "no class has two images that differ"
+    return reasons
+
+
+def _nearest(squares: np.ndarray, k: int) -> np.ndarray:
+    """Columns (Q, k) of the smallest values of each row (Q, N), smallest first."""
+    found = np.sort(np.argpartition(squares, k - 1, axis=1)[:, :k], axis=1)
+    order = np.take_along_axis(squares, found, axis=1).argsort(axis=1, kind="stable")
+    return np.take_along_axis(found, order, axis=1)
+
+
+def _elected(voters: np.ndarray, num_classes: int) -> np.ndarray:
+    """The class (Q,) with most of the votes (Q, k), which come nearest first: of several, that of the first vote."""
+    rows = np.arange(len(voters))[:, None]
+    ballots = np.zeros((len(voters), num_classes), np.int32)
+    np.add.at(ballots, (rows, voters), 1)
+    # argmax takes the first, which is the nearest, of those whose class has most votes.
+    return voters[rows[:, 0], ballots[rows, voters].argmax(axis=1)]
+
+
+def _sums_by_class(values: np.ndarray, labels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that there are, ascending, and the sums of their values along an axis that has the labels.
+
+    As many additions as values, however many classes: a product with their indicators would be N C of them.
+    """
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+    return present, np.add.reduceat(values.take(order, axis), starts, axis=axis)
 
 
 def _squared_distances(data: CentredRows, asked: np.ndarray) -> np.ndarray:
@@ -153,10 +210,10 @@ def _squared_distances(data: CentredRows, asked: np.ndarray) -> np.ndarray:
 
 
 def _silhouettes(distance_sums: np.ndarray, own: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Silhouettes (Q,) from summed distances to the samples of each class (Q, C)."""
+    """Silhouettes (Q,) from summed distances to the samples of each class that there is (Q, C)."""
     rows = np.arange(len(own))
     within = distance_sums[rows, own] / np.maximum(counts[own] - 1, 1)
-    means = np.where(counts > 0, distance_sums / np.maximum(counts, 1), np.inf)
+    means = distance_sums / counts
     means[rows, own] = np.inf
     nearest = means.min(axis=1)
     larger = np.maximum(within, nearest)
@@ -164,14 +221,12 @@ def _silhouettes(distance_sums: np.ndarray, own: np.ndarray, counts: np.ndarray)
     return np.where(usable, (nearest - within) / np.where(usable, larger, 1), 0.0)
 
 
-def _variance_ratio(data: CentredRows, labels: np.ndarray, counts: np.ndarray) -> float:
-    """Scatter of the class means over the scatter within classes."""
+def _scatter_of_means(data: CentredRows, labels: np.ndarray, counts: np.ndarray) -> float:
+    """Scatter of the class means, each counted as often as its class has samples."""
     sums = np.zeros((len(counts), data.shape[1]))
     start = 0
     for chunk in data.chunks():
-        part = labels[start : start + len(chunk)]
-        sums += (np.arange(len(counts))[:, None] == part).astype(chunk.dtype) @ chunk
+        present, of_chunk = _sums_by_class(chunk, labels[start : start + len(chunk)], axis=0)
+        sums[present] += of_chunk
         start += len(chunk)
-    between = float((sums**2 / np.maximum(counts, 1)[:, None]).sum())
-    within = data.total - between
-    return between / within if within > 0 else 0.0
+    return float((np.einsum("cd,cd->c", sums, sums) / np.maximum(counts, 1)).sum())

@@ -69,39 +69,48 @@ def unfinished_cells(
     return [(Cell(*cell), resume) for cell, resume in found]
 
 
-def _identity(settings: TrainSettings, dataset_digest: str, weights_digest: str) -> dict[str, Any]:
+class _Setting(NamedTuple):
+    """What a flag decides, and how to tell its value: the same images and weights may lie at another place."""
+
+    decides: Any
+    told: str
+
+
+def _identity(settings: TrainSettings, dataset_digest: str, weights_digest: str) -> dict[str, _Setting]:
     """What must be equal in two runs of a study, by the flag that decides it."""
-    training = to_dict(settings.training)
+    training = {key: value for key, value in to_dict(settings.training).items() if key != "seed"}
+    plain = {"recipe": settings.recipe, **training, "snapshot_epochs": list(settings.run.snapshot_epochs)}
+    weights = f"{settings.weights} (SHA-256 {weights_digest[:12]})"
+    images = f"{settings.data.dataset} (training images' SHA-256 {dataset_digest[:12]})"
     return {
-        "--recipe": settings.recipe,
-        **{f"--{key.replace('_', '-')}": value for key, value in training.items() if key != "seed"},
-        "--snapshot-epochs": list(settings.run.snapshot_epochs),
-        "--weights": f"{settings.weights} (SHA-256 {weights_digest[:12]})",
-        "--dataset": f"{settings.data.dataset} (training images' SHA-256 {dataset_digest[:12]})",
+        **{f"--{key.replace('_', '-')}": _Setting(value, str(value)) for key, value in plain.items()},
+        "--weights": _Setting(weights_digest, weights),
+        "--dataset": _Setting(dataset_digest, images),
     }
 
 
-def _difference(run: Path, identity: dict[str, Any]) -> tuple[str, Any] | None:
+def _difference(run: Path, identity: dict[str, _Setting]) -> tuple[str, str] | None:
     """The first setting in which a run differs from the study, and its value there."""
     config = read_run_config(run)
     found = _identity(config.settings, config.dataset.digest, config.weights_digest)
-    return next(((flag, found[flag]) for flag, value in identity.items() if found[flag] != value), None)
+    differing = (flag for flag, value in identity.items() if found[flag].decides != value.decides)
+    return next(((flag, found[flag].told) for flag in differing), None)
 
 
-def _finished(run: Path, identity: dict[str, Any]) -> bool:
+def _finished(run: Path, identity: dict[str, _Setting]) -> bool:
     """Whether a run of the study is complete: its summary is written last."""
     if not (run / "summary.json").is_file():
         return False
     if different := _difference(run, identity):
         flag, value = different
         raise UserError(
-            f"{flag} is {identity[flag]}, but {run} was trained with {value}; give the same to add to this study, "
+            f"{flag} is {identity[flag].told}, but {run} was trained with {value}; give the same to add to this study, "
             "or --name for another one"
         )
     return True
 
 
-def _can_go_on(run: Path, identity: dict[str, Any]) -> bool:
+def _can_go_on(run: Path, identity: dict[str, _Setting]) -> bool:
     """Whether an unfinished run has a checkpoint of these settings; without one, what is there of it is removed.
 
     Raises:

@@ -15,7 +15,7 @@ from alexnet_skip.runs.folders import published_name
 from alexnet_skip.runs.opened import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.statistics.metrics import softmax
+from alexnet_skip.statistics.metrics import softmax, usual_topk
 from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
 from alexnet_skip.study.verdict import Comparison, as_json, compare, p_text, points, signed, verdict
 from alexnet_skip.system.console import Console, per_cent
@@ -66,7 +66,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         )
 
     # Every side against the first, corrected for their number
-    topk = [k for k in (settings.topk or (1, 3)) if k <= len(class_names)]
+    topk = [k for k in settings.topk or usual_topk(len(class_names)) if k <= len(class_names)]
     comparisons = compare(predictions, topk)
     pairs = [
         Pair(sides[0], side, predictions[0], of_side, comparison)
@@ -76,7 +76,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Figures and files
     where = (study or sides[0].runs[0]) / "comparison" / f"{split}-{checkpoint_name}"
     where.mkdir(parents=True, exist_ok=True)
-    images = find_split(sides[0].config, first, console)
+    images = find_split(sides[0].config, first, console, settings.dataset)
     title = f"{dataset} ({split}, n = {len(first.labels):,})"
     results = []
     for pair in pairs:

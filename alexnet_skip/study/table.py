@@ -1,16 +1,16 @@
 """evaluate.py --table: the source report's table, low and high epoch without and with the skip, with ours beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from alexnet_skip.plots.confusion import confusion_table_figure
+from alexnet_skip.plots.confusion import MAX_SHOWN_CLASSES, confusion_table_figure
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.statistics.metrics import topk_accuracy
+from alexnet_skip.statistics.metrics import most_confused_pairs, topk_accuracy, usual_topk
 from alexnet_skip.statistics.paired import mcnemar_exact, two_proportion_test
 from alexnet_skip.study import source_report
 from alexnet_skip.study.sides import VARIANTS, Side, find_study, read_sides, sides_of_runs, sides_of_study
@@ -19,6 +19,9 @@ from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_csv, write_text
 
+# Of more classes than a matrix shows, so many pairs are listed instead of its cells, whose number is the square.
+MAX_LISTED_PAIRS = 50
+
 
 @dataclass(frozen=True)
 class Column:
@@ -26,13 +29,12 @@ class Column:
 
     Attributes:
         name: what is in it.
-        top1, top3: of the low and the high epoch, one value per seed.
+        topk: accuracies of the low and the high epoch by k, one value per seed.
         confusions: of the low and the high epoch (C, C), summed over seeds.
     """
 
     name: str
-    top1: tuple[Sequence[float], Sequence[float]]
-    top3: tuple[Sequence[float], Sequence[float]]
+    topk: Mapping[int, tuple[Sequence[float], Sequence[float]]]
     confusions: tuple[np.ndarray, np.ndarray]
 
 
@@ -67,14 +69,20 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # As text, data and picture
     count, seeds = len(low[0][0].labels), len(sides[0].seeds)
-    title = f"{sides[0].config.dataset.name} ({split}, n = {count:,}), top-1 % / top-3 %"
+    title = f"{sides[0].config.dataset.name} ({split}, n = {count:,}), {' / '.join(f'top-{k} %' for k in ours[0].topk)}"
     title += f", mean of {seeds} seeds (range of top-1); matrices added up" if seeds > 1 else ""
     rows = [f"Low epoch ({epochs[0]})", f"High epoch ({epochs[1]})"]
     cells = [[_text(column, row) for column in columns] for row in (0, 1)]
     where = (study or sides[0].runs[0]) / "table"
     where.mkdir(parents=True, exist_ok=True)
-    write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names))
-    write_csv(where / f"{split}.csv", _csv(epochs, columns, class_names))
+    pairs = listed_pairs(columns)
+    if len(class_names) > MAX_SHOWN_CLASSES:
+        facts.append(
+            f"Of {len(class_names):,} classes the files list the {len(pairs)} most confused pairs, all columns added "
+            "up; evaluate.py --redraw writes an evaluation's whole matrix (confusion_matrix.csv)."
+        )
+    write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names, pairs))
+    write_csv(where / f"{split}.csv", _csv(epochs, columns, class_names, pairs))
     confusions = [[column.confusions[row] for column in columns] for row in (0, 1)]
     figure = confusion_table_figure(confusions, cells, rows, [column.name for column in columns], class_names, title)
     save_figure(figure, where / f"{split}.png")
@@ -84,7 +92,7 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     for line in facts:
         console.line(line)
     console.line(f"Written to {where / split}.md, .csv and .png")
-    figures = {column.name: {"top1": column.top1, "top3": column.top3} for column in columns}
+    figures = {column.name: {f"top{k}": values for k, values in column.topk.items()} for column in columns}
     return {"table": str(where / f"{split}.md"), "split": split, "num_samples": count, "columns": figures}, True
 
 
@@ -111,7 +119,7 @@ def _column(side: Side, low: Sequence[Predictions], high: Sequence[Predictions])
 
     classes = low[0].logits.shape[1]
     confusions = (sum_of_confusions(low, classes), sum_of_confusions(high, classes))
-    return Column(VARIANTS[side.variant], accuracies(1), accuracies(min(3, classes)), confusions)
+    return Column(VARIANTS[side.variant], {k: accuracies(k) for k in usual_topk(classes)}, confusions)
 
 
 def _beside_the_report(ours: Sequence[Column]) -> list[Column]:
@@ -120,15 +128,16 @@ def _beside_the_report(ours: Sequence[Column]) -> list[Column]:
     for skip in (False, True):
         low, high = (source_report.CELLS[epoch, skip] for epoch in ("low", "high"))
         name = "report, skip" if skip else "report, no skip"
-        columns.append(Column(name, ([low.top1], [high.top1]), ([low.top3], [high.top3]), (low[2], high[2])))
+        topk = {1: ([low.top1], [high.top1]), 3: ([low.top3], [high.top3])}
+        columns.append(Column(name, topk, (low.confusion, high.confusion)))
         columns += [column for column in ours if (column.name != VARIANTS["none"]) == skip]
     return columns
 
 
 def _text(column: Column, row: int) -> str:
     """One cell: "83.45 / 96.83", with the range of top-1 over several seeds below it."""
-    top1, top3 = column.top1[row], column.top3[row]
-    text = f"{per_cent(float(np.mean(top1)), 2)} / {per_cent(float(np.mean(top3)), 2)}"
+    top1 = column.topk[1][row]
+    text = " / ".join(per_cent(float(np.mean(values[row])), 2) for values in column.topk.values())
     return text if len(top1) == 1 else f"{text}\n{per_cent(min(top1), 2)}–{per_cent(max(top1), 2)}"
 
 
@@ -162,6 +171,15 @@ def least_paired_p(confusion_a: np.ndarray, confusion_b: np.ndarray) -> tuple[in
     return only_a + only_b, mcnemar_exact(right_a, right_b).p if only_a + only_b else 1.0
 
 
+def listed_pairs(columns: Sequence[Column]) -> list[tuple[int, int]]:
+    """The cells (true, predicted) that the files list: all, or of many classes the most confused pairs."""
+    confusions = [confusion for column in columns for confusion in column.confusions]
+    if len(confusions[0]) <= MAX_SHOWN_CLASSES:
+        return list(np.ndindex(confusions[0].shape))
+    largest = most_confused_pairs(np.sum(confusions, axis=0), MAX_LISTED_PAIRS)
+    return [(true, predicted) for true, predicted, _ in largest]
+
+
 def _markdown(
     title: str,
     rows: Sequence[str],
@@ -169,33 +187,54 @@ def _markdown(
     cells: Sequence[Sequence[str]],
     facts: Sequence[str],
     class_names: Sequence[str],
+    pairs: Sequence[tuple[int, int]],
 ) -> str:
-    """The table, and below it every cell's confusion matrix."""
+    """The table, and below it every cell's confusion matrix, or of many classes the pairs."""
     lines = [f"# {title}", "", "| | " + " | ".join(column.name for column in columns) + " |"]
     lines.append("|---|" + "---|" * len(columns))
     for name, texts in zip(rows, cells, strict=True):
         lines.append(f"| {name} | " + " | ".join(text.replace("\n", "<br>") for text in texts) + " |")
-    lines += ["", *facts, "", f"Rows are true classes, columns predictions: {', '.join(class_names)}.", ""]
+    lines += ["", *facts, ""]
+    if len(class_names) > MAX_SHOWN_CLASSES:
+        return "\n".join(lines + _pair_table(rows, columns, class_names, pairs))
+    lines += [f"Rows are true classes, columns predictions: {', '.join(class_names)}.", ""]
     for row, name in enumerate(rows):
         for column in columns:
             confusion = column.confusions[row]
             width = len(str(confusion.max()))
-            seeds = len(column.top1[row])
+            seeds = len(column.topk[1][row])
             lines += [f"## {name}, {column.name}" + (f" (sum of {seeds} seeds)" if seeds > 1 else ""), "", "```"]
             lines += [" ".join(f"{value:{width}d}" for value in values) for values in confusion]
             lines += ["```", ""]
     return "\n".join(lines)
 
 
-def _csv(epochs: Sequence[int], columns: Sequence[Column], class_names: Sequence[str]) -> list[list[Any]]:
-    """One line per cell and seed's mean: accuracies as fractions, then the matrix row by row."""
-    pairs = [f"{true} as {predicted}" for true in class_names for predicted in class_names]
-    lines: list[list[Any]] = [["epoch", "our_epoch", "column", "seeds", "top1", "top1_min", "top1_max", "top3", *pairs]]
+def _pair_table(
+    rows: Sequence[str], columns: Sequence[Column], class_names: Sequence[str], pairs: Sequence[tuple[int, int]]
+) -> list[str]:
+    """Images of each pair of classes in every cell of the table, as lines of Markdown."""
+    heads = [f"{row}, {column.name}" for row in rows for column in columns]
+    lines = [f"| true class | taken for | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    for pair in pairs:
+        counts = [str(column.confusions[row][pair]) for row in range(len(rows)) for column in columns]
+        lines.append(f"| {' | '.join([*(class_names[label] for label in pair), *counts])} |")
+    return [*lines, ""]
+
+
+def _csv(
+    epochs: Sequence[int], columns: Sequence[Column], class_names: Sequence[str], pairs: Sequence[tuple[int, int]]
+) -> list[list[Any]]:
+    """One line per cell and seed's mean: accuracies as fractions, then images of each pair of classes."""
+    others = [k for k in columns[0].topk if k > 1]
+    named = [f"{class_names[true]} as {class_names[predicted]}" for true, predicted in pairs]
+    accuracies = ["top1", "top1_min", "top1_max", *(f"top{k}" for k in others)]
+    lines: list[list[Any]] = [["epoch", "our_epoch", "column", "seeds", *accuracies, *named]]
     for row, epoch in enumerate(("low", "high")):
         for column in columns:
-            top1 = column.top1[row]
+            top1 = column.topk[1][row]
             own = "" if column.name.startswith("report") else epochs[row]
-            figures = [np.mean(top1), min(top1), max(top1), np.mean(column.top3[row])]
+            figures = [np.mean(top1), min(top1), max(top1), *(np.mean(column.topk[k][row]) for k in others)]
             rounded = [f"{value:.6f}" for value in figures]
-            lines.append([epoch, own, column.name, len(top1), *rounded, *column.confusions[row].ravel().tolist()])
+            counts = [column.confusions[row][pair] for pair in pairs]
+            lines.append([epoch, own, column.name, len(top1), *rounded, *counts])
     return lines

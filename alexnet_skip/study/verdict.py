@@ -162,18 +162,23 @@ def verdict(comparison: Comparison, where: str, subject: str) -> str:
 
     Args:
         where: dataset and split, such as ``cifar10 (test, n = 10,000)``.
-        subject: what changes the accuracy, such as ``skip (conv)``.
+        subject: what is held against what, such as ``skip (conv)``.
     """
-    if comparison.identical:
-        return f"On {where} {subject} changes nothing: the predictions are identical."
     top1, method, count = comparison.differences[1], comparison.method, comparison.num_pairs
-    text = f"On {where} {subject} changes top-1 by {points(top1)}, {p_text(comparison.p_holm)}"
+    apart = f"{points(top1)}, {p_text(comparison.p_holm)}"
     corrected = f"p corrected for {count} comparisons" if count > 1 else ""
     if method is None:
-        text += f" ({corrected})" if corrected else ""
+        # Two models, and nothing of what made them different: no word here may sound like a cause.
+        if comparison.identical:
+            return f"On {where}, {subject}: the predictions of these two models are identical."
+        apart += f" ({corrected})" if corrected else ""
+        text = f"On {where}, {subject}: these two models differ in top-1 by {apart}"
         if not comparison.models_differ:
-            return f"{text}: between these two models no difference can be claimed."
-        return f"{text}: these two models differ; one run each can't say that the skip is why."
+            return f"{text}, which may be chance: no difference can be claimed."
+        return f"{text}; one run each can't say that the skip is why."
+    if comparison.identical:
+        return f"On {where} {subject} changes nothing: the predictions are identical."
+    text = f"On {where} {subject} changes top-1 by {apart}"
     seeds = "; ".join(filter(None, (f"{len(comparison.top1_a)} each", corrected)))
     wider = interval(method.interval(), _digits(method.mean))
     text += f" for these models; {wider}, {p_text(method.p_holm)} for other seeds too ({seeds})"

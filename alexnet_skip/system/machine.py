@@ -10,7 +10,9 @@ from pathlib import Path
 def available_cpus() -> int:
     """Processors that this process may use, divided among the processes of a launch on this machine."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    # What is no number is refused by name where processes are launched; here it is one process.
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "").strip()
+    return max(1, cpus // max(1, int(processes) if processes.isdecimal() else 1))
 
 
 # Parameters of glibc's mallopt (malloc.h), and the most that its manual allows for M_MMAP_THRESHOLD.

@@ -69,7 +69,7 @@ class Inputs:
         return model.eval()
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        """``val_loss``, ``val_top1`` and ``val_top3`` on the held-out samples; nothing without any."""
+        """``val_loss`` and ``val_topK`` (:func:`metrics.usual_topk`) on the held-out samples; nothing without any."""
         if self.held_out is None:
             return {}
         logits = predict(model, self.held_out.source, self.held_out.positions, accelerator)
@@ -78,8 +78,7 @@ class Inputs:
         targets = self.held_out.targets
         return {
             "val_loss": metrics.negative_log_likelihood(metrics.softmax(logits), targets),
-            "val_top1": metrics.topk_accuracy(logits, targets, 1),
-            "val_top3": metrics.topk_accuracy(logits, targets, min(3, logits.shape[1])),
+            **{f"val_top{k}": metrics.topk_accuracy(logits, targets, k) for k in metrics.usual_topk(self.num_classes)},
         }
 
 

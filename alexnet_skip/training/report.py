@@ -89,7 +89,7 @@ def show_run(console: Console, summary: Mapping[str, Any], runs_dir: Path) -> No
     console.line(f"{duration(sum(seconds.values()))} in all ({spent})")
     console.line(f"Model in {summary['model']}, curves in {Path(summary['run']) / 'learning_curves.png'}. Next:")
     run = shell_word(summary["run"])
-    console.line(f"  python evaluate.py --topk 1 3 --run {run}")
+    console.line(f"  python evaluate.py --run {run}")
     console.line(f"  python embed.py --run {run}")
     console.line(f"  python evaluate.py --images FILE --run {run}")
     console.line(f"  tensorboard --logdir {shell_word(str(runs_dir))}")

@@ -22,6 +22,7 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.machine import free_disk_bytes, peak_memory_mib
+from alexnet_skip.system.versions import environment
 from alexnet_skip.training.inputs import open_inputs
 from alexnet_skip.training.log import Stopwatch
 from alexnet_skip.training.report import report_run
@@ -158,5 +159,5 @@ def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
         device=str(session.accelerator.device),
         num_processes=session.accelerator.num_processes,
         precision=PrecisionRecord(precision.mixed_precision, precision.reason),
-        environment=folders.environment(),
+        environment=environment(),
     )

@@ -1,25 +1,21 @@
 """What every run of one command shares: the devices, the images, the weights and who is held out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-import alexnet_skip
 from alexnet_skip.devices import launch
-from alexnet_skip.devices.agreement import require_agreement
+from alexnet_skip.devices.agreement import in_common, require_agreement
 from alexnet_skip.devices.precision import Precision
 from alexnet_skip.images.loading import load_images
-from alexnet_skip.images.split import Dataset, Split
+from alexnet_skip.images.split import Dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
-from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.settings.train import BATCH_SIZE, RECIPES, TrainingSettings, TrainSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.training.class_weights import tell_class_sizes
@@ -59,12 +55,6 @@ class Session:
         return len(self.dataset.splits["val"].labels) if "val" in self.dataset.splits else len(self.val_positions)
 
 
-# What processes on several machines may have under another name, or show differently; what lies there must be the same.
-MAY_DIFFER = frozenset(
-    ("dataset", "data_dir", "data_archive", "weights", "cache_dir", "runs_dir", "quiet", "resume", "verify_images")
-)
-
-
 def open_session(settings: TrainSettings) -> Session:
     """Start Accelerate and load images and weights; one process may download, the others find what it got."""
     options = settings.training
@@ -83,7 +73,8 @@ def open_session(settings: TrainSettings) -> Session:
         trained_on = {name: dataset.splits[name] for name in ("train", "val") if name in dataset.splits}
     val_fraction = 0.0 if "val" in dataset.splits else settings.training.val_fraction
     positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)
-    require_agreement(accelerator, _what_decides(settings, precision, dataset.class_names, trained_on, weights))
+    decides = replace(dataset, splits=trained_on)
+    require_agreement(accelerator, lambda: _what_decides(settings, precision, decides, weights))
     backbone = FrozenAlexNet(weights.state).to(accelerator.device)
     session = Session(accelerator, precision, console, dataset, weights, backbone, positions, val_positions)
     held_out = f"{session.num_val:,} held out{_idle_fraction(settings, dataset)}"
@@ -102,25 +93,17 @@ def _idle_fraction(settings: TrainSettings, dataset: Dataset) -> str:
 
 
 def _what_decides(
-    settings: TrainSettings,
-    precision: Precision,
-    class_names: Sequence[str],
-    splits: Mapping[str, Split],
-    weights: AlexNetWeights,
+    settings: TrainSettings, precision: Precision, dataset: Dataset, weights: AlexNetWeights
 ) -> dict[str, Any]:
     """What a run's result depends on, by the names that users know."""
-    options = {name: value for name, value in flat(to_dict(settings)).items() if name not in MAY_DIFFER}
     resumed = settings.checkpoints.resume
-    return {
-        "the classes": list(class_names),
-        **{f"the number of {n} images": len(split.labels) for n, split in splits.items()},
-        **{f"the {n} images (SHA-256)": split.digest for n, split in splits.items()},
+    own = {
         "the weights (SHA-256)": weights.sha256,
         "the head's precision": precision.mixed_precision,
         "the run of --resume": Path(resumed).name if resumed else None,
-        **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
-        **{f"the version of {module.__name__}": module.__version__ for module in (torch, accelerate, np, alexnet_skip)},
     }
+    # What is decided before what was asked for: "auto" alone does not say which.
+    return own | in_common(settings, dataset)
 
 
 def fit_to_images(settings: TrainSettings, session: Session) -> TrainSettings:

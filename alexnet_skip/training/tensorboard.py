@@ -20,19 +20,6 @@ from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.statistics import metrics
 from alexnet_skip.training.log import TAGS
 
-# Train and val of one quantity in one chart, in the tab "Custom Scalars".
-CHARTS = {
-    "accuracy": {
-        "top-1, train and val": ["Multiline", [TAGS["train_top1"], TAGS["val_top1"]]],
-        "val, top-1 and top-3": ["Multiline", [TAGS["val_top1"], TAGS["val_top3"]]],
-    },
-    "loss": {"train and val": ["Multiline", [TAGS["train_loss"], TAGS["val_loss"]]]},
-    "optimizer": {
-        "learning rate": ["Multiline", [TAGS["lr"]]],
-        "gradient norm": ["Multiline", [TAGS["grad_norm"]]],
-    },
-}
-
 # More curves than this nobody looks through; the first classes have one.
 MAX_CURVES = 100
 # Names of modules that only hold others: "PlainNetwork/AlexNetWithSkip[network]/FrozenAlexNet[backbone]/Conv2d[0]".
@@ -49,6 +36,23 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
 
 
+def charts(num_classes: int) -> dict[str, dict[str, Any]]:
+    """Charts for the tab "Custom Scalars": train and val of one quantity in one."""
+    accuracy = {"top-1, train and val": ["Multiline", [TAGS["train_top1"], TAGS["val_top1"]]]}
+    topk = metrics.usual_topk(num_classes)
+    if len(topk) > 1:
+        named = " and ".join(f"top-{k}" for k in topk)
+        accuracy[f"val, {named}"] = ["Multiline", [TAGS[f"val_top{k}"] for k in topk]]
+    return {
+        "accuracy": accuracy,
+        "loss": {"train and val": ["Multiline", [TAGS["train_loss"], TAGS["val_loss"]]]},
+        "optimizer": {
+            "learning rate": ["Multiline", [TAGS["lr"]]],
+            "gradient norm": ["Multiline", [TAGS["grad_norm"]]],
+        },
+    }
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as one level: ``training.lr`` and so on."""
     found: dict[str, Any] = {}
@@ -63,8 +67,8 @@ def log_texts(writer: SummaryWriter, config: RunConfig, model: nn.Module) -> Non
     Args:
         model: what is trained, for the table of layers.
     """
-    writer.add_custom_scalars(CHARTS)
     dataset, precision = config.dataset, config.precision
+    writer.add_custom_scalars(charts(len(dataset.class_names)))
     about: dict[str, Any] = {"name": dataset.name, "source": dataset.source, "digest": dataset.digest}
     about |= {"classes": ", ".join(dataset.class_names), "images to train on": f"{config.num_train:,}"}
     about |= {"images held out": f"{config.num_val:,}", "image size": "×".join(map(str, config.image_size or ()))}

@@ -1,5 +1,7 @@
 """Know before you go (--dry-run): what a command would use, need and take, and whether it would start."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +13,26 @@ from alexnet_skip.devices.launch import Job, start_job
 from alexnet_skip.devices.precision import Precision
 from alexnet_skip.features.basis import ITERATIONS
 from alexnet_skip.features.cache import array_names
-from alexnet_skip.features.coordinates import BASIS_ROWS, PROJECT_ROWS
-from alexnet_skip.images.image_folder import KEPT_BYTES
+from alexnet_skip.features.coordinates import BASIS_ROWS
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs.opened import OpenedRun, open_run
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.settings.shared import DataSettings
+from alexnet_skip.settings.records import DatasetRecord, read_run_config
+from alexnet_skip.settings.shared import DataSettings, SkipMode
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console, duration
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.saving import require_way_on
-from alexnet_skip.upkeep import inventory, speed_probe
+from alexnet_skip.upkeep import inventory, memory, speed_probe
 from alexnet_skip.upkeep.inventory import CacheState, Images
 from alexnet_skip.upkeep.plan import Plan
 
-# Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
-COPIES_IN_MEMORY, COPIES_IN_CHECKPOINT = 5, 4
+# Parameter, AdamW's two moments, and the copy of the best epoch: fp32 each.
+COPIES_IN_CHECKPOINT = 4
 
 
 def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
@@ -63,25 +64,20 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     state = _cache_of_training(settings, images, weights, accelerator.device)
     plan.tell_cache(state, cache_dir)
     views, total = 2 if options.hflip else 1, images.sizes["train"]
-    width = NUM_FEATURES * (2 if mode == "concat" else 1)
+    width = memory.joined_width(mode)
     coordinates = views * total * min(options.pca_basis, width) * 2 if options.pca_basis and cache_dir else 0
     if cache_dir:
         needed = state.missing_bytes + coordinates
         way_out = "choose another --cache-dir, --no-hflip, --limit-train or --no-cache"
         plan.tell_room("disk for the cache", needed, machine.free_disk_bytes(cache_dir), way_out)
-    with torch.device("meta"):
-        num_values = sum(p.numel() for p in SkipHead(mode, images.num_classes).parameters())
+    num_values = memory.head_values(mode, images.num_classes)
     kept = settings.checkpoints.keep_checkpoints + 1 if settings.checkpoints.checkpoint_minutes else 0
     needed = 4 * num_values * ((2 + len(settings.run.snapshot_epochs)) + kept * COPIES_IN_CHECKPOINT)
     free = machine.free_disk_bytes(settings.run.runs_dir)
     plan.tell_room("disk for the run", needed, free, "choose another --runs-dir or fewer --snapshot-epochs")
-    _check_run_folder(plan, settings)
+    _check_run_folder(plan, settings, images, weights)
 
-    height, side = images.image_size
-    pixels = sum(min(count * height * side * 3, KEPT_BYTES) for count in images.sizes.values())
-    rows = min(PROJECT_ROWS if settings.cache.cache else BASIS_ROWS, num_train)
-    fit = 2 * 4 * width * (rows + options.pca_basis) if options.pca_basis else 0
-    needed = 4 * num_values * COPIES_IN_MEMORY + max(fit, pixels)
+    needed = memory.training_bytes(settings, images, num_train, _num_val(images, num_train))
     plan.tell_room(
         "memory", needed, machine.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
     )
@@ -104,6 +100,11 @@ def _num_train(images: Images, val_fraction: float) -> int:
     return len(train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)[0])
 
 
+def _num_val(images: Images, num_train: int) -> int:
+    """Images held out: of train, or in a split of their own."""
+    return images.sizes.get("val", images.sizes["train"] - num_train)
+
+
 def _cache_of_training(
     settings: TrainSettings, images: Images, weights: AlexNetWeights | None, device: torch.device
 ) -> CacheState:
@@ -114,13 +115,19 @@ def _cache_of_training(
     return inventory.look_into_cache_of(settings.cache.cache_dir, images, "train", weights.sha256, names, device)
 
 
-def _check_run_folder(plan: Plan, settings: TrainSettings) -> None:
+def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weights: AlexNetWeights | None) -> None:
     runs_dir, name = settings.run.runs_dir, settings.run.name
     if not machine.writable(runs_dir):
         plan.problems.append(f"--runs-dir {runs_dir} can't be written; choose another folder")
     if settings.checkpoints.resume is not None:
+        run = Path(settings.checkpoints.resume)
+        config = read_run_config(run)
         try:
-            require_way_on(Path(settings.checkpoints.resume))
+            require_way_on(run)
+            if (dataset := images.dataset) is not None:
+                digest = dataset.splits["train"].digest
+                found = DatasetRecord(dataset.name, dataset.source, dataset.class_names, digest)
+                config.require_same(found, weights.sha256 if weights else config.weights_digest, run)
         except UserError as error:
             plan.problems.append(str(error))
     if name and (runs_dir / name).exists() and not settings.study.study and settings.checkpoints.resume is None:
@@ -160,7 +167,10 @@ def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool
     run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     settings.check_topk(len(run.model.class_names), run.folder.name)
     plan = _begin_pass(run, job)
-    _tell_pass(plan, run, settings.split, job.accelerator, dataset=settings.dataset, mirrored=settings.tta)
+    _tell_pass(
+        plan, run, settings.split, job.accelerator, memory.evaluation_bytes, dataset=settings.dataset,
+        mirrored=settings.tta,
+    )  # fmt: skip
     return plan.conclude("evaluate.py would do this"), job.accelerator.is_main_process
 
 
@@ -171,7 +181,7 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     plan = _begin_pass(run, job)
     if settings.dataset is not None:
         run.load_own_images(settings.dataset, job)  # refused as the real run would
-    _tell_pass(plan, run, settings.split, job.accelerator, dataset=settings.dataset)
+    _tell_pass(plan, run, settings.split, job.accelerator, memory.embedding_bytes, dataset=settings.dataset)
     return plan.conclude("embed.py would do this"), job.accelerator.is_main_process
 
 
@@ -182,25 +192,40 @@ def _begin_pass(run: OpenedRun, job: Job[Any]) -> Plan:
     return plan
 
 
+def _images_of(run: OpenedRun, dataset: str | None) -> Images:
+    """What :func:`load_images_of` would load, without fetching anything."""
+    own, console = run.config.data, Console(quiet=True)
+    if dataset is None:
+        return inventory.find_images(own, console, run.cache_dir)
+    images = inventory.find_images(DataSettings(dataset=dataset), console, run.cache_dir)
+    if images.dataset is None or not (own.limit_train or own.limit_test):
+        return images
+    limited = inventory.find_images(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
+    return limited if limited.dataset is not None and run.trained_on(limited.dataset) else images
+
+
 def _tell_pass(
     plan: Plan,
     run: OpenedRun,
     split: str,
     accelerator: Accelerator,
+    memory_needed: Callable[[Images, SkipMode, int], int],
     *,
     dataset: str | None = None,
     mirrored: bool = False,
 ) -> None:
     """Add what one pass over a split of a run's images, or of another dataset's, would use, need and take."""
-    data = DataSettings(dataset=dataset) if dataset is not None else run.config.data
-    images = inventory.find_images(data, Console(quiet=True), run.cache_dir)
+    images = _images_of(run, dataset)
     if images.dataset is None:
         plan.problems.append(f"the run's images are {images.place}; get them first")
         return
     samples = run.select(split, images.dataset, Console(quiet=True), is_training_dataset=dataset is None)
     plan.tell(
-        "images", f"{images.name} {samples.name}: {len(samples.positions):,} ({images.place})", dataset=images.name
-    )
+        "images", f"{images.name} {samples.name}: {len(samples.positions):,} ({images.place})", dataset=images.name,
+        num_samples=len(samples.positions),
+    )  # fmt: skip
+    needed = memory_needed(images, run.model_config.skip_mode, len(samples.positions))
+    plan.tell_room("memory", needed, machine.free_memory_bytes(), "close other programs")
     folder, names = run.cache_dir, array_names(run.needs_tap, mirrored)
     if folder is None:
         plan.tell_cache(inventory.nothing_cached(len(samples.positions), names), None)

@@ -1,13 +1,19 @@
 """Processes that do not have the same in hand do not begin."""
 
+import shutil
 import socket
+from importlib.metadata import version
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from made_runs import change, make_images
 from tiny_run import ARGUMENTS
 
-from alexnet_skip.devices.agreement import find_difference
+from alexnet_skip.devices import agreement
+from alexnet_skip.devices.agreement import find_difference, in_common
+from alexnet_skip.images.dataset import Dataset, load_dataset
+from alexnet_skip.settings.evaluate import EvaluateSettings
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.none()), st.integers(1, 5))
@@ -63,7 +69,68 @@ def test_places_may_differ_and_the_run_is_trained(zygote, tmp_path):
     assert codes == [0, 0], logs
 
 
-def start_two(zygote, folder, arguments):
+@pytest.fixture(scope="module")
+def places(zygote, tmp_path_factory):
+    """Images ``two``, ``permuted/two`` with the class folders exchanged, and the run ``mine`` of the first."""
+    folder = tmp_path_factory.mktemp("agreement")
+    make_images(folder / "two", 0)
+    for split in ("train", "test"):
+        for name, source in (("cat", "dog"), ("dog", "cat")):
+            shutil.copytree(folder / "two" / split / source, folder / "permuted" / "two" / split / name)
+    asked = [*ARGUMENTS, "--epochs", "2", "--dataset", folder / "two", "--name", "mine", "--runs-dir", folder / "runs"]
+    assert zygote.run([*asked, "--cache-dir", folder / "cache"], folder / "log") == 0
+    return folder
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "embed"])
+def test_two_processes_whose_class_folders_are_permuted_are_both_refused(zygote, places, tmp_path, script):
+    """The same names, the same numbers of the same files: only their content tells."""
+    before = contents(places / "runs")
+    own = [*ARGUMENTS, "--name", "new", "--cache-dir", tmp_path / "cache"] if script == "train" else ["--run", "mine"]
+    images = (places / "two", places / "permuted" / "two")
+    both = [[*own, "--runs-dir", places / "runs", "--dataset", place] for place in images]
+    codes, logs = start_two(zygote, tmp_path, both, script)
+    assert codes == [2, 2], logs
+    digests = [load_dataset(str(place)).splits["train"].digest for place in images]
+    told = f'the train images (SHA-256): process 0 has "{digests[0][:20]}'
+    for log in logs:
+        assert told in " ".join(log.split())
+        assert f'process 1 has "{digests[1][:20]}' in log
+        assert "Traceback" not in log
+    assert contents(places / "runs") == before
+
+
+def test_processes_that_judge_another_model_or_are_asked_otherwise_are_refused(zygote, places, tmp_path):
+    shutil.copytree(places / "runs", tmp_path / "runs")
+    change(tmp_path / "runs" / "mine" / "model", "trained.head.fc2.weight")
+    here = ["--run", "mine", "--runs-dir", places / "runs"]
+    there = ["--run", "mine", "--runs-dir", tmp_path / "runs"]
+    for number, (script, other, told) in enumerate([
+        ("evaluate", there, "the model best of mine (SHA-256): process 0 has "),
+        ("evaluate", [*here, "--tta"], "--tta: process 0 has false; process 1 has true"),
+        ("embed", [*here, "--layer", "logits"], '--layer: process 0 has "features"; process 1 has "logits"'),
+    ]):  # fmt: skip
+        (tmp_path / str(number)).mkdir()
+        codes, logs = start_two(zygote, tmp_path / str(number), [here, other], script)
+        assert codes == [2, 2], logs
+        assert all(told in " ".join(log.split()) for log in logs)
+
+
+def test_versions_and_the_very_code_are_among_what_is_compared(monkeypatch):
+    dataset = Dataset("a", "a", ("cat", "dog"), {})
+    mine = in_common(EvaluateSettings(), dataset)
+    assert mine["the version of torch"] == version("torch")
+    monkeypatch.setattr(agreement, "code_digest", lambda: "other code")
+    told = find_difference([mine, in_common(EvaluateSettings(), dataset)])
+    assert told.startswith('the processes differ in the code of alexnet_skip (SHA-256): process 0 has "')
+    assert told.endswith('process 1 has "other code"')
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def start_two(zygote, folder, arguments, script="train"):
     """Exit codes and output of two processes of one launch, each with arguments of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -74,7 +141,7 @@ def start_two(zygote, folder, arguments):
     }  # fmt: skip
     logs = [folder / f"log-{rank}" for rank in range(2)]
     started = [
-        zygote.start(given, log, RANK=str(rank), LOCAL_RANK=str(rank), **common)
+        zygote.start(given, log, script=script, RANK=str(rank), LOCAL_RANK=str(rank), **common)
         for rank, (given, log) in enumerate(zip(arguments, logs, strict=True))
     ]
     codes = [zygote.wait(pid) for pid in started]

@@ -30,6 +30,9 @@ REFUSED = [
     *[(f"ACCELERATE_USE_{what}", value) for value in ("true", "1", "True", "maybe")
       for what in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG", "SAGEMAKER")],
     ("ACCELERATE_TORCH_DEVICE", "meta"), ("ACCELERATE_TORCH_DEVICE", "cuda:1"),
+    *[(name, value) for value in ("one", "1.5", "-1", "", "²")
+      for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")],
+    ("WORLD_SIZE", "0"), ("LOCAL_WORLD_SIZE", "0"),
     *[(name, "perhaps") for name in ("ACCELERATE_USE_CPU", "ACCELERATE_DEBUG_MODE", "ACCELERATE_CPU_AFFINITY")],
 ]  # fmt: skip
 
@@ -42,18 +45,33 @@ def clean(monkeypatch):
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
 def test_what_the_scripts_cannot_do_is_refused_by_name_with_its_value_and_a_way_out(name, value):
-    with pytest.raises(UserError, match=rf"^{name} is {re.escape(value)} in the environment .*, but must be .+: .+"):
+    with pytest.raises(
+        UserError, match=rf"^{name} is {re.escape(value) or 'empty'} in the environment .*, but must be .+: .+"
+    ):
         check_environment({name: value})
 
 
+@pytest.mark.parametrize(("rank", "count"), [("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")])
+def test_a_rank_that_does_not_exist_is_refused_instead_of_waited_for(rank, count):
+    check_environment({rank: "1", count: "2"})
+    with pytest.raises(UserError, match=rf"^{rank} is 2 in the environment .* must be below {count} \(2\) or unset"):
+        check_environment({rank: "2", count: "2"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ACCELERATE_USE_FSDP", "true"), ("LOCAL_RANK", "first"), ("WORLD_SIZE", "two"), ("RANK", "x")],
+)
 @pytest.mark.parametrize("script", [train, evaluate, embed], ids=lambda s: s.__name__)
-def test_every_script_refuses_it_before_it_looks_for_images_or_runs(script, monkeypatch, capsys, tmp_path):
+def test_every_script_refuses_it_before_it_looks_for_images_or_runs(
+    script, variable, value, monkeypatch, capsys, tmp_path
+):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv(variable, value)
     arguments = ["--dataset", "nowhere"] if script is train else ["--run", "nowhere"]
     assert script.main(arguments) == 2
     told = capsys.readouterr()
-    assert "ACCELERATE_USE_FSDP is true" in told.err
+    assert f"{variable} is {value}" in told.err
     assert "nowhere" not in told.err
     assert "Traceback" not in told.err
     assert not list(tmp_path.iterdir())

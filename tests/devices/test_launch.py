@@ -44,3 +44,12 @@ def test_processes_of_one_machine_share_its_processors(monkeypatch, processes, s
     alone = available_cpus()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     assert available_cpus() == (max(1, alone // share) if share else 1)
+
+
+@pytest.mark.parametrize("value", ["", "many", "0", "-2"])
+def test_a_number_of_processes_that_is_none_is_one(monkeypatch, value):
+    """Commands that launch nothing read images too."""
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    alone = available_cpus()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", value)
+    assert available_cpus() == alone

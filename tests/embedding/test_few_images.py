@@ -21,12 +21,18 @@ def embedding(labels):
     return Embedding(run, "features", "train", pca, scores, 3, {"embedding": figures, "full": figures})
 
 
+ALL_ALONE = (
+    "kNN and the silhouette are not stated: every image asked is the only one of its class; "
+    "between/within is not stated: no class has two images that differ"
+)
+
+
 @pytest.mark.parametrize(
     ("labels", "knn", "remark"),
     [
         ([0] * 5 + [1] * 5, "100.0 %", ""),
         ([0] * 5 + [1] * 5 + [2], "100.0 %", "kNN does not count 1 image(s) that are the only one of their class"),
-        ([0, 1, 2], "not stated", "kNN is not stated: every image asked is the only one of its class"),
+        ([0, 1, 2], "not stated", ALL_ALONE),
     ],
 )
 def test_table_and_note_tell_the_vote_or_why_not(labels, knn, remark, capsys):

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_runs import make_predictions
 from PIL import Image
 from tiny_run import ARGUMENTS, shrink
 
 import evaluate
 import train
 from alexnet_skip import AlexNetWithSkip
+from alexnet_skip.evaluation import figures
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.statistics import metrics
@@ -109,3 +111,17 @@ def test_without_predictions_redraw_says_how_to_make_them(runs, capsys):
     assert evaluate.main(["--redraw", "--split", "val", "--runs-dir", str(runs)]) == 2
     message = " ".join(capsys.readouterr().err.split())
     assert f"python evaluate.py --run {runs / 'mine'} --split val --checkpoint best" in message
+
+
+@pytest.mark.parametrize("classes", [50, 51])
+def test_the_matrix_of_many_classes_is_in_the_csv_alone(tmp_path, rng, classes):
+    names = tuple(f"c{number}" for number in range(classes))
+    some = make_predictions(0.5, rng, n=200, classes=classes)
+    summary = figures.summarize_predictions(some, names, (), None)
+    matrix = metrics.confusion_matrix(some.labels, some.predicted, classes)
+    assert ("confusion_matrix" in summary) == (classes == 50)
+    np.fill_diagonal(wrong := matrix.copy(), 0)
+    assert summary["most_confused"][0]["images"] == wrong.max()
+    figures.draw_evaluation(tmp_path, "a title", summary, some, None)
+    lines = (tmp_path / "confusion_matrix.csv").read_text(encoding="utf-8").splitlines()[1:]
+    np.testing.assert_array_equal([[int(cell) for cell in line.split(",")[1:]] for line in lines], matrix)

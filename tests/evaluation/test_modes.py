@@ -180,10 +180,7 @@ def test_a_mode_takes_the_flags_that_its_function_looks_at_and_no_others(looked_
         ("--export onnx --redraw", "--redraw is given, which has no effect with --export: only --run, --checkpoint,"),
         ("--table --tta", "only --split, --checkpoint, --runs-dir and --quiet have; leave out --table, or --tta"),
         ("--compare a b --run x", "--run is x, which has no effect with --compare"),
-        (
-            "--redraw --dataset d --fit-temperature",
-            "--dataset is d and --fit-temperature is given, which has no effect",
-        ),
+        ("--table --topk 1 --tta", "--topk is 1 and --tta is given, which has no effect with --table"),
         ("--redraw --dry-run --fit-temperature", "leave out --redraw, or --fit-temperature and --dry-run"),
         ("--dry-run --table", "--dry-run is given, which has no effect with --table"),
         ("--redraw --images a.png b.png --table", "--redraw is given and --table is given, which has no effect with"),

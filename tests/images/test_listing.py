@@ -168,6 +168,23 @@ def test_a_link_that_leads_back_to_where_it_is_is_named_and_not_followed(pets, t
     assert "1 folder (loop)" in str(out)
 
 
+@pytest.mark.parametrize("place", ["loop", "train/loop", "train/cat/loop", "test/dog/deep/loop"])
+def test_a_link_to_itself_is_counted_and_named_wherever_it_lies(pets, place):
+    link = pets / place
+    linked(link, link.name)
+    beside = " beside the class folders" if place == "train/loop" else ""
+    assert left_out(pets) == f"left out: 1 file (1 without an extension{beside}), first: {link}"
+    with pytest.raises(UserError, match="loop does not exist"):
+        find_images([link], LeftOut())
+
+
+def test_a_link_to_itself_that_is_called_an_image_is_one_that_can_not_be_read(pets):
+    linked(pets / "train" / "cat" / "loop.png", "loop.png")
+    with pytest.raises(UserError, match=r"loop\.png"):
+        load_dataset(str(pets)).splits["train"]
+    assert load_dataset(str(pets), skip_unreadable=True).splits["train"].skipped == ("train/cat/loop.png",)
+
+
 def test_links_that_lead_to_each_other_come_to_an_end(tmp_path):
     one, two = save(tmp_path / "one" / "1.png").parent, save(tmp_path / "two" / "2.png").parent
     linked(one / "on", two)

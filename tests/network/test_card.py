@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from alexnet_skip.network.card import model_card
 from alexnet_skip.settings.command_line import from_dict
 from alexnet_skip.settings.records import ModelConfig
@@ -48,6 +50,19 @@ def test_evaluations_are_added_with_their_own_number_of_images():
     assert f"| pets test, mirrored too | 1,000 | 80.00 % ({100 * low:.2f} to {100 * high:.2f})" in card
     assert "| 70.00 % | 65.00 % |" in card
     assert "Not evaluated" not in card
+
+
+@pytest.mark.parametrize("metrics", [{"val_top1": 0.9}, {"val_top1": 0.9, "val_top3": 1.0}])
+def test_a_card_of_two_classes_has_no_top3_whatever_an_older_version_has_measured(metrics):
+    evaluation = {"dataset": "pets", "split": "test", "num_samples": 100, "top1": 0.8}
+    card = card_of(CONFIG | {"class_names": ["cat", "dog"], "metrics": metrics}, [evaluation])
+    assert "| images | number | top-1 | balanced accuracy | macro F1 |\n|---|---|---|---|---|\n" in card
+    assert "| held out of training; chose the epoch | 500 | 90.00 %" in card
+    assert "top-3" not in card
+
+
+def test_figures_that_were_not_measured_leave_a_gap():
+    assert " |  |\n" in card_of(CONFIG | {"metrics": {"val_top1": 0.9}})
 
 
 def test_a_toy_is_called_one():

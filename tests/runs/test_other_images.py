@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from made_runs import make_images
 from tiny_run import ARGUMENTS, shrink
 
 import embed
@@ -20,18 +20,6 @@ from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
 from alexnet_skip.study import run as study
 from alexnet_skip.system.files import read_json, write_sealed_json
-
-
-def make_images(folder: Path, seed: int, sizes: tuple[tuple[str, int], ...] = (("train", 15), ("test", 5))) -> Path:
-    rng = np.random.default_rng(seed)
-    for split, count in sizes:
-        for name in ("cat", "dog"):
-            place = folder / split / name
-            place.mkdir(parents=True)
-            for number in range(count):
-                image = rng.integers(0, 128, (32, 32, 3), dtype=np.uint8) + (100 if name == "cat" else 0)
-                Image.fromarray(image.astype(np.uint8)).save(place / f"{number:02}.png")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -223,3 +211,72 @@ def test_images_that_were_moved_are_accepted_wherever_they_can_be_named_and_othe
         other = make_images(tmp_path / f"other{len(flags)}", 7)
         assert embed.main(["--dataset", str(other), *some, *flags]) == 2
         assert "does not hold the images that mine was trained on" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_was_evaluated_on_other_images_is_drawn_again_where_they_are_named(runs, tmp_path, capsys):
+    other = make_images(tmp_path / "other2", 1)
+    where = evaluated(runs, capsys, "--dataset", str(other))
+    asked = ["--redraw", "--runs-dir", str(runs), "--quiet"]
+    for name, flags in ((where.name, ["--dataset", str(other)]), ("test-best", [])):
+        place = runs / "mine" / "evaluation" / name
+        before = read_json(place / "metrics.json")
+        (place / "metrics.json").unlink()
+        assert evaluate.main([*asked, *flags]) == 0
+        assert Path(json.loads(capsys.readouterr().out)["evaluation"]) == place
+        assert read_json(place / "metrics.json") == before
+    never = make_images(tmp_path / "never", 2)
+    message = refusal(capsys, *asked, "--dataset", str(never))
+    assert f"has no predictions of best on test --dataset {never}; make them first" in message
+    assert f"--checkpoint best --dataset {never}" in message
+
+
+def test_a_run_goes_on_and_is_compared_where_its_images_are_now_and_on_others_it_is_not(tmp_path, capsys):
+    moved = make_images(tmp_path / "before", 0)
+    places = ["--runs-dir", str(tmp_path / "runs"), "--quiet"]
+    limits = ["--limit-train", "20", "--limit-test", "6"]
+    kept = ["--checkpoint-epochs", "1", "--epochs", "2", "--cache-dir", str(tmp_path / "cache")]
+    for name in ("mine", "other"):
+        asked = [*ARGUMENTS, *kept, *limits, "--dataset", str(moved), "--name", name, *places]
+        assert train.main(asked) == 0
+        assert evaluate.main(["--run", name, *places]) == 0
+    moved = moved.rename(tmp_path / "after")
+    others = make_images(tmp_path / "others", 7)
+    capsys.readouterr()
+
+    further = ["--resume", "mine", "--epochs", "3", *places]
+    config = (tmp_path / "runs" / "mine" / "config.json").read_bytes()
+    for dry in ([], ["--dry-run"]):
+        assert train.main([*further, *dry, "--dataset", str(others)]) == 2
+        message = " ".join(capsys.readouterr().err.split())
+        assert "the training images have changed since it was started" in message
+        assert f"in {others})" in message
+    assert (tmp_path / "runs" / "mine" / "config.json").read_bytes() == config
+    assert train.main([*further, "--dataset", str(moved)]) == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 3
+    # From now on it finds its images by itself.
+    assert evaluate.main(["--run", "mine", *places]) == 0
+    assert evaluate.main(["--run", "other", "--dataset", str(moved), *places]) == 0
+
+    compared = ["--compare", "other", "mine", *places]
+    assert evaluate.main([*compared, "--dataset", str(moved)]) == 0
+    drawn = tmp_path / "runs" / "other" / "comparison" / "test-best"
+    assert list(drawn.glob("*-only-*.png")), "the images were found"
+    assert "does not hold the images that were evaluated" in refusal(capsys, *compared, "--dataset", str(others))
+
+    capsys.readouterr()
+    assert evaluate.main(["--run", "other", "--dry-run", "--dataset", str(moved), *places]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["num_samples"] == 6, "with the limits of the run, as the evaluation takes them"
+    assert facts["images_to_extract"] == 0
+    assert evaluate.main(["--run", "other", "--dry-run", "--dataset", str(others), *places]) == 0
+    assert json.loads(capsys.readouterr().out)["num_samples"] == 10
+
+
+def test_other_classes_are_refused_and_of_many_those_are_named_that_make_the_difference(runs, tmp_path, capsys):
+    other = make_images(tmp_path / "other", 1)
+    for split in ("train", "test"):
+        for number in range(20):
+            shutil.copytree(other / split / "cat", other / split / f"a{number:02}")
+    message = refusal(capsys, "--dataset", str(other), "--runs-dir", str(runs))
+    assert f"--dataset {other} has the classes a00, a01, a02, a03, a04, 17 more, but mine was trained on" in message
+    assert "the classes cat, dog; give a folder with the same classes" in message

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from made_runs import change
 from tiny_run import ARGUMENTS, shrink
 
 import embed
@@ -23,7 +23,6 @@ from alexnet_skip.network.backbone import STATE_SHAPES, FrozenAlexNet, weights_d
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.statistics import metrics
-from alexnet_skip.system.files import file_digest, read_json, write_sealed_json
 
 # Weight or bias of each convolution, and one of the head: the published file has nothing else.
 TENSORS = [
@@ -56,17 +55,6 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def runs(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained / "runs", tmp_path / "runs"))
-
-
-def change(model: Path, tensor: str) -> None:
-    """Another network in the same folder: one tensor replaced, the checksums right."""
-    state = load_file(model / "model.safetensors")
-    noise = torch.randn(state[tensor].shape, generator=torch.Generator().manual_seed(0))
-    spread = 3 * state[tensor].std() if state[tensor].any() else 5.0
-    state[tensor] = state[tensor] + spread * noise
-    save_file(state, model / "model.safetensors")
-    config = read_json(model / "config.json") | {"model_sha256": file_digest(model / "model.safetensors")}
-    write_sealed_json(model / "config.json", config)
 
 
 def shipped_logits(run: Path) -> np.ndarray:

@@ -21,11 +21,11 @@ OLD = Path(__file__).resolve().parents[1] / "runs" / "made_by_45f7acc"
 
 
 # Settings that came later, as what that run did.
-LATER = {"class_weights": "none"}
+LATER = {"training": {"class_weights": "none"}, "data": {"verify_images": False}}
 
 
 def with_later(settings):
-    return settings | {"training": settings["training"] | LATER}
+    return settings | {group: settings[group] | later for group, later in LATER.items()}
 
 
 def test_a_run_made_before_there_were_records_is_read_in_full():
@@ -152,6 +152,13 @@ def test_the_images_of_a_run_are_named_as_they_were_found(config):
 def test_a_run_does_not_go_on_with_other_images_or_weights(config, change, message):
     with pytest.raises(UserError, match=message):
         config.taken_up(dataclasses.replace(config, **change), Path("run"))
+
+
+def test_a_run_goes_on_with_its_images_at_another_place_and_finds_them_there_later(config):
+    moved = dataclasses.replace(config.dataset, name="elsewhere", source="/mnt/elsewhere")
+    after = config.taken_up(dataclasses.replace(config, dataset=moved), Path("run"))
+    assert after.data.dataset == after.dataset.source == "/mnt/elsewhere"
+    assert (after.dataset.name, after.dataset.digest) == (config.dataset.name, config.dataset.digest)
 
 
 def test_a_run_that_goes_on_keeps_what_it_was_and_tells_where_it_was_taken_up(config):

@@ -32,7 +32,10 @@ def test_every_figure_agrees_with_scikit_learn(rng):
 
     nearest = NearestNeighbors(n_neighbors=8).fit(X).kneighbors(X, return_distance=False)[:, 1:]
     votes = np.apply_along_axis(np.bincount, 1, labels[nearest], minlength=4)
-    assert found.knn_top1 == (votes.argmax(axis=1) == labels)[queries].mean()
+    # scikit-learn's own vote, where it does not decide ties by the order of the classes.
+    untied = queries[(votes == votes.max(axis=1, keepdims=True)).sum(axis=1)[queries] == 1]
+    alone = separation(X, labels, 4, untied, k=7)
+    assert alone.knn_top1 == (votes.argmax(axis=1) == labels)[untied].mean()
     for label in range(4):
         mine = queries[labels[queries] == label]
         assert_allclose(found.neighbours[label], votes[mine].sum(axis=0) / (7 * len(mine)))
@@ -88,9 +91,31 @@ def test_classes_with_one_sample_or_none_are_no_trouble(rng):
     assert found.nearest_confusable()[2] == (0, 1.0)
 
 
-def test_identical_points_give_finite_figures():
-    found = separation(np.ones((6, 2)), np.arange(6) % 2, 2, np.arange(6))
-    assert (found.silhouette, found.variance_ratio) == (0, 0)
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_of_identical_points_nothing_is_stated(dtype):
+    """A tenth, whose mean over six is another number: what rounding leaves is no distance."""
+    found = separation(np.full((6, 300), 0.1, dtype), np.arange(6) % 2, 2, np.arange(6))
+    assert (found.knn_top1, found.silhouette, found.variance_ratio) == (None, None, None)
+    assert set(found.not_stated.values()) == {"all images coincide"}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_classes_without_scatter_have_no_ratio_and_that_is_said(rng, dtype):
+    labels = np.arange(40) % 4
+    X = rng.standard_normal((4, 30)).astype(dtype)[labels]
+    found = separation(X, labels, 4, np.arange(40))
+    assert (found.knn_top1, found.variance_ratio) == (1, None)
+    assert found.silhouette == pytest.approx(1, abs=1e-3)
+    assert found.remark == "between/within is not stated: no class has two images that differ"
+    # A little scatter is some.
+    assert separation(X + dtype(0.01) * rng.standard_normal((40, 30)), labels, 4, np.arange(40)).variance_ratio > 100
+
+
+def test_one_class_comes_apart_from_nothing(rng):
+    found = separation(rng.standard_normal((9, 2)), np.ones(9, int), 3, np.arange(9))
+    assert (found.knn_top1, found.silhouette, found.variance_ratio) == (None, None, None)
+    assert found.remark == "kNN and the silhouette and between/within are not stated: all images are of one class"
+    assert found.as_json(("a", "b", "c"))["silhouette"] is None
 
 
 def test_labels_that_do_not_fit_the_rows_are_refused(rng):

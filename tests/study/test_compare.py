@@ -80,8 +80,9 @@ def test_runs_are_compared_with_the_first_of_them(runs, capsys):
     assert compare(runs, "one", "two") == 0
     (pair,) = json.loads(capsys.readouterr().out.splitlines()[-1])["pairs"]
     assert (pair["a"], pair["b"], pair["p"]) == ("one", "two", pair["p_holm"])
-    assert pair["verdict"].startswith("On pictures (test, n = 400) two instead of one changes top-1 by −")
-    assert pair["verdict"].endswith("p < 0.001: these two models differ; one run each can't say that the skip is why.")
+    told = "On pictures (test, n = 400), two instead of one: these two models differ in top-1 by −"
+    assert pair["verdict"].startswith(told)
+    assert pair["verdict"].endswith("p < 0.001; one run each can't say that the skip is why.")
     assert (pair["models_differ"], pair["over_seeds"], pair["claimed"]) == (True, None, False)
 
 

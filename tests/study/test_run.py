@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from made_runs import change, make_images
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
@@ -133,7 +134,7 @@ def test_a_finished_study_is_compared_and_made_a_table_of(finished, tmp_path, ca
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     none, identity = (result["variants"][variant]["epoch-3"]["top1"][0] for variant in ("none", "identity"))
     assert pair["top1_difference"]["mean"] == pytest.approx(identity - none)
-    assert pair["verdict"].startswith("On shapes (test, n = 40) skip (identity) changes top-1 by ")
+    assert pair["verdict"].startswith("On shapes (test, n = 40), skip (identity): these two models differ in top-1 by ")
     assert evaluate.main(["--table", "--runs-dir", str(tmp_path), "--quiet"]) == 0
     columns = json.loads(capsys.readouterr().out)["columns"]
     assert columns["skip (identity)"]["top1"][1] == [identity]
@@ -196,6 +197,34 @@ def test_what_is_left_of_a_run_without_a_checkpoint_is_replaced(finished, tmp_pa
     assert study(tmp_path, cache, "--study-variants", "none") == 0
     assert last_line(capsys)["variants"]["none"] == result["variants"]["none"]
     assert trained(left) == trained(folder / "none-seed1")
+
+
+def test_a_model_whose_convolutions_were_changed_is_not_judged_by_the_studys_features(finished, tmp_path, capsys):
+    folder, cache, _ = finished
+    shutil.copytree(folder, tmp_path / "skip-study")
+    run = tmp_path / "skip-study" / "identity-seed1"
+    before = read_predictions(run / "evaluation" / "test-epoch-3").logits
+    change(run / "snapshots" / "epoch-0003", "backbone.10.weight")
+    assert study(tmp_path, cache) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"{run}: the convolutions of its model epoch-3 are not the study's" in message
+    assert "remove that run, and the same command trains it again" in message
+    assert (read_predictions(run / "evaluation" / "test-epoch-3").logits == before).all()
+
+
+def test_a_study_of_images_that_were_moved_goes_on_and_one_of_others_does_not(tmp_path, capsys):
+    before, cache, runs = make_images(tmp_path / "before", 0), tmp_path / "cache", tmp_path / "runs"
+    some = ("--study-variants", "none", "--epochs", "2")
+    assert study(runs, cache, "--dataset", str(before), *some) == 0
+    assert last_line(capsys)["trained"] == ["none-seed1"]
+    after = before.rename(tmp_path / "after")
+    assert study(runs, cache, "--dataset", str(after), *some) == 0
+    assert last_line(capsys)["trained"] == []
+    other = make_images(tmp_path / "other", 1)
+    assert study(runs, cache, "--dataset", str(other), *some) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"--dataset is {other} (training images' SHA-256 " in message
+    assert f"was trained with {before} (training images' SHA-256 " in message
 
 
 def test_runs_of_a_study_are_found_by_path_and_as_the_newest(finished, capsys):

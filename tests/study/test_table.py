@@ -10,8 +10,10 @@ from PIL import Image
 from scipy import stats
 
 import evaluate
+from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.statistics.metrics import confusion_matrix
 from alexnet_skip.study.source_report import CELLS, CLASS_NAMES
-from alexnet_skip.study.table import least_paired_p, report_facts
+from alexnet_skip.study.table import MAX_LISTED_PAIRS, least_paired_p, report_facts
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -105,3 +107,46 @@ def test_other_classes_stand_alone(tmp_path, rng, capsys):
     captured = capsys.readouterr()
     assert "not the report's ten classes" in captured.err
     assert list(json.loads(captured.out)["columns"]) == ["no skip", "skip (conv)"]
+
+
+def study_of(folder, rng, classes: int):
+    """A study without and with the skip, and its files' names without their endings."""
+    names = tuple(f"c{number}" for number in range(classes))
+    for variant in ("none", "conv"):
+        evaluations = {f"test-epoch-{epoch}": make_predictions(0.5, rng, classes=classes) for epoch in (1, 4)}
+        make_run(folder / "s" / variant, evaluations, names, variant=variant)
+    return folder / "s" / "table" / "test"
+
+
+def test_of_two_classes_only_top1_is_shown(tmp_path, rng, capsys):
+    files = study_of(tmp_path, rng, 2)
+    assert table(tmp_path, "s", "--quiet") == 0
+    assert all(set(column) == {"top1"} for column in json.loads(capsys.readouterr().out)["columns"].values())
+    text = files.with_suffix(".md").read_text(encoding="utf-8")
+    assert "top-1 %\n" in text
+    assert "top-3" not in text + files.with_suffix(".csv").read_text(encoding="utf-8")
+
+
+def test_of_many_classes_the_most_confused_pairs_are_listed_and_that_is_said(tmp_path, rng, capsys):
+    files = study_of(tmp_path, rng, 300)
+    assert table(tmp_path, "s") == 0
+    said = f"Of 300 classes the files list the {MAX_LISTED_PAIRS} most confused pairs"
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert said in files.with_suffix(".md").read_text(encoding="utf-8")
+    assert files.with_suffix(".md").stat().st_size < 10_000
+    with files.with_suffix(".csv").open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    pairs = [name.split(" as ") for name in lines[0] if " as " in name]
+    assert len(pairs) == MAX_LISTED_PAIRS
+    matrices = {}
+    for variant, column in (("none", "no skip"), ("conv", "skip (conv)")):
+        for epoch, name in ((1, "low"), (4, "high")):
+            found = read_predictions(tmp_path / "s" / variant / "evaluation" / f"test-epoch-{epoch}")
+            matrices[name, column] = confusion_matrix(found.labels, found.predicted, 300)
+    total = sum(matrices.values())
+    np.fill_diagonal(total, 0)
+    listed = [tuple(int(name[1:]) for name in pair) for pair in pairs]
+    assert sorted(total[pair] for pair in listed) == sorted(np.sort(total, axis=None)[-MAX_LISTED_PAIRS:])
+    for line in lines:
+        matrix = matrices[line["epoch"], line["column"]]
+        assert [int(line[" as ".join(pair)]) for pair in pairs] == [matrix[pair] for pair in listed]

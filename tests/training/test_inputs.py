@@ -43,6 +43,13 @@ def test_validation_measures_the_held_out_samples_and_no_others(rng):
     assert figures["val_top3"] == pytest.approx(top_k_accuracy_score(targets, chosen, k=3, labels=range(5)))
 
 
+@pytest.mark.parametrize(("classes", "topk"), [(2, {"val_top1"}), (3, {"val_top1", "val_top3"})])
+def test_top3_is_measured_only_where_there_are_three_classes(classes, topk):
+    held_out = HeldOut(Rows(torch.zeros(4, classes)), np.arange(4), np.zeros(4, dtype=int))
+    figures = inputs(held_out, num_classes=classes).validate(_First(), Accelerator(cpu=True))
+    assert set(figures) == {"val_loss", *topk}
+
+
 class _First(nn.Module):
     """The features themselves as logits."""
 

@@ -14,8 +14,16 @@ def test_figures_times_and_commands_with_exact_paths_are_told(capsys, tmp_path):
     shown = capsys.readouterr().err
     assert "Best epoch 12 of 15: top-1 86.18 %, top-3 97.62 % of the held-out images" in shown
     assert "8 min 2 s in all (extract 4 min 42 s, train 3 min 20 s)" in shown
-    assert '  python evaluate.py --topk 1 3 --run "my runs/a"\n' in shown
+    assert '  python evaluate.py --run "my runs/a"\n' in shown
     assert f"  tensorboard --logdir {shell_word(str(tmp_path))}\n" in shown
+
+
+def test_of_two_classes_no_top3_is_told_or_asked_for(capsys, tmp_path):
+    show_run(Console(), SUMMARY | {"best": {"val_top1": 0.9}}, tmp_path)
+    shown = capsys.readouterr().err
+    assert "top-1 90.00 % of the held-out images" in shown
+    assert "top-3" not in shown
+    assert "--topk" not in shown
 
 
 def test_a_run_that_held_nothing_out_claims_nothing(capsys, tmp_path):

@@ -82,8 +82,11 @@ def test_hparams_put_the_skip_first_and_every_figure_has_its_scalar(events):
 
 def test_charts_put_train_and_val_of_one_quantity_together(events):
     assert "custom_scalars__config__" in events.Tags()["tensors"]
-    (_, tags), *_ = tensorboard.CHARTS["accuracy"].values()
-    assert tags == ["top1/train", "top1/val"]
+    for classes, expected in (
+        (2, [["top1/train", "top1/val"]]),
+        (3, [["top1/train", "top1/val"], ["top1/val", "top3/val"]]),
+    ):
+        assert [tags for _, tags in tensorboard.charts(classes)["accuracy"].values()] == expected
 
 
 def test_the_graph_opens_on_the_layers_not_on_one_closed_box(tmp_path):

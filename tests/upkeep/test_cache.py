@@ -6,8 +6,11 @@ import time
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
+from alexnet_skip.network.backbone import STATE_SHAPES, weights_digest
 from alexnet_skip.system.files import file_crc32, write_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.upkeep import cache as cache_care
@@ -15,8 +18,8 @@ from alexnet_skip.upkeep import cache as cache_care
 NUM_SAMPLES = BLOCK_ROWS + 88
 
 
-def make_entry(cache_dir, name, weights="w", finished=True):
-    cache = FeatureCache(cache_dir / name, FeatureKey("data", weights, NUM_SAMPLES))
+def make_entry(cache_dir, name, weights="w", finished=True, data="data"):
+    cache = FeatureCache(cache_dir / name, FeatureKey(data, weights, NUM_SAMPLES))
     cache.prepare(["main"], lambda line: None)
     array = cache.open("main", "r+")
     with (cache.folder / "progress-0000.jsonl").open("w") as progress:
@@ -100,6 +103,47 @@ def test_prune_only_tells_until_it_is_told_yes_and_keeps_what_a_run_uses(places,
     assert not unused.exists()
     assert used.is_dir()
     assert (used.parent / "notes").is_dir(), "what training did not write is not touched"
+
+
+def publish(folder, seed):
+    """A published model's file, as far as the cache looks; returns the digest of its convolutions."""
+    torch.manual_seed(seed)
+    state = {name: torch.randn(shape) for name, shape in STATE_SHAPES.items()}
+    folder.mkdir(parents=True)
+    save_file({f"backbone.{name}": value for name, value in state.items()}, folder / "model.safetensors")
+    return weights_digest(state)
+
+
+@pytest.mark.parametrize("place", ["model", "last", "snapshots/epoch-0003"])
+def test_features_of_a_models_own_convolutions_are_its_runs_and_not_pruned(places, tmp_path, capsys, place):
+    """A published file whose convolutions were changed since has features of its own in the cache."""
+    _, unused = places
+    digest = publish(tmp_path / "runs" / "study" / "cell" / place, 0)
+    own = make_entry(tmp_path / "cache", "pets-test-89ab", weights=digest)
+    entries = {entry["folder"]: entry["runs"] for entry in run(capsys, "list")[1]["entries"]}
+    assert entries[str(own.relative_to(tmp_path))] == ["study/cell"]
+    assert run(capsys, "prune", "--yes")[1]["removed"] == [unused.name]
+    assert own.is_dir()
+
+
+def test_a_model_that_can_not_be_read_keeps_nothing_and_stops_nothing(places, tmp_path, capsys):
+    (tmp_path / "runs" / "study" / "cell" / "model").mkdir()
+    (tmp_path / "runs" / "study" / "cell" / "model" / "model.safetensors").write_bytes(b"half a mo")
+    assert [entry["runs"] for entry in run(capsys, "list")[1]["entries"]] == [["study/cell"], []]
+
+
+def test_features_of_other_images_that_a_run_was_evaluated_on_are_its_own(places, tmp_path, capsys):
+    used, unused = places
+    other = make_entry(tmp_path / "cache", "elsewhere-test-89ab", data="other images")
+    assert {path.name for path in (other, unused)} == {
+        entry["folder"].split("/")[-1] for entry in run(capsys, "list")[1]["entries"] if not entry["runs"]
+    }
+    where = tmp_path / "runs" / "study" / "cell" / "evaluation" / "test-best-on-elsewhere-12345678"
+    where.mkdir(parents=True)
+    write_json(where / "metrics.json", {"images_sha256": "other images"})
+    assert run(capsys, "prune", "--yes")[1]["removed"] == [unused.name]
+    assert used.is_dir()
+    assert other.is_dir()
 
 
 def test_a_named_entry_goes_even_if_a_run_uses_it_and_a_wrong_name_removes_nothing(places, capsys):

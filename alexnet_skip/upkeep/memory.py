@@ -1,0 +1,85 @@
+"""How much memory a command would take, from what it holds at once; on a GPU the head's part is taken there instead."""
+
+import torch
+
+from alexnet_skip.embedding.samples import FIT_ROWS
+from alexnet_skip.features.basis import Basis, make_head
+from alexnet_skip.features.coordinates import BASIS_ROWS, PROJECT_ROWS
+from alexnet_skip.images.image_folder import KEPT_BYTES as KEPT_PIXELS
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.head import HIDDEN_SIZES
+from alexnet_skip.settings.shared import SkipMode
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.statistics.separation import BLOCK_BYTES
+from alexnet_skip.system.machine import KEPT_BYTES
+from alexnet_skip.upkeep.inventory import Images
+
+# Python with all that the scripts import (torch 2.14 for CPUs on Linux, measured), a batch in the convolutions
+# (measured), and what stays with the process of what it has freed.
+PROCESS_BYTES = 560 * 2**20 + 320 * 2**20 + KEPT_BYTES
+# Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
+COPIES_IN_MEMORY = 5
+# Of a published model's file: its tensors as they are read, and the network that they are copied into.
+COPIES_TO_LOAD = 2
+
+
+def head_values(mode: SkipMode, num_classes: int, pca_basis: int = 0) -> int:
+    """Trained numbers of a head, on features or on so many of their principal coordinates."""
+    width = joined_width(mode)
+    with torch.device("meta"):
+        basis = Basis(torch.empty(width), torch.empty(width, min(pca_basis, width))) if pca_basis else None
+        return sum(p.numel() for p in make_head(mode, num_classes, basis).parameters())
+
+
+def joined_width(mode: SkipMode) -> int:
+    """Inputs of a head on features."""
+    return NUM_FEATURES * (2 if mode == "concat" else 1)
+
+
+def judging_bytes(num_samples: int, num_classes: int) -> int:
+    """What figures of so many predictions take.
+
+    Logits in fp32 as they arrive and in one array, and their softmax in float64 with two steps on the way; of every
+    pair of classes six numbers of 8 bytes (counts, as a list and an array again; the wrong ones, and their order) and
+    its cell in the CSV.
+    """
+    return num_samples * num_classes * (2 * 4 + 3 * 8) + num_classes**2 * (6 * 8 + 16)
+
+
+def training_bytes(settings: TrainSettings, images: Images, num_train: int, num_val: int) -> int:
+    """What a training takes at its fullest: while it fits the basis, trains, publishes, or judges what it held out."""
+    options, mode, classes = settings.training, settings.joined, images.num_classes
+    width, rows = joined_width(mode), min(PROJECT_ROWS if settings.cache.cache else BASIS_ROWS, num_train)
+    fitting = 2 * 4 * width * (rows + options.pca_basis) if options.pca_basis else 0
+    training = COPIES_IN_MEMORY * 4 * head_values(mode, classes, options.pca_basis)
+    # The published form; with a basis, its first layer twice more in fp32 and once in float64 while it is folded.
+    folding = 16 * width * HIDDEN_SIZES[0] if options.pca_basis else 0
+    published = 4 * head_values(mode, classes) + folding
+    fullest = max(fitting, training + published + judging_bytes(num_val, classes))
+    return PROCESS_BYTES + image_bytes(images) + fullest
+
+
+def evaluation_bytes(images: Images, mode: SkipMode, num_samples: int) -> int:
+    """What an evaluation takes: a model read from its file, the images, and figures of the samples."""
+    model = COPIES_TO_LOAD * 4 * head_values(mode, images.num_classes)
+    judging = judging_bytes(num_samples, images.num_classes)
+    return PROCESS_BYTES + image_bytes(images) + model + judging
+
+
+def embedding_bytes(images: Images, mode: SkipMode, num_samples: int) -> int:
+    """What an embedding of features takes beside an evaluation: rows that are not read as they lie, and separation."""
+    fit, width = min(FIT_ROWS, images.sizes["train"]), joined_width(mode)
+    # Of a skip connection: rows of both sets, and the larger one a second time while its parts are joined.
+    rows = 0 if mode == "none" else 4 * width * (num_samples + fit + max(num_samples, fit))
+    return evaluation_bytes(images, mode, num_samples) + rows + separation_bytes(images.num_classes, width)
+
+
+def separation_bytes(num_classes: int, num_features: int) -> int:
+    """What separation takes: sums of every class, votes between every two in three forms, and blocks of distances."""
+    return 8 * num_classes * num_features + 3 * 8 * num_classes**2 + 3 * BLOCK_BYTES
+
+
+def image_bytes(images: Images) -> int:
+    """Decoded images that are kept in memory: those of small splits."""
+    height, width = images.image_size
+    return sum(min(count * height * width * 3, KEPT_PIXELS) for count in images.sizes.values())
