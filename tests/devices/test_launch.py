@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 
+from alexnet_skip.devices import launch
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,3 +48,19 @@ def test_processes_of_one_machine_share_its_processors(monkeypatch, processes, s
     alone = available_cpus()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     assert available_cpus() == (max(1, alone // share) if share else 1)
+
+
+def test_processes_wait_for_each_other_as_long_as_a_slow_download_takes(monkeypatch):
+    asked = {}
+
+    def refuse(*_, **options):
+        asked.update(options)
+        raise ValueError("no second process")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    launcher = {"ACCELERATE_USE_CPU": "1", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="no second process"):
+        launch.start("no")
+    assert asked["timeout"] > timedelta(hours=1)
