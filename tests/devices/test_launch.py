@@ -58,7 +58,13 @@ def test_processes_wait_for_each_other_as_long_as_a_slow_download_takes(monkeypa
         raise ValueError("no second process")
 
     monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
-    launcher = {"ACCELERATE_USE_CPU": "1", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    launcher = {
+        "ACCELERATE_USE_CPU": "1",
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+    }
     for name, value in launcher.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="no second process"):
