@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from fp16_stand_in import with_fp16
 from tiny_run import ARGUMENTS, outcome, shrink
 from torch import Tensor, nn
 
@@ -54,13 +55,6 @@ class Rows:
 
     def fetch(self, rows):
         return self.values[torch.from_numpy(rows)], None
-
-
-def with_fp16(accelerator: Accelerator) -> Accelerator:
-    """What Accelerate makes of fp16 on a GPU, which on a CPU it refuses: autocast and a scaler."""
-    accelerator.state._mixed_precision, accelerator.native_amp = "fp16", True
-    accelerator.scaler = torch.amp.GradScaler("cpu")
-    return accelerator
 
 
 def train_epochs(overflows=frozenset(), epochs: int = 1, *, scaler: bool = True):
