@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
@@ -13,6 +14,7 @@ from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
     GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
     ProjectConfiguration,
     TorchDynamoPlugin,
 )
@@ -22,6 +24,10 @@ from alexnet_skip.devices.precision import Precision, choose_precision, describe
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus, keep_freed_memory
+
+# How long processes wait for each other: while one downloads from a slow server (CIFAR-10's has taken an hour), waits
+# for a cache that another training fills, or fits the basis. By default NCCL gives up after 10 minutes, gloo after 30.
+COLLECTIVE_TIMEOUT = timedelta(hours=3)
 
 
 def start(
@@ -88,8 +94,11 @@ def _accelerator(cuda: bool, precision: Precision, project: ProjectConfiguration
             dynamo_plugin=TorchDynamoPlugin(
                 backend="no", mode="default", fullgraph=False, dynamic=False, use_regional_compilation=False
             ),
-            # The only buffers are the PCA projection and what follows from it, which never change.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            kwargs_handlers=[
+                InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT),
+                # The only buffers are the PCA projection and what follows from it, which never change.
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+            ],
         )
     except (ImportError, NotImplementedError, ValueError) as error:
         variables = ", ".join(sorted(name for name in os.environ if name.startswith("ACCELERATE_"))) or "none"

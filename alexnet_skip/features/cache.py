@@ -10,6 +10,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,7 +127,8 @@ class FeatureCache:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob("*.tmp"):
-            stale.unlink()
+            with suppress(OSError):  # from a disk that is read-only by now; whatever lacks will say so
+                stale.unlink()
         absent = [name for name in names if not self._intact(name)]
         need = len(absent) * self.shape[0] * self.shape[1] * 2
         free = shutil.disk_usage(self.folder).free

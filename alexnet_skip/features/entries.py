@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from alexnet_skip.features.cache import ARRAYS, FeatureCache, FeatureKey
 from alexnet_skip.network.model import published_weights_digest
 from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.system import locks
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_crc32, read_json
 
@@ -53,7 +54,7 @@ def read_entries(cache_dir: Path, runs_dir: Path) -> list[Entry]:
     uses = _uses(runs_dir)
     entries = []
     for folder in sorted(p for p in cache_dir.iterdir() if p.is_dir()):
-        files = [p for p in folder.iterdir() if p.is_file()]
+        files = [p for p in folder.iterdir() if p.is_file() and p.name not in locks.FILE_NAMES]
         arrays = tuple(name for name in ARRAYS if (folder / f"{name}.npy").is_file())
         if not arrays:
             continue  # not ours: nothing that training has written

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +50,12 @@ def crew_of(folder: Path, accelerator: Accelerator) -> Crew:
         return Crew(me, total, 0, (0,) * total)  # on one machine
     (token,) = broadcast_object_list([uuid.uuid4().hex])
     marks = [folder / f".seen-{token}-{process}" for process in range(total)]
-    folder.mkdir(parents=True, exist_ok=True)
-    marks[me].touch()
+    with suppress(OSError):  # a disk that can't be written counts as this process's own: nothing is exchanged on it
+        folder.mkdir(parents=True, exist_ok=True)
+        marks[me].touch()
     accelerator.wait_for_everyone()
-    leaders = gather_object([next(process for process, mark in enumerate(marks) if mark.exists())])
-    marks[me].unlink()  # now that all have looked
+    leaders = gather_object([next((process for process, mark in enumerate(marks) if mark.exists()), me)])
+    marks[me].unlink(missing_ok=True)  # now that all have looked
     disks = tuple(sorted(set(leaders)).index(leader) for leader in leaders)
     members = [process for process, disk in enumerate(disks) if disk == disks[me]]
     return Crew(members.index(me), len(members), disks[me], disks)

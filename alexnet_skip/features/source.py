@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from alexnet_skip.network.backbone import FrozenAlexNet, implementation
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import release_pages
 from alexnet_skip.system.locks import open_for_writing
-from alexnet_skip.system.tensors import to_device
+from alexnet_skip.system.tensors import free_device_bytes, to_device
 
 # Part of the free device memory that features may fill; the rest is for the head, its optimizer and activations.
 RESIDENT_FRACTION = 0.5
@@ -34,7 +35,8 @@ class CachedFeatures:
 
     Args:
         views: (main, tap or None) of each view: fp16 arrays (N, width), memory-mapped or not.
-        device: where batches go. On a GPU with room for them the arrays themselves are moved there, once.
+        device: where batches go. On a GPU with room for them the arrays themselves are moved there at the first fetch:
+            not before, since features whose coordinates are in the cache are never fetched.
         folder: the cache entry that the arrays lie in, if they do.
     """
 
@@ -48,12 +50,14 @@ class CachedFeatures:
         self.folder = folder
         self.num_samples = len(views[0][0])
         self.views = views
-        self._resident: dict[int, Tensor] = {}
-        arrays = [array for view in views for array in view if array is not None]
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if sum(array.nbytes for array in arrays) < RESIDENT_FRACTION * free:
-                self._resident = {id(a): torch.from_numpy(np.array(a)).to(device) for a in arrays}
+
+    @cached_property
+    def _resident(self) -> dict[int, Tensor]:
+        """The arrays on the device by their id, or nothing if they have no room there."""
+        arrays = [array for view in self.views for array in view if array is not None]
+        if sum(array.nbytes for array in arrays) >= RESIDENT_FRACTION * free_device_bytes(self.device):
+            return {}
+        return {id(array): torch.from_numpy(np.array(array)).to(self.device) for array in arrays}
 
     def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Features and tap (B, width), fp32 on the device, of rows (B,)."""

@@ -66,9 +66,10 @@ class TrainingSettings:
     seed: int = 0
     """Seed of initialisation, batch order, mirroring and dropout."""
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
-    """Precision of the head (the convolutions are always fp32). auto decides from the device and says why."""
+    """Precision of the head (the convolutions are always fp32). auto takes bf16 where the device has it, else fp32, and
+    says why; fp16 is tried on the card before it is used."""
     force_precision: bool = False
-    """Use --mixed-precision fp16 although the card is known to fail with it, or fails its self-test."""
+    """Use --mixed-precision fp16 although the card fails its self-test."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")

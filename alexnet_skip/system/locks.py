@@ -1,39 +1,45 @@
-"""One writer at a time in a folder, across processes and machines, by a file that is created or not.
+"""One writer at a time in a folder, across processes, containers and machines.
 
-A file made with O_EXCL works on every system and on network disks, where locks of the operating system often don't.
-The owner touches it now and then; a lock that nobody touches any more, or whose process is gone, is taken over.
+Between processes of one machine the system itself keeps order (`filelock`): its lock ends with the process that held
+it, whatever ended that, and holds in containers, too. It need not reach beyond the machine, and some network disks have
+none. So whoever holds it also keeps a record in the folder (`heartbeat`). That of another machine is taken over when
+its heart has stopped, that of this machine at once: its owner would hold the system's lock if it lived.
 """
 
-import json
+import errno
 import os
 import socket
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.heartbeat import (
+    RECORD_NAME,
+    Owner,
+    Waiting,
+    beating,
+    read_owner,
+    remove_draft,
+    remove_record,
+    take_record,
+    write_draft,
+)
+from alexnet_skip.system.machine import machine_id
 
-FILE_NAME = "in-use.lock"
-HEARTBEAT_SECONDS = 5.0
-# Long enough for a busy machine or network disk to miss several beats.
-STALE_SECONDS = 60.0
-POLL_SECONDS = 0.2
+# What the system's lock is on. It may stay behind, empty: removing it would let two hold locks on files of one name.
+GUARD_NAME = ".in-use"
+FILE_NAMES = (RECORD_NAME, GUARD_NAME)
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Who holds a lock, as its file says."""
+class _Guard(FileLock):
+    """The system's lock, or none: not the one by processes' numbers, which mean nothing in another container."""
 
-    pid: int
-    host: str
-    token: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
+    def _fallback_to_soft_lock(self) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), self.lock_file)
 
 
 @contextmanager
@@ -50,22 +56,26 @@ def folder_lock(folder: Path, report: Callable[[str], None], *, wait: bool = Tru
     Raises:
         UserError: if another process holds it, unless ``wait``.
     """
-    path, mine = folder / FILE_NAME, Owner(os.getpid(), socket.gethostname(), uuid.uuid4().hex)
+    record, waiting = folder / RECORD_NAME, Waiting(folder, report, wait)
+    guard = _take_guard(folder, waiting)
     try:
-        _acquire(path, mine, report, wait)
-    except PermissionError:
-        yield
-        return
-    stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
-    beat.start()
-    try:
-        yield
+        mine = Owner(os.getpid(), socket.gethostname(), uuid.uuid4().hex, machine_id(), guard is not None)
+        draft = write_draft(record, mine)
+        if draft is None:
+            yield
+            return
+        try:
+            take_record(record, draft, mine, waiting)
+        finally:
+            remove_draft(draft)
+        try:
+            with beating(record):
+                yield
+        finally:
+            remove_record(record, mine)
     finally:
-        stop.set()
-        beat.join()
-        if _read(path) == mine:  # nobody took it over from a process that seemed dead
-            path.unlink(missing_ok=True)
+        if guard is not None:
+            guard.release()
 
 
 @contextmanager
@@ -86,97 +96,15 @@ def open_for_writing(folder: Path, report: Callable[[str], None]) -> Iterator[No
         yield
 
 
-def _acquire(path: Path, mine: Owner, report: Callable[[str], None], wait: bool) -> None:
-    told: Owner | None = None
-    seen: tuple[Owner | None, float] | None = None
-    since = time.monotonic()
-    while not _create(path, mine):
-        owner, touched = _read(path), _touched(path)
-        if (owner, touched) != seen:
-            seen, since = (owner, touched), time.monotonic()
-        # By this machine's clock alone: those of two machines, or of a network disk, may differ.
-        if _is_gone(owner) or time.monotonic() - since > STALE_SECONDS:
-            _remove_of(path, owner)
-            continue
-        if not wait:
-            raise UserError(f"{path.parent} is in use by {owner}; wait until that is finished, or stop it")
-        if owner is not None and owner != told:
-            report(f"{path.parent} is being written by {owner}: waiting until it has finished")
-            told = owner
-        time.sleep(POLL_SECONDS)
-
-
-def _create(path: Path, mine: Owner) -> bool:
-    # Written whole under another name first: a lock is never seen without its owner.
-    draft = path.with_name(f"{path.name}.{mine.token}")
-    draft.write_text(json.dumps(vars(mine)), encoding="utf-8")
-    try:
-        os.link(draft, path)
-        return True
-    except FileExistsError:
-        return False
-    except OSError:  # a disk without hard links
-        return _create_exclusively(path, mine)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _create_exclusively(path: Path, mine: Owner) -> bool:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(vars(mine)))
-        return True
-    except FileExistsError:
-        return False
-
-
-def _read(path: Path) -> Owner | None:
-    try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None  # gone again, or just being written
-
-
-def _touched(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _is_gone(owner: Owner | None) -> bool:
-    """Whether the owner is known to be dead; of another machine only the heartbeat tells."""
-    if owner is None or owner.host != socket.gethostname() or os.name != "posix":
-        return False
-    try:
-        os.kill(owner.pid, 0)  # on Windows this would end the process
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError, TypeError):
-        return False
-    return False
-
-
-def _remove_of(path: Path, owner: Owner | None) -> None:
-    """Remove the lock of a dead owner, once: two that wait may find out at the same time."""
-    takeover = path.with_name(path.name + ".takeover")
-    try:
-        takeover.open("x").close()
-    except FileExistsError:
-        if time.time() - _touched(takeover) > STALE_SECONDS:
-            takeover.unlink(missing_ok=True)  # it died in the middle of taking over
-        time.sleep(POLL_SECONDS)
-        return
-    try:
-        if _read(path) == owner:
-            path.unlink(missing_ok=True)
-    finally:
-        takeover.unlink(missing_ok=True)
-
-
-def _beat(path: Path, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
+def _take_guard(folder: Path, waiting: Waiting) -> FileLock | None:
+    """The system's lock, held, or None where there is none on this disk or its file can't be written."""
+    # Any user of a shared cache may have made the file that all of them lock.
+    guard = _Guard(folder / GUARD_NAME, mode=0o666)
+    while True:
         try:
-            os.utime(path)
-        except OSError:
-            continue  # a network disk that is away for a moment
+            guard.acquire(blocking=False)
+            return guard
+        except Timeout:
+            waiting.for_living(read_owner(folder / RECORD_NAME))
+        except (OSError, NotImplementedError):
+            return None

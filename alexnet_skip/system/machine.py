@@ -3,7 +3,9 @@
 import ctypes
 import os
 import shutil
+import socket
 import sys
+import uuid
 from pathlib import Path
 
 
@@ -50,6 +52,19 @@ def free_memory_bytes() -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return None
+
+
+def machine_id() -> str:
+    """What this machine is told from others by, in its containers, too; nothing where that can't be known for certain.
+
+    Names are no help: containers share theirs with their machine, or with those of another.
+    """
+    if sys.platform in ("win32", "darwin"):
+        return f"{socket.gethostname()} {uuid.getnode():x}"
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def writable(folder: Path) -> bool:

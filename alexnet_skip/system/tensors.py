@@ -1,4 +1,4 @@
-"""Tensors moved and kept: from arrays to a device, into files written whole, and nested states without pickle."""
+"""Tensors moved and kept: to a device, whose room is known, into files written whole; nested states without pickle."""
 
 import errno
 import math
@@ -102,3 +102,14 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     """
     tensor = torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def free_device_bytes(device: torch.device) -> int:
+    """Memory that this process can still have on a GPU: what is free there, and what torch keeps without using it.
+
+    0 on a CPU, where what is in memory need not be brought anywhere.
+    """
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -13,6 +13,9 @@ from alexnet_skip.system.errors import UserError
 # A GPU's flag is read this often: reading makes the host wait for the device. Until then the device itself skips the
 # optimizer's steps.
 READ_STEPS = 16
+# fp16's scaler begins at 65,536 and halves its scale at every infinite gradient. Below 1 it would mend what no scaling
+# has spoilt: the gradients themselves are out of fp16's range.
+LEAST_SCALE = 1.0
 
 
 class NonFiniteLossError(UserError):
@@ -26,10 +29,10 @@ class FiniteGuard:
     the same step. On a CPU it is seen before the optimizer's step. On a GPU a flag on the device makes the (fused)
     optimizer skip that step and all later ones, and the host reads the flag every ``READ_STEPS`` steps and before
     anything is saved. With fp16 an infinite gradient is daily business of the scaler, which skips the step by itself:
-    there only the loss counts.
+    there the loss counts, and a scale that has fallen below ``LEAST_SCALE`` because no step was taken any more.
 
     Attributes:
-        grad_norm: of the last step, on the device; NaN with fp16, whose gradients are scaled.
+        grad_norm: of the last step, on the device; with fp16, whose gradients are scaled, NaN until it is measured.
     """
 
     def __init__(self, accelerator: Accelerator, optimizer: torch.optim.Optimizer) -> None:
@@ -66,18 +69,29 @@ class FiniteGuard:
             self._optimizer.found_inf = (self._first_bad >= 0).float()
 
     def after_step(self, steps: int) -> None:
-        """To be called after each step with the number of steps done; reads a GPU's flag when it is time to.
+        """To be called after each step with the number of steps done; reads what is on the device when it is time to.
 
         Raises:
             NonFiniteLossError: on every process, if the loss or a gradient of any was not finite.
         """
-        if steps % READ_STEPS == 0:
+        if self._reads_each_step() or steps % READ_STEPS == 0:
             self.read()
 
     def read(self) -> None:
-        """Read a GPU's flag; raises as :meth:`after_step`."""
-        if self._reads_each_step():
-            return
+        """Read a GPU's flag, and the scaler's scale; raises as :meth:`after_step`."""
+        scaler = self._accelerator.scaler
+        if not self._reads_each_step():
+            self._read_flag()
+        # The same on every process: it follows from gradients that are averaged over all.
+        if scaler is not None and scaler.get_scale() < LEAST_SCALE:
+            step, rate = list(self._rates.items())[-1]
+            raise NonFiniteLossError(
+                f"step {step + 1}: the gradients are infinite in fp16 however small their scale (down to "
+                f"{scaler.get_scale():.3g}) at learning rate {rate:.3g}; no step has been taken since the scale began "
+                "to fall. Try --mixed-precision no or a lower --lr"
+            )
+
+    def _read_flag(self) -> None:
         first = self._first_bad
         if self._accelerator.scaler is not None and self._accelerator.num_processes > 1:
             first = self._accelerator.gather(first.reshape(1)).max()

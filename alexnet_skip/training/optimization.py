@@ -37,6 +37,11 @@ def epoch_batches(
         yield np.sort(rows[start : start + batch_size])
 
 
+def process_seed(seed: int, process: int) -> int:
+    """Seed of what a process draws for itself, from the run's; no process of any run shares it with another."""
+    return int(np.random.SeedSequence([seed, process]).generate_state(1, np.uint64)[0])
+
+
 def cosine_with_warmup(step: int, num_steps: int, warmup_fraction: float = 0.1) -> float:
     """Factor of the peak learning rate at a step: linear warm-up, then half a cosine down to zero."""
     warmup = max(1, round(num_steps * warmup_fraction))
@@ -141,18 +146,19 @@ class Optimization:
         Returns:
             ``train_loss`` and ``train_top1`` (means over all samples as trained: under dropout, the loss with class
             weights where there are any),
-            ``lr`` and ``grad_norm`` of the last step, ``images_per_second``.
+            ``lr`` and ``grad_norm`` of the last step, ``images_per_second``. Without ``grad_norm`` where that step's
+            gradients were infinite and fp16's scaler has skipped it.
 
         Raises:
             NonFiniteLossError: if a step on a GPU was not taken, and nobody has looked yet.
         """
         self._guard.read()
         loss_sum, correct = self.accelerator.reduce(self.progress.totals, "sum").tolist()
-        images = self.progress.images
+        images, norm = self.progress.images, float(self._guard.grad_norm)
         return {
             "train_loss": loss_sum / images,
             "train_top1": correct / images,
             "lr": self._lr,
-            "grad_norm": float(self._guard.grad_norm),
+            **({"grad_norm": norm} if math.isfinite(norm) else {}),
             "images_per_second": images / (time.perf_counter() - self._began),
         }

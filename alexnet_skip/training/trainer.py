@@ -20,7 +20,7 @@ from alexnet_skip.training.class_weights import balanced_weights
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
 from alexnet_skip.training.inputs import Inputs
 from alexnet_skip.training.log import RunLog, Stopwatch
-from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer
+from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer, process_seed
 from alexnet_skip.training.saving import Checkpointer, random_state, restore_random_state
 from alexnet_skip.training.session import Session
 from alexnet_skip.training.state import RunState, score_of
@@ -45,8 +45,13 @@ class Trainer:
         options = settings.training
         set_seed(options.seed)
         model = inputs.make_model(options.dropout)
+        # From here on each process draws numbers of its own: on GPUs dropout's masks, of its own rows.
+        torch.manual_seed(process_seed(options.seed, self.accelerator.process_index))
         self.steps_per_epoch = -(-len(session.positions) // options.batch_size)
         optimizer, scheduler = make_optimizer(settings, model, options.epochs * self.steps_per_epoch)
+        if self.accelerator.scaler is not None:
+            # Accelerate has one for all runs of a command, which would begin with the scale that the last one left.
+            self.accelerator.scaler = torch.amp.GradScaler(self.accelerator.device.type)
         prepared, optimizer = self.accelerator.prepare(model, optimizer)
         self.model = self.accelerator.unwrap_model(prepared)
         weights = None

@@ -5,6 +5,7 @@ python -m alexnet_skip.features verify
 python -m alexnet_skip.features prune --older-than 30
 """
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -93,6 +94,24 @@ def show(console: Console, title: str, entries: Sequence[Entry]) -> None:
     console.table(title, ("entry", "size", "unchanged for", "state", "images", "holds", "for"), rows)
 
 
+def _remove_emptied(entries: Sequence[Entry]) -> None:
+    """The folders that the locks have kept.
+
+    Raises:
+        UserError: if one is not empty.
+    """
+    for entry in entries:
+        try:
+            entry.folder.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"{entry.folder} can't be removed ({error.strerror}): another program has a file in it open; end "
+                "that and try again"
+            ) from None
+
+
 def care(command: CacheCommand) -> tuple[dict[str, Any], bool]:
     """Do what the command says; returns the figures a program needs, and that they are to be printed."""
     console = Console(command.quiet)
@@ -118,7 +137,9 @@ def care(command: CacheCommand) -> tuple[dict[str, Any], bool]:
                 for entry in entries:
                     locks.enter_context(folder_lock(entry.folder, console.line, wait=False))
                 for entry in entries:
-                    shutil.rmtree(entry.folder)
+                    # On Windows the lock's own file is open, and goes with the lock.
+                    shutil.rmtree(entry.folder, ignore_errors=os.name == "nt")
+            _remove_emptied(entries)
         show(console, f"{'Removed' if command.yes else 'Would be removed'}: {total}", entries)
         if entries and not command.yes:
             console.line("Nothing was removed; give --yes to remove them.")

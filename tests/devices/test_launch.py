@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 
+from alexnet_skip.devices import launch
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,3 +57,25 @@ def test_a_number_of_processes_that_is_none_is_one(monkeypatch, value):
     alone = available_cpus()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", value)
     assert available_cpus() == alone
+
+
+def test_processes_wait_for_each_other_as_long_as_a_slow_download_takes(monkeypatch):
+    asked = {}
+
+    def refuse(*_, **options):
+        asked.update(options)
+        raise ValueError("no second process")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    launcher = {
+        "ACCELERATE_USE_CPU": "1",
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+    }
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="no second process"):
+        launch.start("no")
+    assert asked["timeout"] > timedelta(hours=1)

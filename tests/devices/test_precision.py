@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_skip.devices.precision import Device, choose_precision, fp16_self_test
+from alexnet_skip.devices.precision import Device, choose_precision, describe, fp16_self_test
 from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.errors import UserError
 
@@ -34,15 +34,8 @@ def is_not_asked() -> str:
     [
         (CPU, is_not_asked, "no", "fp32 on CPU"),
         (H100, is_not_asked, "bf16", "NVIDIA H100 80GB HBM3 has native bf16"),
-        (T4, passes, "fp16", "Tesla T4: no native bf16, and the head passes its self-test in fp16"),
-        (RTX20, fails, "no", "RTX 2080 Ti: the head fails its self-test in fp16 (the output holds NaN"),
-        (
-            GTX,
-            passes,
-            "fp16",
-            "1660 SUPER: fp16 convolutions give NaN, so they stay fp32; no native bf16, and",
-        ),
-        (GTX, fails, "no", "1660 SUPER: fp16 convolutions give NaN, so they stay fp32; the head fails its self-test"),
+        (T4, is_not_asked, "no", "fp32 on Tesla T4 without native bf16"),
+        (GTX, is_not_asked, "no", "fp32 on NVIDIA GeForce GTX 1660 SUPER without native bf16"),
     ],
 )
 def test_auto_takes_what_is_safe_and_says_why(device, self_test, expected, why):
@@ -51,27 +44,19 @@ def test_auto_takes_what_is_safe_and_says_why(device, self_test, expected, why):
     assert why in precision.reason
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["GTX 1660 SUPER", "GTX 1660 Ti", "GTX 1650", "GTX 1630", "T400 4GB", "T1000", "T600 Laptop GPU", "Tesla K40m"],
-)
-def test_fp16_is_refused_by_name_on_cards_known_to_fail_and_can_be_insisted_on(name):
-    device = Device("cuda", f"NVIDIA {name}", False)
-    with pytest.raises(UserError, match=r"fp16 convolutions give NaN.*insist with --force-precision"):
-        choose_precision("fp16", device, is_not_asked)
-    forced = choose_precision("fp16", device, is_not_asked, force=True)
-    assert (forced.mixed_precision, forced.reason) == ("fp16", "forced by --force-precision")
-
-
 def test_fp16_is_refused_where_the_self_test_fails_now():
     with pytest.raises(UserError, match=r"RTX 2080 Ti fails its self-test \(the output holds NaN"):
         choose_precision("fp16", RTX20, fails)
-    assert choose_precision("fp16", RTX20, fails, force=True).mixed_precision == "fp16"
+    forced = choose_precision("fp16", RTX20, fails, force=True)
+    assert (forced.mixed_precision, forced.reason) == ("fp16", "forced by --force-precision")
 
 
-@pytest.mark.parametrize("device", [RTX20, H100, T4], ids=lambda d: d.name)
-def test_fp16_is_possible_where_the_self_test_passes(device):
-    assert choose_precision("fp16", device, passes).mixed_precision == "fp16"
+@pytest.mark.parametrize("device", [GTX, RTX20, H100, T4], ids=lambda d: d.name)
+@pytest.mark.parametrize(("asked", "launcher"), [("fp16", None), ("auto", "fp16")])
+def test_fp16_is_taken_only_where_it_is_asked_for_and_the_self_test_passes(device, asked, launcher):
+    precision = choose_precision(asked, device, passes, launcher=launcher)
+    assert precision.mixed_precision == "fp16"
+    assert "the self-test passed" in precision.reason
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -83,6 +68,13 @@ def test_fp16_is_refused_on_a_cpu_whatever_is_forced(force):
 def test_emulated_bf16_is_named_as_such():
     assert "only emulates it" in choose_precision("bf16", T4, is_not_asked).reason
     assert choose_precision("bf16", H100, is_not_asked).reason == "asked for"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_where_a_mac_trains_on_its_cpu_the_reason_says_that_the_gpu_beside_it_idles(monkeypatch, there):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there)
+    reason = choose_precision("auto", describe(torch.device("cpu")), is_not_asked).reason
+    assert reason == "fp32 on CPU" + " (Apple's GPU, mps, is not used)" * there
 
 
 def test_the_self_test_passes_where_fp16_is_sound_and_draws_no_random_numbers(monkeypatch):

@@ -47,16 +47,30 @@ def build(cache, images, backbone, names, blocks=range(3)):
     return wanted
 
 
-@pytest.mark.parametrize("piece_rows", [3, 100], ids=["in pieces", "at once"])
-def test_rows_of_maps_are_those_that_were_stored(tmp_path, monkeypatch, rng, piece_rows):
+@pytest.mark.parametrize(
+    ("piece_rows", "room"), [(3, 0), (100, 0), (100, 10**6)], ids=["in pieces", "at once", "resident, as on a GPU"]
+)
+def test_rows_of_maps_are_those_that_were_stored(tmp_path, monkeypatch, rng, piece_rows, room):
     views = []
     for name in ("as it is", "mirrored"):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(20, 6)).astype(np.float16))
         views.append((np.load(tmp_path / f"{name}.npy", mmap_mode="r"), None))
     monkeypatch.setattr(source, "PIECE_ROWS", piece_rows)
+    monkeypatch.setattr(source, "free_device_bytes", lambda device: room)
     rows = rng.permutation(40)[:25]
-    fetched, _ = CachedFeatures(views, torch.device("cpu")).fetch(rows)
+    features = CachedFeatures(views, torch.device("cpu"))
+    fetched, _ = features.fetch(rows)
+    assert bool(features._resident) == bool(room)
     np.testing.assert_array_equal(fetched.numpy(), np.concatenate([main for main, _ in views])[rows].astype(np.float32))
+
+
+def test_features_are_resident_only_where_they_leave_half_of_the_device_free(monkeypatch, rng):
+    values = rng.normal(size=(20, 6)).astype(np.float16)
+    for tap, room, resident in ((None, 481, 1), (None, 480, 0), (values.copy(), 961, 2), (values.copy(), 960, 0)):
+        monkeypatch.setattr(source, "free_device_bytes", lambda device, room=room: room)
+        features = CachedFeatures([(values, tap)], torch.device("cpu"))
+        features.fetch(np.arange(3))
+        assert len(features._resident) == resident
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what a map occupies")

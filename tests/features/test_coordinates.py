@@ -7,6 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from alexnet_skip.features import source as feature_source
 from alexnet_skip.features.basis import SkipHeadInBasis, fit_basis
 from alexnet_skip.features.coordinates import open_basis
 from alexnet_skip.features.source import CachedFeatures
@@ -122,3 +123,14 @@ def test_a_damaged_basis_or_its_coordinates_are_made_again(tmp_path, rng, kind):
         again, _ = open_small(tmp_path, values)
         assert torch.equal(again.projection, basis.projection)
         assert path.read_bytes() == whole
+
+
+def test_features_whose_coordinates_are_kept_are_brought_to_no_device(tmp_path, rng, monkeypatch):
+    brought = []
+    monkeypatch.setattr(feature_source, "free_device_bytes", lambda device: [brought.append(device), 10**9][1])
+    values = rng.normal(size=(40, 50)).astype(np.float16)
+    _, fitted = open_small(tmp_path, values)
+    assert len(brought) == 2, "the features to be fitted on, and their coordinates"
+    _, found = open_small(tmp_path, values)
+    assert len(brought) == 3, "the coordinates alone"
+    assert torch.equal(found, fitted)

@@ -25,6 +25,7 @@ NOT_RUN = {
     "accelerate launch --multi_gpu": "needs several GPUs; test_two_machines.py does the same on processors",
     "accelerate launch --config_file": "the same script; what the file says is tested in test_scripts.py",
     "python -m pytest -m soak": "takes long; its short form is among the tests",
+    "python -m pytest -m gpu": "needs a card; GPU_TESTS_ON=cpu rehearses it",
     "accelerate launch train.py --resume": "training/test_trainer.py interrupts runs and goes on with them",
     "python evaluate.py --export onnx": "test_export.py does where the extra packages are installed",
 }

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_run import ARGUMENTS, outcome
+
+from alexnet_skip.runs.checkpoints import CheckpointStore
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked, which Windows can't")
@@ -79,6 +82,9 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on_
         time.sleep(0.001)
     os.kill(pids[1], signal.SIGTERM)
     assert [zygote.wait(pid) for pid in pids] == [143, 143], logs(tmp_path)
+    _, saved = CheckpointStore(tmp_path / "runs/run/checkpoints", keep=1).newest(pytest.fail)
+    drawn = [process["random"]["torch"] for process in saved["processes"]]
+    assert not torch.equal(*drawn), "on a GPU both would draw the same masks for different rows"
     command = ["--resume", "run", "--runs-dir", f"{tmp_path}/runs"]
     assert run_together(zygote, 2, command, tmp_path) == [0, 0], logs(tmp_path)
     assert outcome(tmp_path / "runs" / "run") == outcome(folders[2] / "runs" / "run")

@@ -1,7 +1,7 @@
 """Batches, training and prediction over rows."""
 
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from torch import nn
 
 from alexnet_skip.features import source
 from alexnet_skip.network.head import Dropout
-from alexnet_skip.training.optimization import Optimization, cosine_with_warmup, epoch_batches
+from alexnet_skip.training.optimization import Optimization, cosine_with_warmup, epoch_batches, process_seed
 from alexnet_skip.training.state import EpochProgress
 
 
@@ -52,6 +52,19 @@ def test_batches_depend_on_seed_and_epoch_alone():
     assert np.array_equal(rows(0, 1), rows(0, 1))
     assert not np.array_equal(rows(0, 1), rows(0, 2))
     assert not np.array_equal(rows(0, 1), rows(1, 1))
+
+
+def test_processes_draw_masks_of_their_own_and_the_same_again():
+    """As on a GPU, where masks come from torch's generator."""
+
+    def masks(seed, process):
+        torch.manual_seed(process_seed(seed, process))
+        return Dropout(0.5)(torch.ones(64, 64))
+
+    drawn = [masks(seed, process) for seed in (0, 1, 4294967295) for process in range(3)]
+    for first, second in combinations(drawn, 2):
+        assert 0.4 < (first == second).float().mean() < 0.6
+    assert torch.equal(masks(1, 2), drawn[5])
 
 
 def test_the_cosine_schedule_warms_up_and_ends_near_zero():
