@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet_skip.settings.embed import EmbedSettings, parse_embed
-from alexnet_skip.system.console import run_script
+from alexnet_skip.system.script import run_script
 
 
 def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
@@ -60,7 +60,7 @@ def do_what_is_asked(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and embed; returns the exit code."""
-    return run_script(lambda: do_what_is_asked(parse_embed(argv)))
+    return run_script(lambda: parse_embed(argv), do_what_is_asked)
 
 
 if __name__ == "__main__":

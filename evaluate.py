@@ -12,9 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet_skip.evaluation.figures import show_evaluation
 from alexnet_skip.settings.evaluate import EvaluateSettings, parse_evaluate
-from alexnet_skip.system.console import run_script
+from alexnet_skip.system.script import run_script
 
 
 def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -22,6 +21,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Imported once the command line is understood: torch takes seconds, --help should not.
     from alexnet_skip.devices.launch import start_job
     from alexnet_skip.evaluation.evaluate import EvaluationSet, calibrate, confused_pairs, evaluate_model
+    from alexnet_skip.evaluation.figures import show_evaluation
     from alexnet_skip.runs.opened import open_run
 
     # The run and its published model
@@ -64,7 +64,7 @@ def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and evaluate; returns the exit code."""
-    return run_script(lambda: do_what_is_asked(parse_evaluate(argv)))
+    return run_script(lambda: parse_evaluate(argv), do_what_is_asked)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.settings.train_arguments import parse_train
-from alexnet_skip.system.console import run_script
+from alexnet_skip.system.script import run_script
 
 
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
@@ -56,7 +56,7 @@ def do_what_is_asked(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and train; returns the exit code."""
-    return run_script(lambda: do_what_is_asked(parse_train(argv)))
+    return run_script(lambda: parse_train(argv), do_what_is_asked)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,20 @@ from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
+# The settings in ``--help``: the everyday ones, then the others by what they are about.
+GROUPS = {
+    "everyday": ("skip", "skip_mode", "dataset", "data_dir", "weights", "epochs", "name", "runs_dir", "resume", "study",
+                 "dry_run", "quiet", "json"),
+    "training": ("recipe", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "hflip", "val_fraction",
+                 "pca_basis", "seed", "mixed_precision", "force_precision"),
+    "images": ("data_archive", "limit_train", "limit_test", "skip_unreadable"),
+    "studies": ("study_variants", "seeds"),
+    "keeping": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
+}  # fmt: skip
+
 # What an interrupted run may go on with changed: where things lie, what is shown and what is kept.
 MAY_CHANGE = frozenset(
-    ("runs_dir", "quiet", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
+    ("runs_dir", "quiet", "json", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
      "keep_checkpoints", "cache_dir", "data_dir", "data_archive")
 )  # fmt: skip
 
@@ -94,7 +105,7 @@ def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
     recipe = last_value(arguments, "--recipe") or default.recipe
     training = dataclasses.replace(default.training, **RECIPES.get(recipe, {}))
-    return read_command_line(TrainSettings, arguments, "train.py", dataclasses.replace(default, training=training))
+    return read_command_line(dataclasses.replace(default, training=training), arguments, "train.py", GROUPS)
 
 
 def _resumed(arguments: list[str], run: str) -> TrainSettings:
@@ -103,7 +114,7 @@ def _resumed(arguments: list[str], run: str) -> TrainSettings:
     config = read_run_config(folder)
     # "auto" must find the same images again, whatever has been downloaded since.
     before = dataclasses.replace(config.settings, data=config.data)
-    after = read_command_line(TrainSettings, arguments, "train.py", before)
+    after = read_command_line(before, arguments, "train.py", GROUPS)
     refuse_changes(before, after, folder)
     return dataclasses.replace(
         after,

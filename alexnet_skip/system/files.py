@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from alexnet_skip.system.errors import UserError
 
@@ -120,7 +121,7 @@ def sync_folder(path: Path) -> None:
             os.close(descriptor)
 
 
-def release_pages(array: np.ndarray) -> None:
+def release_pages(array: "np.ndarray") -> None:
     """Give back the memory that reading and writing a memory-mapped array has filled; its values stay on disk.
 
     The system would take it back when it needs it, but until then it counts as this process's. Does nothing for other

@@ -15,7 +15,9 @@ from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import RunConfig
-from alexnet_skip.system.console import Console, duration, per_cent, shell_word
+from alexnet_skip.system.commands import shell_command
+from alexnet_skip.system.console import Console, per_cent
+from alexnet_skip.system.progress import duration
 from alexnet_skip.training import tensorboard
 from alexnet_skip.training.trainer import Trainer
 
@@ -88,8 +90,12 @@ def show_run(console: Console, summary: Mapping[str, Any], runs_dir: Path) -> No
     console.line(f"Best epoch {summary['best_epoch']} of {summary['epochs']}: {told}")
     console.line(f"{duration(sum(seconds.values()))} in all ({spent})")
     console.line(f"Model in {summary['model']}, curves in {Path(summary['run']) / 'learning_curves.png'}. Next:")
-    run = shell_word(summary["run"])
-    console.line(f"  python evaluate.py --topk 1 3 --run {run}")
-    console.line(f"  python embed.py --run {run}")
-    console.line(f"  python evaluate.py --images FILE --run {run}")
-    console.line(f"  tensorboard --logdir {shell_word(str(runs_dir))}")
+    run = summary["run"]
+    topk = [k for k in (1, 3) if k == 1 or f"val_top{k}" in best]
+    for words in (
+        ("python", "evaluate.py", "--topk", *topk, "--run", run),
+        ("python", "embed.py", "--run", run),
+        ("python", "evaluate.py", "--images", "FILE", "--run", run),
+        ("tensorboard", "--logdir", runs_dir),
+    ):
+        console.line(f"  {shell_command(*words)}")

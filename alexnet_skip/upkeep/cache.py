@@ -17,9 +17,11 @@ import tyro
 
 from alexnet_skip.features.entries import Entry, read_entries, verify_entry
 from alexnet_skip.settings.command_line import arguments_or_own, require
-from alexnet_skip.system.console import Console, duration, run_script, size
+from alexnet_skip.system.console import Console, size
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.system.progress import duration
+from alexnet_skip.system.script import run_script
 
 PROG = "python -m alexnet_skip.features"
 SECONDS_PER_DAY = 86_400
@@ -35,6 +37,8 @@ class CacheCommand:
     """Folder of all runs: an entry is for the runs that were trained on its features."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
+    json: bool = False
+    """Print that line on a terminal, too; elsewhere it always is."""
 
 
 @dataclass(frozen=True)
@@ -139,4 +143,5 @@ Command = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and care for the cache; returns the exit code."""
     form: Any = Command
-    return run_script(lambda: care(tyro.cli(form, args=arguments_or_own(argv), prog=PROG, description=__doc__)))
+    description = (__doc__ or "").replace("\npython", "\n  python")
+    return run_script(lambda: tyro.cli(form, args=arguments_or_own(argv), prog=PROG, description=description), care)

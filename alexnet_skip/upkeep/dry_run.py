@@ -22,8 +22,9 @@ from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system import machine
-from alexnet_skip.system.console import Console, duration
+from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.progress import duration
 from alexnet_skip.training.saving import require_way_on
 from alexnet_skip.upkeep import inventory, speed_probe
 from alexnet_skip.upkeep.inventory import CacheState, Images
