@@ -27,7 +27,8 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # The run and its published model
     job = start_job(settings)
     accelerator, console = job.accelerator, job.console
-    run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+    with console.working("Reading the model"):
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     settings.check_topk(len(run.model.class_names), run.folder.name)
 
     # The images it is evaluated on
@@ -46,7 +47,8 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
     features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap, mirrored=settings.tta)
     on = EvaluationSet(dataset.name, samples, features, tta=settings.tta, elsewhere=elsewhere)
-    evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
+    with console.working("Predicting and drawing"):
+        evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
     summary = evaluation.summary
     show_evaluation(console, evaluation.title, summary, confused_pairs(summary))
     if "temperature" in summary and samples.name == "val":

@@ -66,7 +66,7 @@ def write_all(
     listed = write_projector(embedding, name, points, logits, job)
     write_json(where / "metrics.json", summary)
     console.line(f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name}:")
-    console.line(f"  tensorboard --logdir {run.folder.parent}")
+    console.commands(("tensorboard", "--logdir", run.folder.parent))
     keys = ("dataset", "split", "num_samples", "space", "num_features", "fitted_on", "separation")
     figures = {key: summary[key] for key in keys} | compared
     return figures | {"run": str(run.folder), "embedding": str(where), "projector": listed}

@@ -20,6 +20,7 @@ from alexnet_skip.runs.opened import OpenedRun, find_split
 from alexnet_skip.runs.predictions import (
     Predictions,
     another_model,
+    command_making,
     of_another_model,
     published_digest,
     read_predictions,
@@ -142,8 +143,9 @@ def calibrate(run: OpenedRun, dataset: Dataset, job: Job[Any]) -> OpenedRun:
     accelerator = job.accelerator
     samples = run.select("val", dataset, job.console, is_training_dataset=True)
     features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap)
-    logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
-    temperature = fit_temperature(logits, samples.labels)
+    with job.console.working("Fitting the temperature"):
+        logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
+        temperature = fit_temperature(logits, samples.labels)
     if accelerator.is_main_process:
         _store(published_folder(run.folder, run.checkpoint_name), temperature)
     accelerator.wait_for_everyone()
@@ -167,8 +169,8 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     where = next((place for place in places if (place / "predictions.npz").is_file()), None)
     if where is None:
         raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {settings.split}; make them first: "
-            f"python evaluate.py --run {run} --split {settings.split} --checkpoint {checkpoint_name}"
+            f"{run} has no predictions of {checkpoint_name} on {settings.split}; make them first:"
+            f"{command_making(run, settings.split, checkpoint_name)}"
         )
     predictions = read_predictions(where)
     if of_another_model(predictions, where, run, checkpoint_name):
@@ -184,7 +186,9 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Figures and files
     topk = settings.topk or ()
     summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
-    draw_evaluation(where, title, summary, predictions, find_split(config, predictions, console))
+    images = find_split(config, predictions, console)
+    with console.working("Drawing"):
+        draw_evaluation(where, title, summary, predictions, images)
     write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))
     console.line(f"Drawn again in {where}")

@@ -155,7 +155,8 @@ class FrozenFeatures:
     ) -> None:
         """Extract the blocks that no cache has, each process its share, and exchange what single disks lack."""
         accelerator, console = self.accelerator, self.console
-        wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
+        with console.working(f"{title}: checking what is in the cache"):
+            wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
         if not crew.shared:
             division = divide(gather_object([wanted]), crew.disks)
             wanted = division.extract[accelerator.process_index]

@@ -18,14 +18,15 @@ Reason: """
 
 def load_images(settings: DataSettings, console: Console, *, download: bool = True) -> Dataset:
     """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it."""
-    dataset = load_dataset(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        data_archive=settings.data_archive,
-        skip_unreadable=settings.skip_unreadable,
-        download=download,
-        console=console,
-    )
+    with console.working("Reading the images"):
+        dataset = load_dataset(
+            settings.dataset,
+            data_dir=settings.data_dir,
+            data_archive=settings.data_archive,
+            skip_unreadable=settings.skip_unreadable,
+            download=download,
+            console=console,
+        )
     if dataset.fallback_reason:
         console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)
     if dataset.skipped:

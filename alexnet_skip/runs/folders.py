@@ -9,6 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
@@ -68,9 +69,7 @@ def find_run(runs_dir: Path, run: str | None) -> Path:
         raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
     finished = [folder for folder in runs_in(runs_dir) if (folder / "model" / "config.json").is_file()]
     if not finished:
-        raise UserError(
-            f"--runs-dir {runs_dir} holds no finished run; train one first: accelerate launch train.py --skip"
-        )
+        raise UserError(f"--runs-dir {runs_dir} holds no finished run; train one first:{train_command('--skip')}")
     return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from alexnet_skip.runs.folders import published_folder, published_name
 from alexnet_skip.settings.records import read_model_config
+from alexnet_skip.system.commands import command_line
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, read_json, write_bytes
 
@@ -129,6 +130,12 @@ def another_model(run: Path, split: str, checkpoint_name: str) -> str:
     """What to tell who wants such predictions."""
     name = published_name(checkpoint_name)
     return (
-        f"{run}: the predictions of {name} on {split} are another model's than it has now; make them again: "
-        f"python evaluate.py --run {run} --split {split} --checkpoint {name}"
+        f"{run}: the predictions of {name} on {split} are another model's than it has now; make them again:"
+        f"{command_making(run, split, checkpoint_name)}"
     )
+
+
+def command_making(run: Path, split: str, checkpoint_name: str) -> str:
+    """The command that makes predictions, as the end of a message."""
+    name = published_name(checkpoint_name)
+    return command_line("python", "evaluate.py", "--run", run, "--split", split, "--checkpoint", name)

@@ -65,7 +65,8 @@ def form_of(settings: Any, groups: Groups) -> Any:
             group: Any = dataclasses.make_dataclass(title, [known[name].field for name in names], frozen=True)
             fields.append((title, Annotated[group, tyro.conf.arg(help="")], dataclasses.field(default=group())))
     form: Any = dataclasses.make_dataclass("Form", fields, frozen=True)
-    return tyro.conf.OmitArgPrefixes[form]
+    unprefixed: Any = tyro.conf.OmitArgPrefixes
+    return unprefixed[form]
 
 
 def description_of(kind: type) -> str:

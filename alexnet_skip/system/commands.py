@@ -4,6 +4,9 @@ import os
 import re
 from pathlib import Path
 
+# A line that begins so is a command to be pasted: a console never wraps it.
+COMMAND = "  "
+
 _WHOLE = re.compile(r"[\w./:+=-]+")
 # What a shell replaces or ends a word at even within double quotes.
 _ACTIVE = frozenset('"$`!%')
@@ -25,6 +28,11 @@ def shell_command(*words: str | Path | int) -> str:
     return " ".join(shell_word(str(word)) for word in words)
 
 
+def command_line(*words: str | Path | int) -> str:
+    """A command line of these words on a line of its own, as the end of a message."""
+    return f"\n{COMMAND}{shell_command(*words)}"
+
+
 def train_command(*words: str | Path | int) -> str:
-    """A command line of train.py: by the launcher, which takes all GPUs, and without its own report of what failed."""
-    return shell_command("accelerate", "launch", "--quiet", "train.py", *words)
+    """:func:`command_line` of train.py, by the launcher, which takes all GPUs, without its own report of a failure."""
+    return command_line("accelerate", "launch", "--quiet", "train.py", *words)

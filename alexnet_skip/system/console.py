@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich import box
 from rich import console as rich_console
@@ -14,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from alexnet_skip.system.commands import COMMAND, shell_command
 from alexnet_skip.system.progress import LiveProgress, PlainProgress, ProgressHandle, live_display
 
 # A log file has no width of its own; rich's 80 would cut tables of runs.
@@ -21,8 +23,6 @@ PLAIN_WIDTH = 120
 MAX_PANEL_WIDTH = 100
 # What a disk says that is full, or a folder that must not be written: the user's to mend, wherever it shows.
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-# A line that begins so is a command to be pasted: it is never wrapped.
-COMMAND = "  "
 
 
 class Console:
@@ -47,6 +47,11 @@ class Console:
     def line(self, text: str, style: str = "") -> None:
         """Print a line; on a terminal it is wrapped between words, and a command or a long path stays whole."""
         self._print(Text(text, style=style))
+
+    def commands(self, *commands: Sequence[str | Path | int]) -> None:
+        """Print command lines, each given as its words, to be pasted into a shell."""
+        for words in commands:
+            self.line(COMMAND + shell_command(*words))
 
     def error(self, text: str) -> None:
         """Print what went wrong."""

@@ -15,7 +15,6 @@ from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import RunConfig
-from alexnet_skip.system.commands import shell_command
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.progress import duration
 from alexnet_skip.training import tensorboard
@@ -92,10 +91,19 @@ def show_run(console: Console, summary: Mapping[str, Any], runs_dir: Path) -> No
     console.line(f"Model in {summary['model']}, curves in {Path(summary['run']) / 'learning_curves.png'}. Next:")
     run = summary["run"]
     topk = [k for k in (1, 3) if k == 1 or f"val_top{k}" in best]
-    for words in (
+    console.commands(
         ("python", "evaluate.py", "--topk", *topk, "--run", run),
         ("python", "embed.py", "--run", run),
         ("python", "evaluate.py", "--images", "FILE", "--run", run),
         ("tensorboard", "--logdir", runs_dir),
-    ):
-        console.line(f"  {shell_command(*words)}")
+    )
+
+
+def show_study(console: Console, study: str, runs_dir: Path) -> None:
+    """Print what can be done with a study."""
+    console.line(f"Runs in {study}. Next:")
+    console.commands(
+        ("python", "evaluate.py", "--compare", study),
+        ("python", "evaluate.py", "--table", study),
+        ("tensorboard", "--logdir", runs_dir),
+    )

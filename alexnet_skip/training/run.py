@@ -40,10 +40,11 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         inputs = open_inputs(settings, session, watch)
 
         # Head, optimizer, schedule; of an interrupted run, where its last checkpoint stands
-        trainer = Trainer(folder, config, settings, session, inputs, watch)
-        if settings.checkpoints.resume is not None:
-            trainer.restore()
-        _on_main_process(session, lambda: _try_publishing(trainer))
+        with session.console.working("Preparing the head"):
+            trainer = Trainer(folder, config, settings, session, inputs, watch)
+            if settings.checkpoints.resume is not None:
+                trainer.restore()
+            _on_main_process(session, lambda: _try_publishing(trainer))
 
         # Epochs: train, validate, keep the best; then publish the best and the last
         with trainer.checkpointer:
@@ -56,12 +57,12 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
                     with trainer.phase("validate"):
                         figures |= trainer.validate()
                     trainer.record(epoch, figures)
-            with watch.phase("publish"):
+            with watch.phase("publish"), session.console.working("Publishing the models"):
                 trainer.publish()
 
         # What TensorBoard shows beside its curves, and what is left to say
         summary = _summarize(trainer)
-        with watch.phase("report"):
+        with watch.phase("report"), session.console.working("Pictures for TensorBoard"):
             report_run(trainer, summary)
         if session.accelerator.is_main_process:
             write_sealed_json(folder / "summary.json", summary)

@@ -20,7 +20,7 @@ from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.settings.train import BATCH_SIZE, RECIPES, TrainingSettings, TrainSettings
-from alexnet_skip.system.console import Console
+from alexnet_skip.system.console import Console, is_first_process
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,12 @@ MAY_DIFFER = frozenset(
 def open_session(settings: TrainSettings) -> Session:
     """Start Accelerate and load images and weights; one process may download, the others find what it got."""
     options = settings.training
-    accelerator, precision = launch.start(
-        options.mixed_precision, settings.run.runs_dir,
-        force_precision=options.force_precision, batch_size=options.batch_size or BATCH_SIZE,
-    )  # fmt: skip
-    console = Console(settings.run.quiet, accelerator.is_main_process)
+    with Console(settings.quiet, is_first_process()).working("Starting Accelerate"):
+        accelerator, precision = launch.start(
+            options.mixed_precision, settings.run.runs_dir,
+            force_precision=options.force_precision, batch_size=options.batch_size or BATCH_SIZE,
+        )  # fmt: skip
+    console = launch.open_console(settings.quiet, accelerator)
     console.line(
         f"Device {accelerator.device}, {accelerator.num_processes} process(es) of {torch.get_num_threads()} thread(s), "
         f"precision {precision.mixed_precision} ({precision.reason})"

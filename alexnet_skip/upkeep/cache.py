@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from alexnet_skip.features.entries import Entry, read_entries, verify_entry
 from alexnet_skip.settings.command_line import arguments_or_own, require
 from alexnet_skip.system.console import Console, size
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.progress import duration
 from alexnet_skip.system.script import run_script
+
+if TYPE_CHECKING:  # torch takes seconds to import, --help should not
+    from alexnet_skip.features.entries import Entry
 
 PROG = "python -m alexnet_skip.features"
 SECONDS_PER_DAY = 86_400
@@ -66,7 +68,7 @@ class PruneCache(CacheCommand):
         require(0 <= self.older_than < float("inf"), "--older-than", self.older_than, "a number of days, 0 or more")
 
 
-def to_prune(entries: Sequence[Entry], command: PruneCache) -> list[Entry]:
+def to_prune(entries: Sequence["Entry"], command: PruneCache) -> list["Entry"]:
     """The entries that a prune would remove.
 
     Raises:
@@ -81,7 +83,7 @@ def to_prune(entries: Sequence[Entry], command: PruneCache) -> list[Entry]:
     return [entry for entry in chosen if entry.changed <= latest]
 
 
-def show(console: Console, title: str, entries: Sequence[Entry]) -> None:
+def show(console: Console, title: str, entries: Sequence["Entry"]) -> None:
     """Print a table of entries."""
     if not entries:
         console.line(title)
@@ -99,6 +101,8 @@ def show(console: Console, title: str, entries: Sequence[Entry]) -> None:
 
 def care(command: CacheCommand) -> tuple[dict[str, Any], bool]:
     """Do what the command says; returns the figures a program needs, and that they are to be printed."""
+    from alexnet_skip.features.entries import read_entries, verify_entry
+
     console = Console(command.quiet)
     entries = read_entries(command.cache_dir, command.runs_dir)
     result: dict[str, Any] = {"cache_dir": str(command.cache_dir)}
