@@ -12,6 +12,7 @@ from PIL import Image
 from alexnet_skip.devices.launch import start_job
 from alexnet_skip.images.file import as_rgb
 from alexnet_skip.images.listing import LeftOut, find_images
+from alexnet_skip.images.loading import tell_missing_fonts
 from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, Prediction, load_published
 from alexnet_skip.plots.gallery import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
 from alexnet_skip.plots.style import save_figure
@@ -52,6 +53,7 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         model, folder = open_network(settings)
     model = model.to(job.accelerator.device)
     settings.check_topk(len(model.class_names), str(folder))
+    tell_missing_fonts(model.class_names, console)
     k = max(settings.topk or (), default=min(DEFAULT_TOPK, len(model.class_names)))
 
     # Files that can't be read stop the command if named, and are listed if found in a folder
@@ -140,7 +142,7 @@ def show_predictions(console: Console, paths: list[Path], predictions: list[Pred
     title = f"{len(paths)} image(s)"
     if len(paths) > MAX_TABLE_IMAGES:
         title = f"The first {MAX_TABLE_IMAGES} of {len(paths)} images (all in predictions.json)"
-    console.table(title, ("image", "class", "probability", ""), rows)
+    console.table(title, ("image", "class", "probability", ""), rows, optional=(3,))
 
 
 def write_predictions(where: Path, result: dict[str, Any], figure: Any) -> Path:

@@ -17,7 +17,7 @@ from alexnet_skip.features.exchange import Crew, crew_of, divide, exchange
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.network.backbone import FrozenAlexNet, implementation
 from alexnet_skip.system.console import Console
-from alexnet_skip.system.files import release_pages
+from alexnet_skip.system.files import part_of_name, release_pages
 from alexnet_skip.system.locks import open_for_writing
 from alexnet_skip.system.tensors import to_device
 
@@ -184,7 +184,7 @@ def cache_entry(
     """The cache entry that a stored split has, or would have, of a backbone's weights on a device."""
     split = dataset.splits[source_split]
     key = FeatureKey(split.digest, weights_digest, len(split.images), implementation=implementation(device))
-    return FeatureCache(cache_dir / f"{dataset.name}-{source_split}-{key.short}", key)
+    return FeatureCache(cache_dir / f"{part_of_name(dataset.name)}-{source_split}-{key.short}", key)
 
 
 # Rows predicted at once; fixed, so that the number of processes never changes a result.

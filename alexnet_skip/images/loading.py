@@ -1,9 +1,15 @@
 """The images that a command line asks for, limited as it says; a fallback is shown where nobody can miss it."""
 
+from collections.abc import Sequence
+
 from alexnet_skip.images.dataset import Dataset, load_dataset
 from alexnet_skip.images.splits import limit_positions
+from alexnet_skip.plots.style import missing_letters
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
+
+# Of those that no font has; a Korean word or two tell which script it is.
+MAX_LETTERS = 12
 
 BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE
 "shapes" (6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.
@@ -14,6 +20,17 @@ To use CIFAR-10, do one of these:
   --dataset FOLDER                        with FOLDER/train/<class>/*.png or .jpg
 
 Reason: """
+
+
+def tell_missing_fonts(names: Sequence[str], console: Console) -> None:
+    """Say in one line that pictures can't show some letters of class names, and which font to install."""
+    if missing := missing_letters(names):
+        shown = missing if len(missing) <= MAX_LETTERS else f"{missing[:MAX_LETTERS]}…"
+        console.line(
+            f"Pictures will show boxes for {shown} in class names: no font here has them. Install Noto Sans CJK KR "
+            "(Debian, Ubuntu: sudo apt install fonts-noto-cjk; Windows: Malgun Gothic; macOS: Apple SD Gothic Neo), or "
+            "for another script its Noto Sans, and run again", style="yellow",
+        )  # fmt: skip
 
 
 def load_images(settings: DataSettings, console: Console, *, download: bool = True) -> Dataset:
@@ -33,6 +50,7 @@ def load_images(settings: DataSettings, console: Console, *, download: bool = Tr
         console.line(f"{len(dataset.skipped)} unreadable file(s) left out: {', '.join(dataset.skipped)}")
     if dataset.left_out:
         console.line(f"{dataset.name}, {dataset.left_out}")
+    tell_missing_fonts(dataset.class_names, console)
     limits = {"train": settings.limit_train, "test": settings.limit_test}
     for name, limit in limits.items():
         if limit is not None and name in dataset.splits and limit < len(dataset.splits[name].labels):

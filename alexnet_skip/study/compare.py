@@ -170,8 +170,13 @@ def _show(console: Console, title: str, pairs: Sequence[Pair], class_names: Sequ
         ]
         for pair in pairs
     ]
-    against = f"Against {reference.name}"
-    console.table(f"{against}, these models: 95 % intervals and p for other images (paired)", columns, rows)
+    against, last = f"Against {reference.name}", len(columns) - 1
+    console.table(
+        f"{against}, these models: 95 % intervals and p for other images (paired)",
+        columns,
+        rows,
+        optional=(last, last - 1),
+    )
     _show_seeds(console, against, corrected, pairs)
     gains = np.stack([one.recall_gains for one in comparisons], axis=1)
     order = np.arange(len(class_names)) if len(class_names) <= 25 else np.argsort(-np.abs(gains).max(axis=1))[:25]

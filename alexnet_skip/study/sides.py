@@ -15,6 +15,7 @@ from alexnet_skip.runs.predictions import (
 from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import MAX_NAME_BYTES, part_of_name
 
 # The reference comes first.
 VARIANTS = {"none": "no skip", "identity": "skip (identity)", "conv": "skip (conv)", "concat": "skip (concat)"}
@@ -40,7 +41,10 @@ class Side:
     @property
     def stem(self) -> str:
         """The name as part of a file's name."""
-        return self.variant if self.name in VARIANTS.values() else self.name.replace("/", "-").replace("\\", "-")
+        if self.name in VARIANTS.values():
+            return self.variant
+        # Two of them are in one name.
+        return part_of_name(self.name.replace("/", "-").replace("\\", "-"), MAX_NAME_BYTES // 2)
 
 
 def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:

@@ -21,6 +21,7 @@ from alexnet_skip.system.progress import LiveProgress, PlainProgress, ProgressHa
 # A log file has no width of its own; rich's 80 would cut tables of runs.
 PLAIN_WIDTH = 120
 MAX_PANEL_WIDTH = 100
+ROOMY = 10_000
 # What a disk says that is full, or a folder that must not be written: the user's to mend, wherever it shows.
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -81,7 +82,9 @@ class Console:
         for left_out in range(len(optional) + 1):
             shown = [place for place in range(len(columns)) if place not in optional[:left_out]]
             table = _table([columns[place] for place in shown], [[row[place] for place in shown] for row in rows])
-            if Measurement.get(self._rich, self._rich.options, table).maximum <= self._rich.width:
+            # Measured where there is room for all of it: elsewhere it never is wider than the terminal.
+            roomy = self._rich.options.update(width=ROOMY)
+            if Measurement.get(self._rich, roomy, table).maximum <= self._rich.width:
                 break
         self._rich.print(table)
         self.line("")

@@ -19,6 +19,15 @@ from alexnet_skip.system.errors import UserError
 CHECKSUM = "checksum"
 
 
+# File systems take 255 bytes a name (a Korean letter is 3); what is put before and behind a name needs some of them.
+MAX_NAME_BYTES = 120
+
+
+def part_of_name(text: str, most_bytes: int = MAX_NAME_BYTES) -> str:
+    """As much of a text from its beginning as a file's name can hold beside other parts."""
+    return text.encode()[:most_bytes].decode(errors="ignore")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside a file's own to write it under: it takes the file's place where the block ends well, and goes else.

@@ -19,7 +19,7 @@ from alexnet_skip.settings.records import (
 )
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import write_sealed_json
+from alexnet_skip.system.files import part_of_name, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.machine import free_disk_bytes, peak_memory_mib
 from alexnet_skip.training.inputs import open_inputs
@@ -75,7 +75,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     """A new folder, or that of the run to go on with, which no other process can go on with meanwhile."""
     if settings.checkpoints.resume is None:
-        stem = f"{session.dataset.name}-{'skip' if settings.skip else 'noskip'}"
+        stem = f"{part_of_name(session.dataset.name)}-{'skip' if settings.skip else 'noskip'}"
         folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
     else:
         folder = Path(settings.checkpoints.resume)

@@ -77,8 +77,8 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on_
     pids = zygote.start_together(2, arguments(tmp_path), tmp_path / "log")
     while not list(tmp_path.glob("runs/run/metrics.jsonl")):
         time.sleep(0.001)
-    os.kill(pids[1], signal.SIGTERM)
-    assert [zygote.wait(pid) for pid in pids] == [143, 143], logs(tmp_path)
+    os.kill(pids[1], signal.SIGHUP)
+    assert [zygote.wait(pid) for pid in pids] == [129, 129], logs(tmp_path)
     command = ["--resume", "run", "--runs-dir", f"{tmp_path}/runs"]
     assert run_together(zygote, 2, command, tmp_path) == [0, 0], logs(tmp_path)
     assert outcome(tmp_path / "runs" / "run") == outcome(folders[2] / "runs" / "run")

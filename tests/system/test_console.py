@@ -1,7 +1,6 @@
 """What people and programs see of a script."""
 
 import io
-import json
 import re
 import subprocess
 import sys
@@ -9,9 +8,9 @@ import sys
 import pytest
 
 from alexnet_skip.evaluation.figures import MAX_CLASS_ROWS, show_evaluation
-from alexnet_skip.system import console as module
-from alexnet_skip.system.console import Console, duration, print_json, run_script
-from alexnet_skip.system.errors import UserError
+from alexnet_skip.system import progress as module
+from alexnet_skip.system.console import Console
+from alexnet_skip.system.progress import duration
 
 
 class Terminal(io.StringIO):
@@ -43,10 +42,12 @@ def speak(console):
     console.line("a line")
     console.panel("title", "text")
     console.table("title", ("a",), [["b"]])
-    with console.progress("Work", 2) as progress:
+    with console.working("Thinking"), console.progress("Work", 2) as progress:
         progress.show("loss 1")
         progress.phase("More work")
         progress.advance(2)
+    console.commands(("python", "a b.py"))
+    console.error("none")
 
 
 @pytest.mark.parametrize("console", [{"quiet": True}, {"main_process": False}])
@@ -87,9 +88,94 @@ def test_a_terminal_shows_phase_share_time_left_and_figures(monkeypatch):
         progress.show("val top-1 83.57 %" + 80 * "!")
         progress.phase("Validate [x]")
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
-    last = [line for line in re.split(r"[\r\n]+", plain) if line.strip()][-1]
-    assert re.match(r"Validate \[x\] .* 25% \S+ left  val top-1 83.57 %!*…$", last)
+    last = [line.strip() for line in re.split(r"[\r\n]+", plain) if line.strip()][-1]
+    assert re.match(r"- Validate \[x\] .* 25% \S+ left  val top-1 83.57 %!*…$", last)
     assert len(last) <= 80
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of so many columns, as a function of them; what is on it in the end, without its movements."""
+
+    def open_terminal(columns):
+        stream = Terminal()
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        return stream
+
+    return open_terminal
+
+
+def shown(stream):
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+
+
+def test_a_terminal_shows_what_is_being_done_for_how_long_and_takes_it_away(terminal):
+    stream = terminal(60)
+    with Console().working("Fitting [x]"):
+        assert "Fitting [x], 0 s" in shown(stream)
+    assert not shown(stream).endswith("\n"), "the next line takes the spinner's place"
+    assert "\x1b[2K" in stream.getvalue()[-12:], "it is wiped out"
+
+
+def test_a_bar_within_a_longer_piece_of_work_is_shown_beside_it(terminal):
+    stream = terminal(80)
+    console = Console()
+    with console.working("Reading"), console.progress("Images", 2) as images:
+        images.advance(1)
+        console.line("in between")
+        images.advance(1)
+    assert "Reading, 0 s" in shown(stream)
+    assert "in between" in shown(stream)
+    last = [line for line in re.split(r"[\r\n]+", shown(stream)) if line.strip()][-1]
+    assert re.match(r" *Images .* 100% ", last), "the bar stays"
+
+
+def test_work_in_a_log_is_told_when_it_begins(capsys):
+    with Console().working("Fitting"):
+        assert capsys.readouterr().err == "Fitting …\n"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_terminal_gets_whole_words_whole_paths_and_whole_commands(terminal, columns):
+    stream, path, command = terminal(columns), "/folder" * 30, "  python train.py --name '" + "a b " * 40 + "'"
+    words = [f"word{n}" * (n % 3 + 1) for n in range(60)]
+    Console().line(f"{' '.join(words)} {path} end\nNext:\n{command}")
+    Console().error(" ".join(words))
+    lines = shown(stream).splitlines()
+    assert command in lines
+    assert path in lines
+    assert " ".join(lines).count(" ".join(words)) == 2
+    assert all(len(line) <= columns for line in lines if line not in (path, command))
+
+
+def test_korean_letters_count_twice_when_lines_are_wrapped(terminal):
+    stream = terminal(20)
+    Console().line("고양이 강아지 고양이 강아지")
+    assert shown(stream).splitlines() == ["고양이 강아지 고양이", "강아지"]
+
+
+@pytest.mark.parametrize(("columns", "heads"), [(60, "class right"), (120, "class right detail more")])
+def test_columns_that_are_not_needed_are_left_out_of_narrow_terminals(terminal, columns, heads):
+    stream = terminal(columns)
+    rows = [["aeroplane", "71.9", "detail " * 4, "more " * 4]]
+    Console().table("t", ("class", "right", "detail", "more"), rows, optional=(3, 2))
+    lines = shown(stream).splitlines()
+    assert " ".join(lines[1].split()) == heads
+    assert all(len(line) <= columns for line in lines)
+
+
+def test_a_table_breaks_no_word_that_fits(terminal):
+    stream = terminal(60)
+    row = ["negative log-likelihood", "between 0.2512 and 0.2913", "for other images and for other seeds"]
+    Console().table("t", ("a figure", "its interval", "what it holds for"), [row])
+    assert set(" ".join(row).split()) <= set(shown(stream).split())
+
+
+def test_a_program_without_streams_goes_on(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    speak(Console())
 
 
 def test_names_are_shown_as_they_are_not_as_markup(capsys):
@@ -153,44 +239,6 @@ def test_of_many_classes_the_weakest_are_shown_and_said_to_be(capsys):
 )
 def test_durations_are_in_units_that_people_read(seconds, text):
     assert duration(seconds) == text
-
-
-def test_a_script_that_ends_well_prints_one_json_line(capsys):
-    assert run_script(lambda: ({"top1": 0.5, "run": "runs/é"}, True)) == 0
-    out, err = capsys.readouterr()
-    assert [json.loads(line) for line in out.splitlines()] == [{"top1": 0.5, "run": "runs/é"}]
-    assert err == ""
-
-
-def test_a_process_that_does_not_speak_prints_nothing(capsys):
-    assert run_script(lambda: ({}, False)) == 0
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_users_mistake_is_a_message_and_exit_code_2(capsys):
-    def body():
-        raise UserError("--epochs is 0, must be at least 1")
-
-    assert run_script(body) == 2
-    assert capsys.readouterr() == ("", "Error: --epochs is 0, must be at least 1\n")
-
-
-def test_ctrl_c_is_exit_code_130_and_our_own_mistakes_keep_their_traceback(capsys):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    def broken():
-        raise RuntimeError("ours")
-
-    assert run_script(interrupted) == 130
-    assert capsys.readouterr() == ("", "Interrupted.\n")
-    with pytest.raises(RuntimeError, match="ours"):
-        run_script(broken)
-
-
-def test_json_has_no_word_for_not_a_number():
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        print_json({"loss": float("nan")})
 
 
 def test_leaves_do_not_import_torch():
