@@ -43,6 +43,8 @@ class Console:
             file=sys.stderr, quiet=self.silent, highlight=False, markup=False, emoji=False,
             width=None if terminal else PLAIN_WIDTH,
         )  # fmt: skip
+        # A dumb terminal, such as an editor's, can't go back to a line: it is written to like a log.
+        self._live = self._rich.is_terminal and not self._rich.is_dumb_terminal
         self._display: Progress | None = None
 
     def line(self, text: str, style: str = "") -> None:
@@ -60,7 +62,7 @@ class Console:
 
     def _print(self, text: Text) -> None:
         for line in text.split("\n", allow_blank=True):
-            whole = not self._rich.is_terminal or line.plain.startswith(COMMAND)
+            whole = not self._live or line.plain.startswith(COMMAND)
             for row in [line] if whole else wrapped(line, self._rich.width):
                 self._rich.print(row, soft_wrap=True)
 
@@ -94,7 +96,7 @@ class Console:
         """Show the progress of ``total`` items: a live bar with ETA on a terminal, now and then a line elsewhere."""
         if self.silent:
             yield ProgressHandle()
-        elif self._rich.is_terminal:
+        elif self._live:
             with self._on_display() as display:
                 yield LiveProgress(display, display.add_task(title, total=total, figures=""))
         else:
@@ -103,7 +105,7 @@ class Console:
     @contextmanager
     def working(self, title: str) -> Iterator[None]:
         """Show that something of unknown length is being done: a spinner on a terminal, a line elsewhere."""
-        if self._rich.is_terminal and not self.silent:
+        if self._live and not self.silent:
             with self._on_display() as display:
                 task = display.add_task(title, total=None, figures="")
                 try:
@@ -122,9 +124,11 @@ class Console:
             return
         try:
             with live_display(self._rich) as self._display:
-                yield self._display
-                # Bars stay on the screen; without any, an empty line would.
-                self._display.live.transient = not self._display.tasks
+                try:
+                    yield self._display
+                finally:
+                    # Bars stay on the screen; without any, an empty line would.
+                    self._display.live.transient = not self._display.tasks
         finally:
             self._display = None
 

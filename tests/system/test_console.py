@@ -1,23 +1,15 @@
 """What people and programs see of a script."""
 
-import io
 import re
 import subprocess
 import sys
 
 import pytest
+from terminals import open_terminal, shown
 
 from alexnet_skip.evaluation.figures import MAX_CLASS_ROWS, show_evaluation
 from alexnet_skip.system import progress as module
 from alexnet_skip.system.console import Console
-from alexnet_skip.system.progress import duration
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self):
-        return True
 
 
 @pytest.fixture(autouse=True)
@@ -65,81 +57,13 @@ def test_everything_goes_to_stderr_without_control_characters(capsys, monkeypatc
     assert "More work: 100 %, about 0 s left loss 1" in err.splitlines()
 
 
-def test_a_log_file_gets_a_line_of_progress_only_now_and_then(capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with Console().progress("Extract", 100) as progress:
-        for _ in range(100):
-            now[0] += 1
-            progress.advance(1)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 6
-    assert lines[0] == "Extract: 15 %, about 1 min 25 s left"
-
-
-def test_a_terminal_shows_phase_share_time_left_and_figures(monkeypatch):
-    terminal = Terminal()
-    # Not in a fixture: pytest replaces stderr between set-up and call.
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    with Console().progress("Train", 4) as progress:
-        progress.advance(1)
-        progress.show("val top-1 83.57 %" + 80 * "!")
-        progress.phase("Validate [x]")
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
-    last = [line.strip() for line in re.split(r"[\r\n]+", plain) if line.strip()][-1]
-    assert re.match(r"- Validate \[x\] .* 25% \S+ left  val top-1 83.57 %!*…$", last)
-    assert len(last) <= 80
-
-
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal of so many columns, as a function of them; what is on it in the end, without its movements."""
-
-    def open_terminal(columns):
-        stream = Terminal()
-        monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.setenv("COLUMNS", str(columns))
-        return stream
-
-    return open_terminal
-
-
-def shown(stream):
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
-
-
-def test_a_terminal_shows_what_is_being_done_for_how_long_and_takes_it_away(terminal):
-    stream = terminal(60)
-    with Console().working("Fitting [x]"):
-        assert "Fitting [x], 0 s" in shown(stream)
-    assert not shown(stream).endswith("\n"), "the next line takes the spinner's place"
-    assert "\x1b[2K" in stream.getvalue()[-12:], "it is wiped out"
-
-
-def test_a_bar_within_a_longer_piece_of_work_is_shown_beside_it(terminal):
-    stream = terminal(80)
-    console = Console()
-    with console.working("Reading"), console.progress("Images", 2) as images:
-        images.advance(1)
-        console.line("in between")
-        images.advance(1)
-    assert "Reading, 0 s" in shown(stream)
-    assert "in between" in shown(stream)
-    last = [line for line in re.split(r"[\r\n]+", shown(stream)) if line.strip()][-1]
-    assert re.match(r" *Images .* 100% ", last), "the bar stays"
-
-
-def test_work_in_a_log_is_told_when_it_begins(capsys):
-    with Console().working("Fitting"):
-        assert capsys.readouterr().err == "Fitting …\n"
-
-
 @pytest.mark.parametrize("columns", [60, 80, 120])
-def test_a_terminal_gets_whole_words_whole_paths_and_whole_commands(terminal, columns):
-    stream, path, command = terminal(columns), "/folder" * 30, "  python train.py --name '" + "a b " * 40 + "'"
+def test_a_terminal_gets_whole_words_whole_paths_and_whole_commands(monkeypatch, columns):
+    stream, path, command = (
+        open_terminal(monkeypatch, columns),
+        "/folder" * 30,
+        "  python train.py --name '" + "a b " * 40 + "'",
+    )
     words = [f"word{n}" * (n % 3 + 1) for n in range(60)]
     Console().line(f"{' '.join(words)} {path} end\nNext:\n{command}")
     Console().error(" ".join(words))
@@ -150,15 +74,15 @@ def test_a_terminal_gets_whole_words_whole_paths_and_whole_commands(terminal, co
     assert all(len(line) <= columns for line in lines if line not in (path, command))
 
 
-def test_korean_letters_count_twice_when_lines_are_wrapped(terminal):
-    stream = terminal(20)
+def test_korean_letters_count_twice_when_lines_are_wrapped(monkeypatch):
+    stream = open_terminal(monkeypatch, 20)
     Console().line("고양이 강아지 고양이 강아지")
     assert shown(stream).splitlines() == ["고양이 강아지 고양이", "강아지"]
 
 
 @pytest.mark.parametrize(("columns", "heads"), [(60, "class right"), (120, "class right detail more")])
-def test_columns_that_are_not_needed_are_left_out_of_narrow_terminals(terminal, columns, heads):
-    stream = terminal(columns)
+def test_columns_that_are_not_needed_are_left_out_of_narrow_terminals(monkeypatch, columns, heads):
+    stream = open_terminal(monkeypatch, columns)
     rows = [["aeroplane", "71.9", "detail " * 4, "more " * 4]]
     Console().table("t", ("class", "right", "detail", "more"), rows, optional=(3, 2))
     lines = shown(stream).splitlines()
@@ -166,8 +90,8 @@ def test_columns_that_are_not_needed_are_left_out_of_narrow_terminals(terminal, 
     assert all(len(line) <= columns for line in lines)
 
 
-def test_a_table_breaks_no_word_that_fits(terminal):
-    stream = terminal(60)
+def test_a_table_breaks_no_word_that_fits(monkeypatch):
+    stream = open_terminal(monkeypatch, 60)
     row = ["negative log-likelihood", "between 0.2512 and 0.2913", "for other images and for other seeds"]
     Console().table("t", ("a figure", "its interval", "what it holds for"), [row])
     assert set(" ".join(row).split()) <= set(shown(stream).split())
@@ -231,14 +155,6 @@ def test_of_many_classes_the_weakest_are_shown_and_said_to_be(capsys):
     assert f"class-{MAX_CLASS_ROWS - 1} " in err
     assert f"class-{MAX_CLASS_ROWS} " not in err
     assert "confusions" not in err
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (3599.7, "1 h 0 min")],
-)
-def test_durations_are_in_units_that_people_read(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_leaves_do_not_import_torch():
