@@ -28,7 +28,7 @@ MODES = (
 GROUPS = {
     "everyday": ("run", "layer", "split", "compare", "runs_dir", "dry_run", "quiet", "json"),
     "space": ("skip_view", "components", "fit"),
-    "images": ("dataset", "max_points"),
+    "image": ("dataset", "max_points"),
     "projector": ("projector_components", "thumbnails"),
 }
 

@@ -31,8 +31,8 @@ MODES = (
 # The settings in ``--help``: the everyday ones, then what is done instead of evaluating, then the rest.
 GROUPS = {
     "everyday": ("run", "topk", "split", "checkpoint", "dataset", "runs_dir", "dry_run", "quiet", "json"),
-    "instead": ("images", "export", "compare", "table", "redraw"),
-    "probabilities": ("tta", "fit_temperature"),
+    "mode": ("images", "export", "compare", "table", "redraw"),
+    "probability": ("tta", "fit_temperature"),
 }
 
 

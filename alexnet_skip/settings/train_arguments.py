@@ -17,9 +17,9 @@ GROUPS = {
                  "dry_run", "quiet", "json"),
     "training": ("recipe", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "hflip", "val_fraction",
                  "pca_basis", "seed", "mixed_precision", "force_precision"),
-    "images": ("data_archive", "limit_train", "limit_test", "skip_unreadable"),
+    "image": ("data_archive", "limit_train", "limit_test", "skip_unreadable"),
     "studies": ("study_variants", "seeds"),
-    "keeping": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
+    "storage": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
 }  # fmt: skip
 
 # What an interrupted run may go on with changed: where things lie, what is shown and what is kept.
