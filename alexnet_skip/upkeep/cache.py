@@ -96,7 +96,8 @@ def show(console: Console, title: str, entries: Sequence["Entry"]) -> None:
         ]
         for entry in entries
     ]  # fmt: skip
-    console.table(title, ("entry", "size", "unchanged for", "state", "images", "holds", "for"), rows)
+    columns = ("entry", "size", "unchanged for", "state", "images", "holds", "for")
+    console.table(title, columns, rows, optional=(5, 2, 4))
 
 
 def care(command: CacheCommand) -> tuple[dict[str, Any], bool]:
