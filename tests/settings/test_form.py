@@ -25,7 +25,8 @@ def help_of(parse, capsys, monkeypatch, columns):
     with pytest.raises(SystemExit) as end:
         parse(["--help"])
     assert end.value.code == 0
-    return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    # Without the boxes, which tyro draws where it takes the encoding for UTF-8.
+    return re.sub("[\u2500-\u257f]", " ", re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out))
 
 
 @pytest.mark.parametrize(("settings", "groups", "parse"), ALL)
@@ -34,11 +35,12 @@ def test_help_has_every_setting_once_with_its_text_and_stays_within_the_terminal
     settings, groups, parse, columns, capsys, monkeypatch
 ):
     shown = help_of(parse, capsys, monkeypatch, columns)
-    assert max(len(line) for line in shown.split("\u256d")[1].splitlines()) <= columns
-    flowing = " ".join(re.sub("[\u2500-\u257f]", " ", shown).split())
+    groups_shown = shown[shown.index(" options ") :]
+    assert max(map(len, groups_shown.splitlines())) <= columns
+    flowing = " ".join(groups_shown.split())
     for setting in settings_of(settings):
         flag = "--" + setting.name.replace("_", "-")
-        assert len(re.findall(rf"[\u2502|] *{flag}[ ,]", shown)) == 1, flag
+        assert len(re.findall(rf"(?m)^  ?{flag}[ ,]", shown)) == 1, flag
         assert setting.help.split()[0] in flowing
     assert f"{MORE} options" not in shown
     assert "{None}" not in shown
@@ -50,7 +52,7 @@ def test_everyday_settings_come_first_in_three_screens_and_examples_one_a_line(
 ):
     shown = help_of(parse, capsys, monkeypatch, 100)
     assert len(shown.splitlines()) <= 3 * LINES_OF_A_SCREEN
-    flags = re.findall(r"\u2502 --([a-z-]+)", shown)
+    flags = re.findall(r"(?m)^  ?--([a-z][a-z-]+)", shown[shown.index(" options ") :])
     everyday = [name.replace("_", "-") for name in groups["everyday"]]
     assert flags[: len(everyday)] == everyday
     examples = [line for line in shown.splitlines() if re.match(r"  (python|accelerate) ", line)]
