@@ -80,7 +80,9 @@ def test_korean_letters_count_twice_when_lines_are_wrapped(monkeypatch):
     assert shown(stream).splitlines() == ["고양이 강아지 고양이", "강아지"]
 
 
-@pytest.mark.parametrize(("columns", "heads"), [(60, "class right"), (120, "class right detail more")])
+@pytest.mark.parametrize(
+    ("columns", "heads"), [(30, "class right"), (60, "class right detail"), (120, "class right detail more")]
+)
 def test_columns_that_are_not_needed_are_left_out_of_narrow_terminals(monkeypatch, columns, heads):
     stream = open_terminal(monkeypatch, columns)
     rows = [["aeroplane", "71.9", "detail " * 4, "more " * 4]]
