@@ -4,6 +4,7 @@ Nothing here imports torch, so that ``--help`` and a mistyped flag are answered 
 """
 
 import dataclasses
+import importlib
 import sys
 import types
 from collections.abc import Sequence
@@ -13,7 +14,6 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 import tyro
 
-import alexnet_skip
 from alexnet_skip.settings.form import VERSION, Groups, description_of, filled_in, form_of, values_of
 from alexnet_skip.system.errors import UserError
 
@@ -47,7 +47,9 @@ def read_command_line(default: Settings, arguments: Sequence[str], prog: str, gr
     form, description = form_of(default, groups), description_of(type(default))
     values = values_of(tyro.cli(form, args=list(arguments), prog=prog, description=description))
     if values.pop(VERSION):
-        print(f"{alexnet_skip.__name__} {alexnet_skip.__version__}")
+        # By name: to the check of layers the package itself imports torch, which it does on first use only.
+        package = importlib.import_module("alexnet_skip")
+        print(f"{package.__name__} {package.__version__}")
         raise SystemExit(0)
     return cast(Settings, filled_in(default, values))
 
