@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet_skip.settings.embed import EmbedSettings, parse_embed
-from alexnet_skip.system.console import run_script
+from alexnet_skip.system.script import run_script
 
 
 def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
@@ -25,8 +25,9 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
 
     # The run, and one beside it
     job = start_job(settings)
-    run = open_run(settings.runs_dir, settings.run, "best")
-    others = [open_run(settings.runs_dir, settings.compare, "best")] if settings.compare else []
+    with job.console.working("Reading the model"):
+        run = open_run(settings.runs_dir, settings.run, "best")
+        others = [open_run(settings.runs_dir, settings.compare, "best")] if settings.compare else []
 
     # Which images are embedded, and on which the axes are fitted
     dataset = run.load_own_images(settings.dataset, job)
@@ -39,16 +40,18 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
 
     # Principal axes, coordinates, and how far the classes come apart
     features = [RunFeatures(each, dataset, job) for each in (run, *others)]
-    found = [embed_run(each, points, fit) for each in features]
-    logits = found[0][1]
-    if logits is None:
-        logits = features[0].logits(points)
+    with job.console.working("Principal axes and separation"):
+        found = [embed_run(each, points, fit) for each in features]
+        logits = found[0][1]
+        if logits is None:
+            logits = features[0].logits(points)
 
     # Figures, pictures, projector
     result = {}
     if job.accelerator.is_main_process:
         all_embeddings = [embedding for embedding, _ in found if embedding is not None]
-        result = output.write_all(all_embeddings, points, logits, job)
+        with job.console.working("Drawing"):
+            result = output.write_all(all_embeddings, points, logits, job)
     job.accelerator.wait_for_everyone()
     job.accelerator.end_training()
     return result, job.accelerator.is_main_process
@@ -61,7 +64,7 @@ def do_what_is_asked(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and embed; returns the exit code."""
-    return run_script(lambda: do_what_is_asked(parse_embed(argv)))
+    return run_script(lambda: parse_embed(argv), do_what_is_asked)
 
 
 if __name__ == "__main__":

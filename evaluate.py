@@ -12,9 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet_skip.evaluation.figures import show_evaluation
 from alexnet_skip.settings.evaluate import EvaluateSettings, parse_evaluate
-from alexnet_skip.system.console import run_script
+from alexnet_skip.system.script import run_script
 
 
 def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -22,12 +21,14 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Imported once the command line is understood: torch takes seconds, --help should not.
     from alexnet_skip.devices.launch import start_job
     from alexnet_skip.evaluation.evaluate import EvaluationSet, calibrate, confused_pairs, evaluate_model
+    from alexnet_skip.evaluation.figures import show_evaluation
     from alexnet_skip.runs.opened import open_run
 
     # The run and its published model
     job = start_job(settings)
     accelerator, console = job.accelerator, job.console
-    run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+    with console.working("Reading the model"):
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     settings.check_topk(len(run.model.class_names), run.folder.name)
 
     # The images it is evaluated on
@@ -46,7 +47,8 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
     features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap, mirrored=settings.tta)
     on = EvaluationSet(dataset.name, samples, features, tta=settings.tta, elsewhere=elsewhere)
-    evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
+    with console.working("Predicting and drawing"):
+        evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
     summary = evaluation.summary
     show_evaluation(console, evaluation.title, summary, confused_pairs(summary))
     if "temperature" in summary and samples.name == "val":
@@ -65,7 +67,7 @@ def do_what_is_asked(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and evaluate; returns the exit code."""
-    return run_script(lambda: do_what_is_asked(parse_evaluate(argv)))
+    return run_script(lambda: parse_evaluate(argv), do_what_is_asked)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.settings.train_arguments import parse_train
-from alexnet_skip.system.console import run_script
+from alexnet_skip.system.script import run_script
 
 
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
@@ -20,7 +20,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     # Imported once the command line is understood: torch takes seconds, --help should not.
     from alexnet_skip.study.run import run_study
     from alexnet_skip.training.log import Stopwatch
-    from alexnet_skip.training.report import show_run
+    from alexnet_skip.training.report import show_run, show_study
     from alexnet_skip.training.run import train_run
     from alexnet_skip.training.session import fit_to_images, open_session
 
@@ -36,10 +36,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     # What to do next
     session.accelerator.end_training()
     if settings.study.study:
-        session.console.line(f"Runs in {summary['study']}. Next:")
-        session.console.line(f"  python evaluate.py --compare {summary['study']}")
-        session.console.line(f"  python evaluate.py --table {summary['study']}")
-        session.console.line(f"  tensorboard --logdir {settings.run.runs_dir}")
+        show_study(session.console, summary["study"], settings.run.runs_dir)
     else:
         show_run(session.console, summary, settings.run.runs_dir)
     return summary, session.accelerator.is_main_process
@@ -56,7 +53,7 @@ def do_what_is_asked(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and train; returns the exit code."""
-    return run_script(lambda: do_what_is_asked(parse_train(argv)))
+    return run_script(lambda: parse_train(argv), do_what_is_asked)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,22 @@ def wanted_precision(environment: Mapping[str, str] | None = None) -> Literal["b
     return cast(Literal["bf16", "fp16"], value) if value in ("bf16", "fp16") else None
 
 
+def lone_process(environment: Mapping[str, str] | None = None) -> str:
+    """What to say where one process was started although the launcher was asked for several; empty elsewhere.
+
+    ``accelerate launch`` starts several on GPUs only: on CPUs (``MULTI_CPU``, ``--num_processes``) it names the place
+    where they were to meet, and starts one. To be asked by a process that Accelerate takes for the only one.
+    """
+    found = os.environ if environment is None else environment
+    if not found.get("MASTER_ADDR") or found.get("WORLD_SIZE"):
+        return ""
+    return (
+        "Several processes were asked for, and this one was started alone: on CPUs `accelerate launch` starts no more. "
+        "It goes on, with all processors; several are started by `torchrun --standalone --nproc_per_node 2 train.py`, "
+        "with ACCELERATE_USE_CPU=1 in the environment"
+    )
+
+
 def as_table() -> str:
     """The rules as the table in docs/running.md."""
     rows = ["| Variable | Here | Allowed | Why, and what to do |", "|---|---|---|---|"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -19,11 +19,12 @@ from accelerate.utils import (
     TorchDynamoPlugin,
 )
 
-from alexnet_skip.devices.environment import ON, PRECISION, check_environment, wanted_precision
+from alexnet_skip.devices.environment import ON, PRECISION, check_environment, lone_process, wanted_precision
 from alexnet_skip.devices.precision import Precision, choose_precision, describe, fp16_self_test
-from alexnet_skip.system.console import Console
+from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus, keep_freed_memory
+from alexnet_skip.system.script import OutputSettings
 
 # How long processes wait for each other: while one downloads from a slow server (CIFAR-10's has taken an hour), waits
 # for a cache that another training fills, or fits the basis. By default NCCL gives up after 10 minutes, gloo after 30.
@@ -123,16 +124,15 @@ def start_anew() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-class QuietSettings(Protocol):
-    """Settings that say whether anything is shown."""
+def open_console(quiet: bool, accelerator: Accelerator) -> Console:
+    """The console of a started process; says first where fewer processes were started than asked for."""
+    console = Console(quiet, accelerator.is_main_process)
+    if accelerator.num_processes == 1 and (told := lone_process()):
+        console.line(told, style="yellow")
+    return console
 
-    @property
-    def quiet(self) -> bool:
-        """Show nothing."""
-        ...
 
-
-Settings = TypeVar("Settings", bound=QuietSettings)
+Settings = TypeVar("Settings", bound=OutputSettings)
 
 
 @dataclass(frozen=True)
@@ -152,5 +152,6 @@ class Job(Generic[Settings]):
 
 def start_job(settings: Settings) -> Job[Settings]:
     """Start Accelerate for a command that trains nothing: in fp32, without a log; raises as :func:`start`."""
-    accelerator, _ = start("no")
-    return Job(settings, accelerator, Console(settings.quiet, accelerator.is_main_process))
+    with Console(settings.quiet, is_first_process()).working("Starting Accelerate"):
+        accelerator, _ = start("no")
+    return Job(settings, accelerator, open_console(settings.quiet, accelerator))

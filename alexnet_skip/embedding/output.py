@@ -21,7 +21,7 @@ from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics import metrics
 from alexnet_skip.statistics.separation import Separation
 from alexnet_skip.system.console import Console, per_cent
-from alexnet_skip.system.files import write_json
+from alexnet_skip.system.files import part_of_name, write_json
 
 # Above this many classes only those with the weakest neighbourhoods are shown on screen.
 MAX_CLASS_ROWS = 25
@@ -68,7 +68,7 @@ def write_all(
     listed = write_projector(embedding, name, points, logits, job)
     write_json(where / "metrics.json", summary)
     console.line(f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name}:")
-    console.line(f"  tensorboard --logdir {run.folder.parent}")
+    console.commands(("tensorboard", "--logdir", run.folder.parent))
     keys = ("dataset", "split", "num_samples", "space", "num_features", "fitted_on", "separation")
     figures = {key: summary[key] for key in keys} | compared
     return figures | {"run": str(run.folder), "embedding": str(where), "projector": listed}
@@ -190,7 +190,7 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     ]  # fmt: skip
     neighbours = embedding.figures["full"].num_neighbours
     columns = ("classes in", f"kNN top-1 ({neighbours} others)", "silhouette", "between/within", "images asked")
-    console.table(title, columns, rows)
+    console.table(title, columns, rows, optional=(4,))
     if remark := embedding.figures["full"].remark:
         console.line(remark, style="yellow")
     names = embedding.run.model.class_names
@@ -206,7 +206,7 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     short = (f"{embedding.components}-D", f"{embedding.num_features:,}-D")
     heads = [head for name in short for head in (f"own %, {name}", "nearest other", "its %")]
     which = "Whose neighbours they have" if len(shown) == len(names) else f"The {len(shown)} least apart"
-    console.table(f"{which}: share of a class's {neighbours} nearest images", ("class", *heads), table)
+    console.table(f"{which}: share of a class's {neighbours} nearest images", ("class", *heads), table, optional=(3, 6))
 
 
 def folder_name(points: Points, settings: EmbedSettings) -> str:
@@ -228,4 +228,5 @@ def folder_name(points: Points, settings: EmbedSettings) -> str:
 def _name_beside(other: Path, run: Path) -> str:
     """A run's name beside another's; with its study's before it where that is another: their runs are named alike."""
     folder = other.resolve()
-    return folder.name if folder.parent == run.resolve().parent else f"{folder.parent.name}-{folder.name}"
+    beside = folder.parent == run.resolve().parent
+    return part_of_name(folder.name if beside else f"{folder.parent.name}-{folder.name}")

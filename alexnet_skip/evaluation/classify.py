@@ -1,6 +1,7 @@
 """Classify images of one's own with a trained network: table, JSON and contact sheet."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 from alexnet_skip.devices.launch import start_job
 from alexnet_skip.images.file import as_rgb
 from alexnet_skip.images.listing import LeftOut, find_images
+from alexnet_skip.images.loading import tell_missing_fonts
 from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, Prediction, load_published
 from alexnet_skip.plots.gallery import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
 from alexnet_skip.plots.style import save_figure
@@ -47,9 +49,11 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     if not job.accelerator.is_main_process:
         return {}, False
     console = job.console
-    model, folder = open_network(settings)
+    with console.working("Reading the model"):
+        model, folder = open_network(settings)
     model = model.to(job.accelerator.device)
     settings.check_topk(len(model.class_names), str(folder))
+    tell_missing_fonts(model.class_names, console)
     k = max(settings.topk or (), default=min(DEFAULT_TOPK, len(model.class_names)))
 
     # Files that can't be read stop the command if named, and are listed if found in a folder
@@ -57,7 +61,9 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     paths = find_images(settings.images, left_out)
     if str(left_out):
         console.line(f"--images, {left_out}", style="yellow")
-    read, predictions, thumbnails, failures = predict_files(model, paths, {p for p in settings.images if p.is_file()})
+    named = {path for path in settings.images if path.is_file()}
+    with console.progress("Classify", len(paths)) as progress:
+        read, predictions, thumbnails, failures = predict_files(model, paths, named, progress.advance)
     for reason in failures.values():
         console.line(f"Left out: {reason}", style="yellow")
     if not read:
@@ -66,7 +72,6 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # What people see, what programs read
     show_predictions(console, read, predictions, k)
     title = f"{len(read)} image(s), {folder.parent.name if folder.name == 'model' else folder.name}"
-    figure = contact_sheet_figure(thumbnails, [p.name for p in read], [p.top(k) for p in predictions], title)
     where = folder / f"predictions-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     if folder.name == "model":
         where = folder.parent / "predictions" / where.name.removeprefix("predictions-")
@@ -75,15 +80,20 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         for path, prediction in zip(read, predictions, strict=True)
     ]
     result = {"model": str(folder), "images": images, "unreadable": {str(p): r for p, r in failures.items()}}
-    written = write_predictions(where, result, figure)
+    with console.working("Drawing the contact sheet"):
+        figure = contact_sheet_figure(thumbnails, [p.name for p in read], [p.top(k) for p in predictions], title)
+        written = write_predictions(where, result, figure)
     console.line(f"Contact sheet {written / 'contact_sheet.png'}, figures {written / 'predictions.json'}")
     return result | {"contact_sheet": str(written / "contact_sheet.png")}, True
 
 
 def predict_files(
-    model: AlexNetWithSkip, paths: list[Path], named: set[Path]
+    model: AlexNetWithSkip, paths: list[Path], named: set[Path], advance: Callable[[int], None] = lambda _: None
 ) -> tuple[list[Path], list[Prediction], list[np.ndarray], dict[Path, str]]:
     """Predict files a few at a time.
+
+    Args:
+        advance: is told of how many more files were read.
 
     Returns:
         The files that could be read, their predictions, small copies of the first of them for the contact sheet, and
@@ -112,6 +122,7 @@ def predict_files(
                 small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
                 thumbnails.append(np.asarray(small))
         predictions += model.predict(images)
+        advance(len(paths[start : start + PREDICT_IMAGES]))
     return read, predictions, thumbnails, failures
 
 
@@ -131,7 +142,7 @@ def show_predictions(console: Console, paths: list[Path], predictions: list[Pred
     title = f"{len(paths)} image(s)"
     if len(paths) > MAX_TABLE_IMAGES:
         title = f"The first {MAX_TABLE_IMAGES} of {len(paths)} images (all in predictions.json)"
-    console.table(title, ("image", "class", "probability", ""), rows)
+    console.table(title, ("image", "class", "probability", ""), rows, optional=(3,))
 
 
 def write_predictions(where: Path, result: dict[str, Any], figure: Any) -> Path:

@@ -138,8 +138,9 @@ def calibrate(run: OpenedRun, dataset: Dataset, job: Job[Any]) -> OpenedRun:
     accelerator = job.accelerator
     samples = run.select("val", dataset, job.console, is_training_dataset=True)
     features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap)
-    logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
-    temperature = fit_temperature(logits, samples.labels)
+    with job.console.working("Fitting the temperature"):
+        logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
+        temperature = fit_temperature(logits, samples.labels)
     if accelerator.is_main_process:
         _store(published_folder(run.folder, run.checkpoint_name), temperature)
     accelerator.wait_for_everyone()
@@ -178,7 +179,8 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
     write_predictions_csv(where, predictions, model_config.class_names, model_config.temperature)
     drawn = split_of(predictions, images) if images is not None else find_split(config, predictions, console)
-    draw_evaluation(where, title, summary, predictions, drawn)
+    with console.working("Drawing"):
+        draw_evaluation(where, title, summary, predictions, drawn)
     write_sealed_json(where / "metrics.json", summary)
     show_evaluation(console, title, summary, confused_pairs(summary))
     console.line(f"Drawn again in {where}")

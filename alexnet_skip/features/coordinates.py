@@ -70,15 +70,14 @@ def open_basis(
     skip = SkipConnection("identity" if mode == "conv" else mode)
 
     def fit() -> Basis:
-        console.line(f"PCA basis: {num_components} coordinates from {len(sample):,} images")
-
         def parts() -> Iterator[Tensor]:
             for start in range(0, len(sample), PROJECT_ROWS):
                 yield skip(*source.fetch(sample[start : start + PROJECT_ROWS])).cpu()
 
-        # What is computed from the images anew at every pass is kept instead.
-        kept = None if isinstance(source, CachedFeatures) else list(parts())
-        return fit_basis(lambda: kept or parts(), num_components, seed=0)
+        with console.working(f"PCA basis: {num_components} coordinates from {len(sample):,} images"):
+            # What is computed from the images anew at every pass is kept instead.
+            kept = None if isinstance(source, CachedFeatures) else list(parts())
+            return fit_basis(lambda: kept or parts(), num_components, seed=0)
 
     if not isinstance(source, CachedFeatures) or source.folder is None:
         basis = fit()

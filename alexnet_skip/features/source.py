@@ -19,7 +19,7 @@ from alexnet_skip.features.exchange import Crew, crew_of, divide, exchange
 from alexnet_skip.images.split import Dataset, Images
 from alexnet_skip.network.backbone import FrozenAlexNet, implementation
 from alexnet_skip.system.console import Console
-from alexnet_skip.system.files import release_pages
+from alexnet_skip.system.files import part_of_name, release_pages
 from alexnet_skip.system.locks import open_for_writing
 from alexnet_skip.system.tensors import free_device_bytes, to_device
 
@@ -160,7 +160,8 @@ class FrozenFeatures:
     ) -> None:
         """Extract the blocks that no cache has, each process its share, and exchange what single disks lack."""
         accelerator, console = self.accelerator, self.console
-        wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
+        with console.working(f"{title}: checking what is in the cache"):
+            wanted, division = cache.missing(names, range(crew.rank, cache.num_blocks, crew.size)), None
         if not crew.shared:
             division = divide(gather_object([wanted]), crew.disks)
             wanted = division.extract[accelerator.process_index]
@@ -188,7 +189,7 @@ def cache_entry(
     """The cache entry that a stored split has, or would have, of a backbone's weights on a device."""
     split = dataset.splits[source_split]
     key = FeatureKey(split.digest, weights_digest, len(split.images), implementation=implementation(device))
-    return FeatureCache(cache_dir / f"{dataset.name}-{source_split}-{key.short}", key)
+    return FeatureCache(cache_dir / f"{part_of_name(dataset.name)}-{source_split}-{key.short}", key)
 
 
 # Rows predicted at once; fixed, so that the number of processes never changes a result.

@@ -1,5 +1,6 @@
 """The images that a command line asks for, limited as it says; a fallback is shown where nobody can miss it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -7,8 +8,12 @@ from pathlib import Path
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.split import Dataset, LazySplits, Split
 from alexnet_skip.images.splits import limit_positions
+from alexnet_skip.plots.style import missing_letters
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
+
+# Of those that no font has; a Korean word or two tell which script it is.
+MAX_LETTERS = 12
 
 BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run uses the BUILT-IN SAMPLE
 "shapes" (6,000 drawn images of 10 shapes). Its figures say nothing about CIFAR-10.
@@ -19,6 +24,17 @@ To use CIFAR-10, do one of these:
   --dataset FOLDER                        with FOLDER/train/<class>/*.png or .jpg
 
 Reason: """
+
+
+def tell_missing_fonts(names: Sequence[str], console: Console) -> None:
+    """Say in one line that pictures can't show some letters of class names, and which font to install."""
+    if missing := missing_letters(names):
+        shown = missing if len(missing) <= MAX_LETTERS else f"{missing[:MAX_LETTERS]}…"
+        console.line(
+            f"Pictures will show boxes for {shown} in class names: no font here has them. Install Noto Sans CJK KR "
+            "(Debian, Ubuntu: sudo apt install fonts-noto-cjk; Windows: Malgun Gothic; macOS: Apple SD Gothic Neo), or "
+            "for another script its Noto Sans, and run again", style="yellow",
+        )  # fmt: skip
 
 
 def load_images(
@@ -32,20 +48,22 @@ def load_images(
         cache_dir: where it is kept what is known of a folder of images, beside the features.
         read_only: download nothing and keep nothing.
     """
-    dataset = load_dataset(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        data_archive=settings.data_archive,
-        skip_unreadable=settings.skip_unreadable,
-        cache_dir=cache_dir,
-        verify_images=settings.verify_images,
-        read_only=read_only,
-        console=console,
-    )
+    with console.working("Reading the images"):
+        dataset = load_dataset(
+            settings.dataset,
+            data_dir=settings.data_dir,
+            data_archive=settings.data_archive,
+            skip_unreadable=settings.skip_unreadable,
+            cache_dir=cache_dir,
+            verify_images=settings.verify_images,
+            read_only=read_only,
+            console=console,
+        )
     if dataset.fallback_reason:
         console.panel("This is not CIFAR-10", BUILT_IN_NOTE + dataset.fallback_reason)
     if dataset.left_out:
         console.line(f"{dataset.name}, {dataset.left_out}")
+    tell_missing_fonts(dataset.class_names, console)
     limits = {"train": settings.limit_train, "test": settings.limit_test}
 
     def open_limited(name: str) -> Split:

@@ -21,6 +21,7 @@ from alexnet_skip.network.inputs import Images, given_images
 from alexnet_skip.settings.embed import Layer
 from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config
 from alexnet_skip.statistics.metrics import softmax
+from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, write_sealed_json, write_text
 from alexnet_skip.system.tensors import save_tensors
@@ -189,7 +190,7 @@ def model_folder(folder: Path) -> Path:
             return candidate
     raise UserError(
         f"{folder} is neither a run with a trained model nor a published model (model.safetensors and config.json); "
-        "give a folder of runs/, or train one: accelerate launch train.py --skip"
+        f"give a folder of runs/, or train one:{train_command('--skip')}"
     )
 
 

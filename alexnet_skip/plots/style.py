@@ -2,7 +2,8 @@
 
 import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -26,7 +27,8 @@ WORSE_BETTER = LinearSegmentedColormap.from_list("worse_better", (VERMILION, "wh
 TITLE_SIZE, SMALL_SIZE = 12.0, 8.5
 # Class names may be in any script; matplotlib's own font has no Korean, Chinese or Japanese.
 EAST_ASIAN_FONTS = (
-    "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK KR", "NanumGothic", "Noto Sans CJK JP", "Microsoft YaHei",
+    "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumBarunGothic",
+    "NanumSquare", "UnDotum", "Noto Sans CJK JP", "Microsoft YaHei",
 )  # fmt: skip
 
 # A folder's name may have 255 letters, and is a class's.
@@ -36,6 +38,36 @@ MAX_NAME_LETTERS = 40
 MAX_SIDE_PX = 4000
 
 P = ParamSpec("P")
+
+
+def missing_letters(names: Iterable[str]) -> str:
+    """Letters of names, each once, that no font of the figures has; pictures show boxes for them.
+
+    Fonts installed since matplotlib made its list are looked for first.
+    """
+    wanted = "".join(sorted({letter for name in names for letter in name if letter.isprintable()}))
+    missing = _without_font(wanted)
+    if missing:
+        _list_new_fonts()
+        missing = _without_font(missing)
+    return missing
+
+
+def _without_font(letters: str) -> str:
+    for family in style()["font.family"]:
+        if letters:
+            font = font_manager.get_font(font_manager.findfont(family))
+            letters = "".join(letter for letter in letters if not font.get_char_index(ord(letter)))
+    return letters
+
+
+def _list_new_fonts() -> None:
+    """Add to matplotlib's list of fonts, which it keeps from run to run, those installed since."""
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in sorted(set(font_manager.findSystemFonts()) - known):
+        with suppress(Exception):  # whatever a font file may be that matplotlib can't read
+            font_manager.fontManager.addfont(path)
+    style.cache_clear()
 
 
 @lru_cache(maxsize=1)

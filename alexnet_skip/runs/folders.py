@@ -6,6 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
@@ -56,6 +57,8 @@ def find_run(runs_dir: Path, run: str | None) -> Path:
     """
     if run is not None:
         for folder in (Path(run), runs_dir / run):
+            if (folder / "model.safetensors").is_file():
+                return _run_of(folder)
             if (folder / "config.json").is_file():
                 return folder
         for folder in (Path(run), runs_dir / run):
@@ -65,10 +68,26 @@ def find_run(runs_dir: Path, run: str | None) -> Path:
         raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
     finished = [folder for folder in runs_in(runs_dir) if (folder / "model" / "config.json").is_file()]
     if not finished:
-        raise UserError(
-            f"--runs-dir {runs_dir} holds no finished run; train one first: accelerate launch train.py --skip"
-        )
+        raise UserError(f"--runs-dir {runs_dir} holds no finished run; train one first:{train_command('--skip')}")
     return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
+
+
+def _run_of(published: Path) -> Path:
+    """The run that a published model lies in, where it is the one that is meant without ``--checkpoint``.
+
+    Raises:
+        UserError: if it is another one, or lies by itself.
+    """
+    run = published.parent if published.name in ("model", "last") else published.parent.parent
+    if not (run / "config.json").is_file():
+        raise UserError(
+            f"--run {published} is a published model without its run: --images and --export take it, the rest needs "
+            "the run's folder"
+        )
+    if published.name != "model":
+        checkpoint = published_name(published.name)
+        raise UserError(f"--run {published} is one of the models of a run; give --run {run} --checkpoint {checkpoint}")
+    return run
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -23,9 +23,7 @@ from alexnet_skip.settings.records import ModelConfig, RunConfig, read_run_confi
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
-
-# Of a dataset, in names of folders: systems take 255 bytes, and a letter may have four.
-MAX_NAME_LETTERS = 40
+from alexnet_skip.system.files import part_of_name
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ class OpenedRun:
             known = {*self.evaluated(samples.name).values()}
             if samples.source_split == "train" or not known or digest in known:
                 return ""
-        return f"{dataset.name[:MAX_NAME_LETTERS]}-{digest[:8]}"
+        return f"{part_of_name(dataset.name)}-{digest[:8]}"
 
     def evaluated(self, split: str) -> dict[str, str]:
         """Digest of the images of every evaluation of one of the run's own splits, by the name of its folder."""

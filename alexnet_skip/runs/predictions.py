@@ -12,7 +12,7 @@ import numpy as np
 
 from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, published_folder, published_name
 from alexnet_skip.settings.records import read_model_config
-from alexnet_skip.system.console import shell_word
+from alexnet_skip.system.commands import command_line
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, read_json, write_bytes
 
@@ -161,10 +161,10 @@ def kept_predictions(
     found = ((place, read_predictions(place)) for place in places if (place / FILE_NAME).is_file())
     where, predictions = next((pair for pair in found if wanted is None or wanted(pair[1])), (None, None))
     if where is None or predictions is None:
-        on = f" --dataset {shell_word(dataset)}" if dataset is not None else ""
+        more = (*(("--dataset", dataset) if dataset is not None else ()), *(("--tta",) if tta else ()))
         raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {split}{on}; make them first: python evaluate.py --run "
-            f"{shell_word(str(run))} --split {split} --checkpoint {checkpoint_name}{on}{' --tta' if tta else ''}"
+            f"{run} has no predictions of {checkpoint_name} on {split}; make them first:"
+            f"{command_making(run, split, checkpoint_name, *more)}"
         )
     if of_another_model(predictions, where, run, checkpoint_name):
         raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
@@ -175,6 +175,12 @@ def another_model(run: Path, split: str, checkpoint_name: str) -> str:
     """What to tell who wants such predictions."""
     name = published_name(checkpoint_name)
     return (
-        f"{run}: the predictions of {name} on {split} are another model's than it has now; make them again: "
-        f"python evaluate.py --run {run} --split {split} --checkpoint {name}"
+        f"{run}: the predictions of {name} on {split} are another model's than it has now; make them again:"
+        f"{command_making(run, split, checkpoint_name)}"
     )
+
+
+def command_making(run: Path, split: str, checkpoint_name: str, *more: str) -> str:
+    """The command that makes predictions, as the end of a message."""
+    name = published_name(checkpoint_name)
+    return command_line("python", "evaluate.py", "--run", run, "--split", split, "--checkpoint", name, *more)

@@ -4,6 +4,7 @@ Nothing here imports torch, so that ``--help`` and a mistyped flag are answered 
 """
 
 import dataclasses
+import importlib
 import sys
 import types
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 import tyro
 
+from alexnet_skip.settings.form import VERSION, Groups, description_of, filled_in, form_of, values_of
 from alexnet_skip.system.errors import UserError
 
 Settings = TypeVar("Settings")
@@ -28,22 +30,28 @@ def require(condition: bool, flag: str, value: object, allowed: str) -> None:
         raise UserError(f"{flag} is {value}, but must be {allowed}; give {flag} another value or leave it out")
 
 
-def read_command_line(
-    kind: type[Settings], arguments: Sequence[str], prog: str, default: Settings | None = None
-) -> Settings:
-    """Read settings of the given dataclass from a command line.
+def read_command_line(default: Settings, arguments: Sequence[str], prog: str, groups: Groups) -> Settings:
+    """Read settings from a command line.
 
     Args:
+        default: settings with the values that the command line does not give.
         arguments: without the program's name.
         prog: the script's name, for ``--help``.
-        default: the values of settings that the command line does not give; the dataclass's own if None.
+        groups: in which ``--help`` shows the settings.
 
     Raises:
-        SystemExit: with 0 after ``--help``, with 2 and a suggestion for an unknown flag or a value of the wrong type.
+        SystemExit: with 0 after ``--help`` and ``--version``, with 2 and a suggestion for an unknown flag or a value of
+            the wrong type.
         UserError: for a value out of range.
     """
-    form = cast(Any, tyro.conf.OmitArgPrefixes)[kind]
-    return tyro.cli(form, args=list(arguments), default=default or kind(), prog=prog)
+    form, description = form_of(default, groups), description_of(type(default))
+    values = values_of(tyro.cli(form, args=list(arguments), prog=prog, description=description))
+    if values.pop(VERSION):
+        # By name: to the check of layers the package itself imports torch, which it does on first use only.
+        package = importlib.import_module("alexnet_skip")
+        print(f"{package.__name__} {package.__version__}")
+        raise SystemExit(0)
+    return cast(Settings, filled_in(default, values))
 
 
 def arguments_or_own(argv: Sequence[str] | None) -> list[str]:

@@ -16,15 +16,30 @@ SkipView = Literal["main", "tap", "joined"]
 MAX_PROJECTOR_COMPONENTS = 49
 MAX_THUMBNAIL_PX = 256
 MODES = (
-    Mode("dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding", ("run", "split", "dataset", "runs_dir", "quiet")),
+    Mode(
+        "dry_run",
+        "alexnet_skip.upkeep.dry_run:dry_run_embedding",
+        ("run", "split", "dataset", "runs_dir", "quiet", "json"),
+    ),
 )
+
+
+# The settings in ``--help``: the everyday ones, then what is embedded and how it is shown.
+GROUPS = {
+    "everyday": ("run", "layer", "split", "compare", "runs_dir", "dry_run", "quiet", "json"),
+    "space": ("skip_view", "components", "fit"),
+    "image": ("dataset", "verify_images", "max_points"),
+    "projector": ("projector_components", "thumbnails"),
+}
 
 
 @dataclass(frozen=True)
 class EmbedSettings:
     """Draw the space that a run's images are embedded in: PCA, class separation, TensorBoard projector.
 
-    python embed.py
+    python embed.py                                the newest run, its test images
+    python embed.py --layer hidden2                what the trained head makes of the features
+    python embed.py --run NAME --compare OTHER     two runs side by side
     """
 
     run: str | None = None
@@ -60,6 +75,8 @@ class EmbedSettings:
     """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
+    json: bool = False
+    """Print that line on a terminal, too; elsewhere it always is."""
 
     def __post_init__(self) -> None:
         most, side = MAX_PROJECTOR_COMPONENTS, MAX_THUMBNAIL_PX
@@ -85,4 +102,4 @@ class EmbedSettings:
 
 def parse_embed(argv: Sequence[str] | None = None) -> EmbedSettings:
     """Read embed.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
-    return read_command_line(EmbedSettings, arguments_or_own(argv), "embed.py")
+    return read_command_line(EmbedSettings(), arguments_or_own(argv), "embed.py", GROUPS)

@@ -10,7 +10,7 @@ from alexnet_skip.settings.modes import Mode, chosen_mode, refuse_idle_flags
 from alexnet_skip.system.errors import UserError
 
 # In every mode.
-EVERYWHERE = ("runs_dir", "quiet")
+EVERYWHERE = ("runs_dir", "quiet", "json")
 
 MODES = (
     Mode("images", "alexnet_skip.evaluation.classify:classify", ("topk", "run", "checkpoint", *EVERYWHERE)),
@@ -28,14 +28,22 @@ MODES = (
 )  # fmt: skip
 
 
+# The settings in ``--help``: the everyday ones, then what is done instead of evaluating, then the rest.
+GROUPS = {
+    "everyday": ("run", "topk", "split", "checkpoint", "dataset", "runs_dir", "dry_run", "quiet", "json"),
+    "mode": ("images", "export", "compare", "table", "redraw"),
+    "probability": ("tta", "fit_temperature"),
+}
+
+
 @dataclass(frozen=True)
 class EvaluateSettings:
     """Evaluate a trained run: top-k accuracy with intervals, per-class figures and the confusion matrix.
 
-    python evaluate.py --topk 1 3
-    python evaluate.py --images photo.jpg my_photos
-    python evaluate.py --export onnx
-    python evaluate.py --compare runs/study-cifar10
+    python evaluate.py --topk 1 3                        the newest run, on its test images
+    python evaluate.py --images photo.jpg my_photos      images of one's own
+    python evaluate.py --export onnx                     the whole network in one file
+    python evaluate.py --compare runs/study-cifar10      does the skip help?
     """
 
     topk: tuple[int, ...] | None = None
@@ -77,6 +85,8 @@ class EvaluateSettings:
     """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
+    json: bool = False
+    """Print that line on a terminal, too; elsewhere it always is."""
 
     def __post_init__(self) -> None:
         given = self.topk is None or (bool(self.topk) and all(k >= 1 for k in self.topk))
@@ -108,4 +118,4 @@ class EvaluateSettings:
 
 def parse_evaluate(argv: Sequence[str] | None = None) -> EvaluateSettings:
     """Read evaluate.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
-    return read_command_line(EvaluateSettings, arguments_or_own(argv), "evaluate.py")
+    return read_command_line(EvaluateSettings(), arguments_or_own(argv), "evaluate.py", GROUPS)

@@ -111,6 +111,8 @@ class RunSettings:
     """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
+    json: bool = False
+    """Print that line on a terminal, too; elsewhere it always is."""
 
     def __post_init__(self) -> None:
         forbidden = set('<>:"/\\|?*')
@@ -125,7 +127,10 @@ class RunSettings:
 class TrainSettings:
     """Train a head on a frozen, ImageNet-pretrained AlexNet, without or with a skip connection.
 
-    accelerate launch train.py --skip
+    python train.py --skip                       one GPU, or a CPU
+    accelerate launch --multi_gpu train.py       several GPUs
+    python train.py --dataset FOLDER             one's own images: FOLDER/train/<class>/*.jpg
+    python train.py --study                      does the skip help?
     """
 
     skip: bool = False
@@ -161,6 +166,16 @@ class TrainSettings:
     def for_images(self, num_images: int) -> "TrainSettings":
         """These settings for so many images to train on, as :meth:`TrainingSettings.for_images`."""
         return dataclasses.replace(self, training=self.training.for_images(num_images))
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is shown but the JSON line."""
+        return self.run.quiet
+
+    @property
+    def json(self) -> bool:
+        """Whether the JSON line is shown on a terminal, too."""
+        return self.run.json
 
     @property
     def joined(self) -> SkipMode:

@@ -12,9 +12,20 @@ from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
+# The settings in ``--help``: the everyday ones, then the others by what they are about.
+GROUPS = {
+    "everyday": ("skip", "skip_mode", "dataset", "data_dir", "weights", "epochs", "name", "runs_dir", "resume", "study",
+                 "dry_run", "quiet", "json"),
+    "training": ("recipe", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "class_weights", "hflip",
+                 "val_fraction", "pca_basis", "seed", "mixed_precision", "force_precision"),
+    "image": ("data_archive", "limit_train", "limit_test", "skip_unreadable", "verify_images"),
+    "studies": ("study_variants", "seeds"),
+    "storage": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
+}  # fmt: skip
+
 # What an interrupted run may go on with changed: where things lie, what is shown and what is kept.
 MAY_CHANGE = frozenset(
-    ("runs_dir", "quiet", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
+    ("runs_dir", "quiet", "json", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
      "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive")
 )  # fmt: skip
 
@@ -91,9 +102,7 @@ def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
     """Read train.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
     arguments = with_optional_value(arguments_or_own(argv), "--resume")
     run, runs_dir, recipe = (last_value(arguments, flag) for flag in ("--resume", "--runs-dir", "--recipe"))
-    return _asked(
-        run, runs_dir, recipe, lambda default: read_command_line(TrainSettings, arguments, "train.py", default)
-    )
+    return _asked(run, runs_dir, recipe, lambda default: read_command_line(default, arguments, "train.py", GROUPS))
 
 
 def train_settings(options: Mapping[str, Any]) -> TrainSettings:

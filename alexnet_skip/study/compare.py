@@ -57,7 +57,8 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     checkpoint_name = published_name(settings.checkpoint)
     if study and checkpoint_name == "best":
         checkpoint_name = f"epoch-{sides[0].config.settings.run.snapshot_epochs[-1]}"
-    split, predictions = read_sides(sides, settings.split, checkpoint_name)
+    with console.working("Reading the predictions"):
+        split, predictions = read_sides(sides, settings.split, checkpoint_name)
     first = predictions[0][0]
     dataset, class_names = sides[0].config.dataset.name, sides[0].config.dataset.class_names
     if split == "val" and checkpoint_name == "best":
@@ -67,7 +68,8 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # Every side against the first, corrected for their number
     topk = [k for k in settings.topk or usual_topk(len(class_names)) if k <= len(class_names)]
-    comparisons = compare(predictions, topk)
+    with console.working("Comparing"):
+        comparisons = compare(predictions, topk)
     pairs = [
         Pair(sides[0], side, predictions[0], of_side, comparison)
         for side, of_side, comparison in zip(sides[1:], predictions[1:], comparisons, strict=True)
@@ -80,7 +82,8 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     title = f"{dataset} ({split}, n = {len(first.labels):,})"
     results = []
     for pair in pairs:
-        _draw(where, pair, class_names, f"{dataset} {split}", images)
+        with console.working(f"Drawing {pair.stem}"):
+            _draw(where, pair, class_names, f"{dataset} {split}", images)
         a, b = pair.a, pair.b
         subject = b.name if study and a.variant == "none" else f"{b.name} instead of {a.name}"
         result: dict[str, Any] = {
@@ -167,8 +170,13 @@ def _show(console: Console, title: str, pairs: Sequence[Pair], class_names: Sequ
         ]
         for pair in pairs
     ]
-    against = f"Against {reference.name}"
-    console.table(f"{against}, these models: 95 % intervals and p for other images (paired)", columns, rows)
+    against, last = f"Against {reference.name}", len(columns) - 1
+    console.table(
+        f"{against}, these models: 95 % intervals and p for other images (paired)",
+        columns,
+        rows,
+        optional=(last, last - 1),
+    )
     _show_seeds(console, against, corrected, pairs)
     gains = np.stack([one.recall_gains for one in comparisons], axis=1)
     order = np.arange(len(class_names)) if len(class_names) <= 25 else np.argsort(-np.abs(gains).max(axis=1))[:25]

@@ -25,7 +25,7 @@ from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import Cell, cell_settings, unfinished_cells
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import read_json
+from alexnet_skip.system.files import part_of_name, read_json
 from alexnet_skip.system.interruption import InterruptedRunError
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training.log import Stopwatch
@@ -43,7 +43,7 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     epochs = settings.run.snapshot_epochs or (max(1, settings.training.epochs // 5), settings.training.epochs)
     settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, snapshot_epochs=epochs))
     samples = _measured(settings, session)
-    name = settings.run.name or f"study-{session.dataset.name}"
+    name = settings.run.name or f"study-{part_of_name(session.dataset.name)}"
     folder = settings.run.runs_dir / name
 
     # Seed by seed, so that an interrupted study holds whole comparisons.

@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_skip.runs.folders import evaluation_folder, find_run, published_name, runs_in
-from alexnet_skip.runs.predictions import Predictions, another_model, of_another_model, read_predictions
+from alexnet_skip.runs.predictions import (
+    Predictions,
+    another_model,
+    command_making,
+    of_another_model,
+    read_predictions,
+)
 from alexnet_skip.settings.records import RunConfig, read_run_config
+from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import MAX_NAME_BYTES, part_of_name
 
 # The reference comes first.
 VARIANTS = {"none": "no skip", "identity": "skip (identity)", "conv": "skip (conv)", "concat": "skip (concat)"}
@@ -33,7 +41,10 @@ class Side:
     @property
     def stem(self) -> str:
         """The name as part of a file's name."""
-        return self.variant if self.name in VARIANTS.values() else self.name.replace("/", "-").replace("\\", "-")
+        if self.name in VARIANTS.values():
+            return self.variant
+        # Two of them are in one name.
+        return part_of_name(self.name.replace("/", "-").replace("\\", "-"), MAX_NAME_BYTES // 2)
 
 
 def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
@@ -41,9 +52,7 @@ def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
     if not names:
         studies = {run.parent for run in runs_in(runs_dir) if run.parent != runs_dir}
         if not studies:
-            raise UserError(
-                f"--runs-dir {runs_dir} holds no study: make one (accelerate launch train.py --study), or name runs"
-            )
+            raise UserError(f"--runs-dir {runs_dir} holds no study: name runs, or make one:{train_command('--study')}")
         return max(studies, key=lambda study: max(_created(run) for run in runs_in(study)))
     for folder in (Path(names[0]), runs_dir / names[0]):
         if not (folder / "config.json").is_file() and runs_in(folder):
@@ -76,7 +85,7 @@ def sides_of_study(study: Path) -> list[Side]:
         have = "; ".join(f"{variant}: {', '.join(map(str, sorted(runs)))}" for variant, runs in found.items())
         raise UserError(
             f"{study} has no seed that two variants have finished ({have or 'nothing is finished'}); "
-            f"go on with it: accelerate launch train.py --study --name {study.name}"
+            f"go on with it:{train_command('--study', '--name', study.name)}"
         )
     return [
         Side(name, variant, tuple(found[variant][seed] for seed in seeds), tuple(seeds), configs[variant])
@@ -139,9 +148,9 @@ def _read(run: Path, split: str, checkpoint_name: str) -> Predictions:
     try:
         found = read_predictions(where)
     except FileNotFoundError:
-        command = f"python evaluate.py --run {run} --split {split} --checkpoint {published_name(checkpoint_name)}"
         raise UserError(
-            f"{run} has no predictions of {published_name(checkpoint_name)} on {split}; make them first: {command}"
+            f"{run} has no predictions of {published_name(checkpoint_name)} on {split}; make them first:"
+            f"{command_making(run, split, checkpoint_name)}"
         ) from None
     if of_another_model(found, where, run, checkpoint_name):
         raise UserError(another_model(run, split, checkpoint_name))

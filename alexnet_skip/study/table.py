@@ -84,8 +84,9 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names, pairs))
     write_csv(where / f"{split}.csv", _csv(epochs, columns, class_names, pairs))
     confusions = [[column.confusions[row] for column in columns] for row in (0, 1)]
-    figure = confusion_table_figure(confusions, cells, rows, [column.name for column in columns], class_names, title)
-    save_figure(figure, where / f"{split}.png")
+    with console.working("Drawing"):
+        figure = confusion_table_figure(confusions, cells, rows, [c.name for c in columns], class_names, title)
+        save_figure(figure, where / f"{split}.png")
     console.table(
         title, ["", *(column.name for column in columns)], [[r, *c] for r, c in zip(rows, cells, strict=True)]
     )

@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from alexnet_skip.system.errors import UserError
 
@@ -20,6 +21,15 @@ from alexnet_skip.system.errors import UserError
 CHECKSUM = "checksum"
 # What spreadsheets take for the beginning of a formula (OWASP, CSV injection).
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
+
+
+# File systems take 255 bytes a name (a Korean letter is 3); what is put before and behind a name needs some of them.
+MAX_NAME_BYTES = 120
+
+
+def part_of_name(text: str, most_bytes: int = MAX_NAME_BYTES) -> str:
+    """As much of a text from its beginning as a file's name can hold beside other parts."""
+    return text.encode()[:most_bytes].decode(errors="ignore")
 
 
 @contextmanager
@@ -139,7 +149,7 @@ def sync_folder(path: Path) -> None:
             os.close(descriptor)
 
 
-def release_pages(array: np.ndarray) -> None:
+def release_pages(array: "np.ndarray") -> None:
     """Give back the memory that reading and writing a memory-mapped array has filled; its values stay on disk.
 
     The system would take it back when it needs it, but until then it counts as this process's. Does nothing for other

@@ -1,20 +1,28 @@
-"""Ctrl-C and SIGTERM: finish what must not be torn, then leave with the exit code that tells why."""
+"""Ctrl-C, SIGTERM, a closed terminal: finish what must not be torn, then leave with the exit code that tells why."""
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
+from alexnet_skip.system.streams import let_go_of_terminal
+
 # A terminal sends Ctrl-C to every process, and a launcher passes it on once more: within this time it is one Ctrl-C.
 SAME_KEYPRESS_SECONDS = 1.0
+# All that end a session: Ctrl-C, a stop by the system, a closed terminal (POSIX, Windows), as far as a system has them.
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)  # fmt: skip
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class InterruptedRunError(Exception):
     """A run stopped because it was asked to; says how to go on.
 
     Attributes:
-        exit_code: 130 for Ctrl-C, 143 for SIGTERM: 128 and the signal's number.
+        exit_code: 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -22,8 +30,26 @@ class InterruptedRunError(Exception):
         self.exit_code = 128 + signal_number
 
 
+def _install(numbers: tuple[int, ...], handler: Handler) -> dict[int, object]:
+    """Set a handler for signals; returns those before. What ``nohup`` has ignored stays ignored."""
+    before: dict[int, object] = {}
+    for number in numbers:
+        if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+            continue
+        try:
+            before[number] = signal.signal(number, handler)
+        except ValueError:
+            break  # not the main thread: whoever runs us there looks after signals
+    return before
+
+
+def _restore(before: dict[int, object]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)  # type: ignore[arg-type]
+
+
 class Interruption:
-    """Within this context the first Ctrl-C or SIGTERM is only noted; a second Ctrl-C leaves at once.
+    """Within this context the first signal of :data:`ENDING` is only noted; a second Ctrl-C leaves at once.
 
     Attributes:
         signal_number: of the signal received; 0 before any.
@@ -35,24 +61,20 @@ class Interruption:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._receive)
-            except ValueError:
-                break  # not the main thread: whoever runs us there looks after signals
+        self._before = _install(ENDING, self._receive)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        _restore(self._before)
         if self.signal_number and error is None:
             # Nobody stopped for it while it was noted: whoever goes on from here has to.
             signal.raise_signal(self.signal_number)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
+        let_go_of_terminal()
         if not self.signal_number:
             self.signal_number, self._received = number, now
         elif number == signal.SIGINT and now - self._received > SAME_KEYPRESS_SECONDS:
@@ -60,22 +82,19 @@ class Interruption:
 
 
 @contextmanager
-def sigterm_as_exception() -> Iterator[None]:
-    """Within this context SIGTERM ends the program as Ctrl-C does, by an exception.
+def signals_as_exceptions() -> Iterator[None]:
+    """Within this context a signal that ends a session ends the program as Ctrl-C does, by an exception.
 
     Raises:
         InterruptedRunError: from wherever the signal finds the program.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
+        let_go_of_terminal()
         raise InterruptedRunError("Terminated; what was finished is kept.", number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: whoever runs us there looks after signals
-        yield
-        return
+    before = _install(tuple(number for number in ENDING if number != signal.SIGINT), leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _restore(before)

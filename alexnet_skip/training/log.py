@@ -94,8 +94,9 @@ class RunLog:
         # init_trackers adds to those that are there: the next run of a study would be logged into this one as well.
         self.accelerator.trackers.clear()
         if self.accelerator.is_main_process and self.history:
-            curves = learning_curves_figure(self.history, best_epoch(self.history), self.folder.name)
-            save_figure(curves, self.folder / "learning_curves.png")
+            with self.console.working("Drawing the curves"):
+                curves = learning_curves_figure(self.history, best_epoch(self.history), self.folder.name)
+                save_figure(curves, self.folder / "learning_curves.png")
 
     def go_on(self, images: int, seconds: float) -> None:
         """Count the epochs done before, and those images and seconds of an epoch that was interrupted."""

@@ -15,7 +15,8 @@ from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import RunConfig
-from alexnet_skip.system.console import Console, duration, per_cent, shell_word
+from alexnet_skip.system.console import Console, per_cent
+from alexnet_skip.system.progress import duration
 from alexnet_skip.training import tensorboard
 from alexnet_skip.training.trainer import Trainer
 
@@ -88,8 +89,20 @@ def show_run(console: Console, summary: Mapping[str, Any], runs_dir: Path) -> No
     console.line(f"Best epoch {summary['best_epoch']} of {summary['epochs']}: {told}")
     console.line(f"{duration(sum(seconds.values()))} in all ({spent})")
     console.line(f"Model in {summary['model']}, curves in {Path(summary['run']) / 'learning_curves.png'}. Next:")
-    run = shell_word(summary["run"])
-    console.line(f"  python evaluate.py --run {run}")
-    console.line(f"  python embed.py --run {run}")
-    console.line(f"  python evaluate.py --images FILE --run {run}")
-    console.line(f"  tensorboard --logdir {shell_word(str(runs_dir))}")
+    run = summary["run"]
+    console.commands(
+        ("python", "evaluate.py", "--run", run),
+        ("python", "embed.py", "--run", run),
+        ("python", "evaluate.py", "--images", "FILE", "--run", run),
+        ("tensorboard", "--logdir", runs_dir),
+    )
+
+
+def show_study(console: Console, study: str, runs_dir: Path) -> None:
+    """Print what can be done with a study."""
+    console.line(f"Runs in {study}. Next:")
+    console.commands(
+        ("python", "evaluate.py", "--compare", study),
+        ("python", "evaluate.py", "--table", study),
+        ("tensorboard", "--logdir", runs_dir),
+    )

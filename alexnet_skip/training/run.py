@@ -19,7 +19,7 @@ from alexnet_skip.settings.records import (
 )
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import write_sealed_json
+from alexnet_skip.system.files import part_of_name, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.machine import free_disk_bytes, peak_memory_mib
 from alexnet_skip.system.versions import environment
@@ -41,10 +41,11 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         inputs = open_inputs(settings, session, watch)
 
         # Head, optimizer, schedule; of an interrupted run, where its last checkpoint stands
-        trainer = Trainer(folder, config, settings, session, inputs, watch)
-        if settings.checkpoints.resume is not None:
-            trainer.restore()
-        _on_main_process(session, lambda: _try_publishing(trainer))
+        with session.console.working("Preparing the head"):
+            trainer = Trainer(folder, config, settings, session, inputs, watch)
+            if settings.checkpoints.resume is not None:
+                trainer.restore()
+            _on_main_process(session, lambda: _try_publishing(trainer))
 
         # Epochs: train, validate, keep the best; then publish the best and the last
         with trainer.checkpointer:
@@ -57,12 +58,12 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
                     with trainer.phase("validate"):
                         figures |= trainer.validate()
                     trainer.record(epoch, figures)
-            with watch.phase("publish"):
+            with watch.phase("publish"), session.console.working("Publishing the models"):
                 trainer.publish()
 
         # What TensorBoard shows beside its curves, and what is left to say
         summary = _summarize(trainer)
-        with watch.phase("report"):
+        with watch.phase("report"), session.console.working("Pictures for TensorBoard"):
             report_run(trainer, summary)
         if session.accelerator.is_main_process:
             write_sealed_json(folder / "summary.json", summary)
@@ -75,7 +76,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     """A new folder, or that of the run to go on with, which no other process can go on with meanwhile."""
     if settings.checkpoints.resume is None:
-        stem = f"{session.dataset.name}-{'skip' if settings.skip else 'noskip'}"
+        stem = f"{part_of_name(session.dataset.name)}-{'skip' if settings.skip else 'noskip'}"
         folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
     else:
         folder = Path(settings.checkpoints.resume)

@@ -1,7 +1,6 @@
 """When a run in progress is saved and stopped, and which checkpoint it goes on from; the same on every process."""
 
 import random
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +14,10 @@ from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.settings.shared import CheckpointSettings
+from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.interruption import InterruptedRunError, Interruption
+from alexnet_skip.system.interruption import ENDING, InterruptedRunError, Interruption
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -104,9 +104,9 @@ class Checkpointer:
         due |= minutes > 0 and time.monotonic() - self._saved >= 60 * minutes
         number = self._interruption.signal_number
         if self.accelerator.num_processes > 1:
-            mine = torch.tensor([number == n for n in (2, 15)] + [due], device=self.accelerator.device).int()
-            interrupted, terminated, due = (bool(n) for n in self.accelerator.reduce(mine, "sum").tolist())
-            number = 2 if interrupted else 15 if terminated else 0
+            mine = torch.tensor([number == n for n in ENDING] + [due], device=self.accelerator.device).int()
+            *received, due = (bool(count) for count in self.accelerator.reduce(mine, "sum").tolist())
+            number = next((n for n, came in zip(ENDING, received, strict=True) if came), 0)
         if number:
             self.console.line("Asked to stop: saving. Ctrl-C once more leaves at once, without saving.")
         return due or number > 0, number
@@ -144,10 +144,7 @@ class Checkpointer:
             InterruptedRunError: always.
         """
         kept = f"Saved in {saved}." if saved else "Nothing newer than the last checkpoint is saved."
-        self.console.line(
-            f"Stopped in {where}. {kept} Go on with:\n"
-            f"  accelerate launch train.py --resume {shlex.quote(str(self.folder))}"
-        )
+        self.console.line(f"Stopped in {where}. {kept} Go on with:{train_command('--resume', self.folder)}")
         raise InterruptedRunError("", number)
 
     def finish(self) -> None:

@@ -17,7 +17,7 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.settings.train import BATCH_SIZE, RECIPES, TrainingSettings, TrainSettings
-from alexnet_skip.system.console import Console
+from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.training.class_weights import tell_class_sizes
 
 
@@ -58,11 +58,12 @@ class Session:
 def open_session(settings: TrainSettings) -> Session:
     """Start Accelerate and load images and weights; one process may download, the others find what it got."""
     options = settings.training
-    accelerator, precision = launch.start(
-        options.mixed_precision, settings.run.runs_dir,
-        force_precision=options.force_precision, batch_size=options.batch_size or BATCH_SIZE,
-    )  # fmt: skip
-    console = Console(settings.run.quiet, accelerator.is_main_process)
+    with Console(settings.quiet, is_first_process()).working("Starting Accelerate"):
+        accelerator, precision = launch.start(
+            options.mixed_precision, settings.run.runs_dir,
+            force_precision=options.force_precision, batch_size=options.batch_size or BATCH_SIZE,
+        )  # fmt: skip
+    console = launch.open_console(settings.quiet, accelerator)
     console.line(
         f"Device {accelerator.device}, {accelerator.num_processes} process(es) of {torch.get_num_threads()} thread(s), "
         f"precision {precision.mixed_precision} ({precision.reason})"

@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from alexnet_skip.features.entries import Entry, read_entries, verify_entry
 from alexnet_skip.settings.command_line import arguments_or_own, require
-from alexnet_skip.system.console import Console, duration, run_script, size
+from alexnet_skip.system.console import Console, size
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.system.progress import duration
+from alexnet_skip.system.script import run_script
+
+if TYPE_CHECKING:  # torch takes seconds to import, --help should not
+    from alexnet_skip.features.entries import Entry
 
 PROG = "python -m alexnet_skip.features"
 SECONDS_PER_DAY = 86_400
@@ -36,6 +40,8 @@ class CacheCommand:
     """Folder of all runs: an entry is for the runs that were trained on its features."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
+    json: bool = False
+    """Print that line on a terminal, too; elsewhere it always is."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class PruneCache(CacheCommand):
         require(0 <= self.older_than < float("inf"), "--older-than", self.older_than, "a number of days, 0 or more")
 
 
-def to_prune(entries: Sequence[Entry], command: PruneCache) -> list[Entry]:
+def to_prune(entries: Sequence["Entry"], command: PruneCache) -> list["Entry"]:
     """The entries that a prune would remove.
 
     Raises:
@@ -78,7 +84,7 @@ def to_prune(entries: Sequence[Entry], command: PruneCache) -> list[Entry]:
     return [entry for entry in chosen if entry.changed <= latest]
 
 
-def show(console: Console, title: str, entries: Sequence[Entry]) -> None:
+def show(console: Console, title: str, entries: Sequence["Entry"]) -> None:
     """Print a table of entries."""
     if not entries:
         console.line(title)
@@ -91,7 +97,8 @@ def show(console: Console, title: str, entries: Sequence[Entry]) -> None:
         ]
         for entry in entries
     ]  # fmt: skip
-    console.table(title, ("entry", "size", "unchanged for", "state", "images", "holds", "for"), rows)
+    columns = ("entry", "size", "unchanged for", "state", "images", "holds", "for")
+    console.table(title, columns, rows, optional=(5, 2, 4))
 
 
 def _remove_emptied(entries: Sequence[Entry]) -> None:
@@ -114,6 +121,8 @@ def _remove_emptied(entries: Sequence[Entry]) -> None:
 
 def care(command: CacheCommand) -> tuple[dict[str, Any], bool]:
     """Do what the command says; returns the figures a program needs, and that they are to be printed."""
+    from alexnet_skip.features.entries import read_entries, verify_entry
+
     console = Console(command.quiet)
     entries = read_entries(command.cache_dir, command.runs_dir)
     result: dict[str, Any] = {"cache_dir": str(command.cache_dir)}
@@ -160,4 +169,5 @@ Command = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and care for the cache; returns the exit code."""
     form: Any = Command
-    return run_script(lambda: care(tyro.cli(form, args=arguments_or_own(argv), prog=PROG, description=__doc__)))
+    description = (__doc__ or "").replace("\npython", "\n  python")
+    return run_script(lambda: tyro.cli(form, args=arguments_or_own(argv), prog=PROG, description=description), care)

@@ -24,8 +24,9 @@ from alexnet_skip.settings.records import DatasetRecord, read_run_config
 from alexnet_skip.settings.shared import DataSettings, SkipMode
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system import machine
-from alexnet_skip.system.console import Console, duration
+from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.progress import duration
 from alexnet_skip.training.saving import require_way_on
 from alexnet_skip.upkeep import inventory, memory, speed_probe
 from alexnet_skip.upkeep.inventory import CacheState, Images
@@ -41,17 +42,19 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     Raises:
         UserError: if it would not start; says why.
     """
-    accelerator, precision = launch.start(
-        settings.training.mixed_precision,
-        force_precision=settings.training.force_precision,
-        batch_size=settings.training.batch_size or BATCH_SIZE,
-    )
-    plan = Plan(Console(settings.run.quiet, accelerator.is_main_process))
+    with Console(settings.quiet, is_first_process()).working("Starting Accelerate"):
+        accelerator, precision = launch.start(
+            settings.training.mixed_precision,
+            force_precision=settings.training.force_precision,
+            batch_size=settings.training.batch_size or BATCH_SIZE,
+        )
+    plan = Plan(launch.open_console(settings.quiet, accelerator))
     plan.tell_machine(accelerator, precision)
 
     # What it works on
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
-    images = inventory.find_images(settings.data, Console(quiet=True), cache_dir)
+    with plan.console.working("Looking at the images"):
+        images = inventory.find_images(settings.data, Console(quiet=True), cache_dir)
     sizes = ", ".join(f"{name} {count:,}" for name, count in images.sizes.items())
     plan.tell("images", f"{images.name} ({images.place}): {sizes}; {images.num_classes} classes", dataset=images.name)
     told, weights = inventory.find_weights(settings.weights)
@@ -86,7 +89,8 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         "steps", f"{steps:,} an epoch of {options.batch_size} images, {options.epochs} epochs",
         steps_per_epoch=steps, batch_size=options.batch_size, epochs=options.epochs,
     )  # fmt: skip
-    _tell_time(plan, settings, images, state, num_train, accelerator)
+    with plan.console.working("Measuring the speed"):
+        _tell_time(plan, settings, images, state, num_train, accelerator)
     return plan.conclude("train.py would do this"), accelerator.is_main_process
 
 
@@ -164,7 +168,8 @@ def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool
         UserError: if it would not start; says why.
     """
     job = start_job(settings)
-    run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+    with job.console.working("Reading the model"):
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     settings.check_topk(len(run.model.class_names), run.folder.name)
     plan = _begin_pass(run, job)
     _tell_pass(
@@ -177,7 +182,8 @@ def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool
 def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """What ``embed.py`` would do; as :func:`dry_run_evaluation`."""
     job = start_job(settings)
-    run = open_run(settings.runs_dir, settings.run, "best")
+    with job.console.working("Reading the model"):
+        run = open_run(settings.runs_dir, settings.run, "best")
     plan = _begin_pass(run, job)
     if settings.dataset is not None:
         run.load_own_images(settings.dataset, job)  # refused as the real run would
@@ -215,7 +221,8 @@ def _tell_pass(
     mirrored: bool = False,
 ) -> None:
     """Add what one pass over a split of a run's images, or of another dataset's, would use, need and take."""
-    images = _images_of(run, dataset)
+    with plan.console.working("Looking at the images"):
+        images = _images_of(run, dataset)
     if images.dataset is None:
         plan.problems.append(f"the run's images are {images.place}; get them first")
         return
@@ -235,6 +242,7 @@ def _tell_pass(
     plan.tell_cache(state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
     backbone = run.model.backbone.to(accelerator.device)
-    extraction = speed_probe.extraction_rate(backbone, images.image_size, accelerator.device)
+    with plan.console.working("Measuring the speed"):
+        extraction = speed_probe.extraction_rate(backbone, images.image_size, accelerator.device)
     seconds = state.missing_images / extraction / accelerator.num_processes
     plan.tell("expected time", f"about {duration(seconds)} to extract, then seconds", expected_seconds=seconds)

@@ -7,13 +7,16 @@ from pathlib import Path
 import accelerate
 import pytest
 import torch
+import yaml
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DynamoBackend
+from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
 import embed
 import evaluate
 import train
 from alexnet_skip.devices import environment, launch
-from alexnet_skip.devices.environment import RULES, check_environment, wanted_precision
+from alexnet_skip.devices.environment import RULES, check_environment, lone_process, wanted_precision
 from alexnet_skip.devices.precision import Device, choose_precision
 from alexnet_skip.system.errors import UserError
 
@@ -185,3 +188,37 @@ def test_the_cpu_is_what_precision_is_decided_for_where_the_launcher_chose_it(mo
     accelerator, precision = launch.start("auto")
     assert accelerator.device.type == "cpu"
     assert precision.reason == "fp32 on CPU"
+
+
+def launched(tmp_path, monkeypatch, *flags, **changes):
+    """The environment that ``accelerate launch`` gives to the one process it starts, with our config file changed."""
+    for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    config = yaml.safe_load((ROOT / "accelerate_config.yaml").read_text(encoding="utf-8")) | changes
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = ["--config_file", str(tmp_path / "config.yaml"), *flags, "train.py"]
+    arguments = _validate_launch_command(launch_command_parser().parse_args(words))[0]
+    return prepare_simple_launcher_cmd_env(arguments)[1]
+
+
+def test_fewer_processes_than_the_launcher_was_asked_for_are_told(tmp_path, monkeypatch):
+    cpus = {"distributed_type": "MULTI_CPU", "num_processes": 2, "use_cpu": True}
+    assert "this one was started alone" in lone_process(launched(tmp_path, monkeypatch, **cpus))
+    assert "torchrun --standalone --nproc_per_node 2" in lone_process(
+        launched(tmp_path, monkeypatch, "--num_processes", "3", use_cpu=True)
+    )
+    assert lone_process(launched(tmp_path, monkeypatch)) == "", "the config file as it stands"
+
+
+def test_processes_that_a_launcher_has_numbered_are_not_alone():
+    assert lone_process({"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}) == ""
+    assert lone_process({}) == ""
+
+
+def test_a_lone_process_says_so_before_anything_else(monkeypatch, capsys):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for count, told in ((1, True), (2, False)):
+        accelerator = type("Started", (), {"num_processes": count, "is_main_process": True})()
+        launch.open_console(False, accelerator)
+        assert ("started alone" in capsys.readouterr().err) is told

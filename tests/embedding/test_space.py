@@ -266,7 +266,7 @@ def test_a_users_mistake_is_refused_and_leaves_nothing(runs, capsys, arguments, 
 
 
 def test_without_a_run_the_way_to_one_is_said(tmp_path, capsys):
-    assert "accelerate launch train.py --skip" in refused(tmp_path, capsys)
+    assert "accelerate launch --quiet train.py --skip" in refused(tmp_path, capsys)
 
 
 def test_two_processes_embed_the_same_once(trained, runs, capsys, tmp_path):

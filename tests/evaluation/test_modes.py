@@ -178,7 +178,7 @@ def test_a_mode_takes_the_flags_that_its_function_looks_at_and_no_others(looked_
         ("--compare y --images x.jpg", "--compare is y, which has no effect with --images: only --topk, --run, "),
         ("--images x.jpg --split val", "leave out --images, or --split"),
         ("--export onnx --redraw", "--redraw is given, which has no effect with --export: only --run, --checkpoint,"),
-        ("--table --tta", "only --split, --checkpoint, --runs-dir and --quiet have; leave out --table, or --tta"),
+        ("--table --tta", "--checkpoint, --runs-dir, --quiet and --json have; leave out --table, or --tta"),
         ("--compare a b --run x", "--run is x, which has no effect with --compare"),
         ("--table --topk 1 --tta", "--topk is 1 and --tta is given, which has no effect with --table"),
         ("--redraw --dry-run --fit-temperature", "leave out --redraw, or --fit-temperature and --dry-run"),

@@ -80,8 +80,8 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_run_goes_on_
     pids = zygote.start_together(2, arguments(tmp_path), tmp_path / "log")
     while not list(tmp_path.glob("runs/run/metrics.jsonl")):
         time.sleep(0.001)
-    os.kill(pids[1], signal.SIGTERM)
-    assert [zygote.wait(pid) for pid in pids] == [143, 143], logs(tmp_path)
+    os.kill(pids[1], signal.SIGHUP)
+    assert [zygote.wait(pid) for pid in pids] == [129, 129], logs(tmp_path)
     _, saved = CheckpointStore(tmp_path / "runs/run/checkpoints", keep=1).newest(pytest.fail)
     drawn = [process["random"]["torch"] for process in saved["processes"]]
     assert not torch.equal(*drawn), "on a GPU both would draw the same masks for different rows"

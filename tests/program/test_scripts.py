@@ -181,7 +181,7 @@ def test_a_loss_that_is_not_finite_ends_with_2_and_advice(tmp_path, capsys):
 
 def test_evaluate_without_a_run_says_how_to_make_one(tmp_path, capsys):
     assert run(evaluate, tmp_path) == 2
-    assert "accelerate launch train.py --skip" in capsys.readouterr().err
+    assert "accelerate launch --quiet train.py --skip" in capsys.readouterr().err
 
 
 def test_topk_above_the_number_of_classes_is_refused(tmp_path, capsys):

@@ -36,7 +36,7 @@ def test_the_newest_finished_run_is_found_by_the_time_in_its_config(tmp_path):
 
 
 def test_without_any_run_the_message_says_how_to_train_one(tmp_path):
-    with pytest.raises(UserError, match=r"accelerate launch train\.py --skip"):
+    with pytest.raises(UserError, match=r"accelerate launch --quiet train\.py --skip"):
         checkpoint.find_run(tmp_path, None)
 
 
@@ -48,3 +48,26 @@ def test_a_checkpoint_that_was_not_kept_is_refused_with_those_that_were(tmp_path
     assert checkpoint.published_folder(tmp_path / "a", "best").name == "model"
     with pytest.raises(UserError, match="has best, epoch-5"):
         checkpoint.published_folder(tmp_path / "a", "last")
+
+
+@pytest.mark.parametrize("name", ["model", "last", "snapshots/epoch-0002"])
+def test_a_model_that_is_given_for_its_run_is_the_run_or_says_how_to_name_it(tmp_path, name):
+    make_run(tmp_path, "two", "2026")
+    model = tmp_path / "two" / name
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").touch()
+    if name == "model":
+        assert checkpoint.find_run(tmp_path, str(model)) == checkpoint.find_run(tmp_path, "two/model") == model.parent
+        return
+    wanted = "last" if name == "last" else "epoch-2"
+    with pytest.raises(UserError, match=f"give --run .*two --checkpoint {wanted}"):
+        checkpoint.find_run(tmp_path, str(model))
+
+
+def test_a_model_without_its_run_is_told_from_a_run(tmp_path):
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_text("{}")
+    with pytest.raises(UserError, match="a published model without its run: --images and --export take it"):
+        checkpoint.find_run(tmp_path, str(tmp_path / "model"))

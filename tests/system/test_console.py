@@ -1,24 +1,15 @@
 """What people and programs see of a script."""
 
-import io
-import json
 import re
 import subprocess
 import sys
 
 import pytest
+from terminals import open_terminal, shown
 
 from alexnet_skip.evaluation.figures import MAX_CLASS_ROWS, show_evaluation
-from alexnet_skip.system import console as module
-from alexnet_skip.system.console import Console, duration, print_json, run_script
-from alexnet_skip.system.errors import UserError
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self):
-        return True
+from alexnet_skip.system import progress as module
+from alexnet_skip.system.console import Console
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +36,12 @@ def speak(console):
     console.line("a line")
     console.panel("title", "text")
     console.table("title", ("a",), [["b"]])
-    with console.progress("Work", 2) as progress:
+    with console.working("Thinking"), console.progress("Work", 2) as progress:
         progress.show("loss 1")
         progress.phase("More work")
         progress.advance(2)
+    console.commands(("python", "a b.py"))
+    console.error("none")
 
 
 @pytest.mark.parametrize("console", [{"quiet": True}, {"main_process": False}])
@@ -66,32 +59,51 @@ def test_everything_goes_to_stderr_without_control_characters(capsys, monkeypatc
     assert "More work: 100 %, about 0 s left loss 1" in err.splitlines()
 
 
-def test_a_log_file_gets_a_line_of_progress_only_now_and_then(capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    with Console().progress("Extract", 100) as progress:
-        for _ in range(100):
-            now[0] += 1
-            progress.advance(1)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 6
-    assert lines[0] == "Extract: 15 %, about 1 min 25 s left"
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_terminal_gets_whole_words_whole_paths_and_whole_commands(monkeypatch, columns):
+    stream, path, command = (
+        open_terminal(monkeypatch, columns),
+        "/folder" * 30,
+        "  python train.py --name '" + "a b " * 40 + "'",
+    )
+    words = [f"word{n}" * (n % 3 + 1) for n in range(60)]
+    Console().line(f"{' '.join(words)} {path} end\nNext:\n{command}")
+    Console().error(" ".join(words))
+    lines = shown(stream).splitlines()
+    assert command in lines
+    assert path in lines
+    assert " ".join(lines).count(" ".join(words)) == 2
+    assert all(len(line) <= columns for line in lines if line not in (path, command))
 
 
-def test_a_terminal_shows_phase_share_time_left_and_figures(monkeypatch):
-    terminal = Terminal()
-    # Not in a fixture: pytest replaces stderr between set-up and call.
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    with Console().progress("Train", 4) as progress:
-        progress.advance(1)
-        progress.show("val top-1 83.57 %" + 80 * "!")
-        progress.phase("Validate [x]")
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
-    last = [line for line in re.split(r"[\r\n]+", plain) if line.strip()][-1]
-    assert re.match(r"Validate \[x\] .* 25% \S+ left  val top-1 83.57 %!*…$", last)
-    assert len(last) <= 80
+def test_korean_letters_count_twice_when_lines_are_wrapped(monkeypatch):
+    stream = open_terminal(monkeypatch, 20)
+    Console().line("고양이 강아지 고양이 강아지")
+    assert shown(stream).splitlines() == ["고양이 강아지 고양이", "강아지"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "heads"), [(30, "class right"), (60, "class right detail"), (120, "class right detail more")]
+)
+def test_columns_that_are_not_needed_are_left_out_of_narrow_terminals(monkeypatch, columns, heads):
+    stream = open_terminal(monkeypatch, columns)
+    rows = [["aeroplane", "71.9", "detail " * 4, "more " * 4]]
+    Console().table("t", ("class", "right", "detail", "more"), rows, optional=(3, 2))
+    lines = shown(stream).splitlines()
+    assert " ".join(lines[1].split()) == heads
+    assert all(len(line) <= columns for line in lines)
+
+
+def test_a_table_breaks_no_word_that_fits(monkeypatch):
+    stream = open_terminal(monkeypatch, 60)
+    row = ["negative log-likelihood", "between 0.2512 and 0.2913", "for other images and for other seeds"]
+    Console().table("t", ("a figure", "its interval", "what it holds for"), [row])
+    assert set(" ".join(row).split()) <= set(shown(stream).split())
+
+
+def test_a_program_without_streams_goes_on(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    speak(Console())
 
 
 def test_names_are_shown_as_they_are_not_as_markup(capsys):
@@ -147,52 +159,6 @@ def test_of_many_classes_the_weakest_are_shown_and_said_to_be(capsys):
     assert f"class-{MAX_CLASS_ROWS - 1} " in err
     assert f"class-{MAX_CLASS_ROWS} " not in err
     assert "confusions" not in err
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (3599.7, "1 h 0 min")],
-)
-def test_durations_are_in_units_that_people_read(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_a_script_that_ends_well_prints_one_json_line(capsys):
-    assert run_script(lambda: ({"top1": 0.5, "run": "runs/é"}, True)) == 0
-    out, err = capsys.readouterr()
-    assert [json.loads(line) for line in out.splitlines()] == [{"top1": 0.5, "run": "runs/é"}]
-    assert err == ""
-
-
-def test_a_process_that_does_not_speak_prints_nothing(capsys):
-    assert run_script(lambda: ({}, False)) == 0
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_users_mistake_is_a_message_and_exit_code_2(capsys):
-    def body():
-        raise UserError("--epochs is 0, must be at least 1")
-
-    assert run_script(body) == 2
-    assert capsys.readouterr() == ("", "Error: --epochs is 0, must be at least 1\n")
-
-
-def test_ctrl_c_is_exit_code_130_and_our_own_mistakes_keep_their_traceback(capsys):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    def broken():
-        raise RuntimeError("ours")
-
-    assert run_script(interrupted) == 130
-    assert capsys.readouterr() == ("", "Interrupted.\n")
-    with pytest.raises(RuntimeError, match="ours"):
-        run_script(broken)
-
-
-def test_json_has_no_word_for_not_a_number():
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        print_json({"loss": float("nan")})
 
 
 def test_leaves_do_not_import_torch():

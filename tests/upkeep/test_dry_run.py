@@ -112,7 +112,7 @@ def test_images_and_weights_that_would_be_downloaded_are_told_and_not_fetched(fa
 def test_an_evaluation_without_a_run_is_refused_like_the_real_one(fast, capsys):
     code, _, shown = run(capsys, evaluate)
     assert code == 2
-    assert "accelerate launch train.py --skip" in shown
+    assert "accelerate launch --quiet train.py --skip" in shown
 
 
 def test_dry_run_goes_with_evaluation_only(capsys):
