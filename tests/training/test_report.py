@@ -1,6 +1,7 @@
 """The end of a training says what it came to and what to type next."""
 
-from alexnet_skip.system.console import Console, shell_word
+from alexnet_skip.system.commands import shell_word
+from alexnet_skip.system.console import Console
 from alexnet_skip.training.report import show_run
 
 SUMMARY = {
