@@ -33,6 +33,7 @@ GROUPS = {
     "everyday": ("run", "topk", "split", "checkpoint", "dataset", "runs_dir", "dry_run", "quiet", "json"),
     "mode": ("images", "export", "compare", "table", "redraw"),
     "probability": ("tta", "fit_temperature"),
+    "image": ("verify_images",),
 }
 
 
