@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from alexnet_skip.images import cifar, shapes
 from alexnet_skip.images import folder as image_folder
-from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below
+from alexnet_skip.images.listing import EXTENSIONS, LeftOut, find_table, images_below
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
@@ -67,6 +68,7 @@ def load_dataset(
     *,
     data_dir: Path = Path("data"),
     data_archive: Path | None = None,
+    data_url: str | None = None,
     skip_unreadable: bool = False,
     download: bool = True,
     console: Console | None = None,
@@ -76,6 +78,7 @@ def load_dataset(
     Args:
         name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in
             ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
+        data_url: the only server to download from.
         console: shows the progress of a download; none is shown without one.
 
     Raises:
@@ -84,13 +87,15 @@ def load_dataset(
     if name == "shapes":
         return _shapes()
     console = console or Console(quiet=True)
-    if name in cifar.SOURCES:
-        return _cifar(name, data_dir, console, data_archive, download)
-    if name == "auto":
+    if name == "auto" or name in cifar.SOURCES:
+        kind = "cifar10" if name == "auto" else name
+        urls = cifar.servers(kind, data_url) if download else []
         try:
-            return _cifar("cifar10", data_dir, console, data_archive, download)
+            if place := cifar.pictures(kind, data_dir, data_archive, console):
+                return _cifar_pictures(place, skip_unreadable)
+            return _cifar(kind, data_dir, console, data_archive, urls)
         except UserError as error:
-            if data_archive is not None:
+            if name != "auto" or data_archive is not None or data_url is not None:
                 raise  # what the user named is never replaced by something else
             return _shapes(fallback_reason=str(error).splitlines()[0])
     folder = Path(name).expanduser()
@@ -120,15 +125,32 @@ def _shapes(fallback_reason: str | None = None) -> Dataset:
     return Dataset("shapes", "shapes", names, splits, fallback_reason=fallback_reason)
 
 
-def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, download: bool) -> Dataset:
-    arrays, names = cifar.load(name, data_dir, console, archive, download)
+def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, urls: Sequence[str]) -> Dataset:
+    arrays, names = cifar.load(name, data_dir, console, archive, urls)
     return Dataset(name, name, names, {split: make_split(*content, names) for split, content in arrays.items()})
+
+
+def _cifar_pictures(place: Path, skip_unreadable: bool) -> Dataset:
+    dataset = _folder(place, skip_unreadable)
+    if dataset.class_names != cifar.CLASSES:
+        raise UserError(
+            f"{place} has the classes {', '.join(dataset.class_names)}, but CIFAR-10 has {', '.join(cifar.CLASSES)}; "
+            f"give it by its path (--dataset {place}) if it is what you want, or remove it"
+        )
+    return dataset
 
 
 def _folder(folder: Path, skip_unreadable: bool) -> Dataset:
     left_out = LeftOut()
     try:
         places = _split_folders(folder, left_out)
+        if table := find_table((folder, *places.values())):
+            raise UserError(
+                f"--dataset {folder} holds {table.relative_to(folder).as_posix()}: labels in a table, as in Hugging "
+                "Face's imagefolder and parquet files, which are not read; bring the images into folders, "
+                f"{folder.name}/train/<class>/* (docs/data.md has the lines that do it), or remove the table if they "
+                "are in such folders already"
+            )
         listings = {split: image_folder.list_images(place, left_out) for split, place in places.items()}
     except OSError as error:
         raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None

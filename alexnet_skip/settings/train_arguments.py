@@ -14,7 +14,7 @@ from alexnet_skip.system.files import read_json
 # What an interrupted run may go on with changed: where things lie, what is shown and what is kept.
 MAY_CHANGE = frozenset(
     ("runs_dir", "quiet", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
-     "keep_checkpoints", "cache_dir", "data_dir", "data_archive")
+     "keep_checkpoints", "cache_dir", "data_dir", "data_archive", "data_url")
 )  # fmt: skip
 
 

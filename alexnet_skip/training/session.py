@@ -53,7 +53,9 @@ class Session:
 
 
 # What processes on several machines may have under another name, or show differently; what lies there must be the same.
-MAY_DIFFER = frozenset(("dataset", "data_dir", "data_archive", "weights", "cache_dir", "runs_dir", "quiet", "resume"))
+MAY_DIFFER = frozenset(
+    ("dataset", "data_dir", "data_archive", "data_url", "weights", "cache_dir", "runs_dir", "quiet", "resume")
+)
 
 
 def open_session(settings: TrainSettings) -> Session:
