@@ -17,6 +17,7 @@ from accelerate.utils import (
 )
 
 from alexnet_skip.devices.environment import ON, PRECISION, check_environment, wanted_precision
+from alexnet_skip.devices.idle_card import installed_torch, tell_idle_card
 from alexnet_skip.devices.precision import Precision, choose_precision, describe, fp16_self_test
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -42,8 +43,10 @@ def start(
             each other, or the precision is not possible.
     """
     check_environment()
+    rank = int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() not in ON
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    cuda = cuda and not installed_torch(rank).lacks_the_card
+    device = torch.device("cuda", rank) if cuda else torch.device("cpu")
     launched = int(os.environ.get("WORLD_SIZE", 1))
     self_test = partial(fp16_self_test, device, max(1, batch_size // launched))
     wish = wanted_precision() if mixed_precision == "auto" else os.environ.get(PRECISION)
@@ -135,4 +138,6 @@ class Job(Generic[Settings]):
 def start_job(settings: Settings) -> Job[Settings]:
     """Start Accelerate for a command that trains nothing: in fp32, without a log; raises as :func:`start`."""
     accelerator, _ = start("no")
-    return Job(settings, accelerator, Console(settings.quiet, accelerator.is_main_process))
+    console = Console(settings.quiet, accelerator.is_main_process)
+    tell_idle_card(console)
+    return Job(settings, accelerator, console)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 import alexnet_skip
 from alexnet_skip.devices import launch
 from alexnet_skip.devices.agreement import require_agreement
+from alexnet_skip.devices.idle_card import tell_idle_card
 from alexnet_skip.devices.precision import Precision
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.loading import load_images
@@ -70,6 +71,7 @@ def open_session(settings: TrainSettings) -> Session:
         f"Device {accelerator.device}, {accelerator.num_processes} process(es) of {torch.get_num_threads()} thread(s), "
         f"precision {precision.mixed_precision} ({precision.reason})"
     )
+    tell_idle_card(console)
     with accelerator.main_process_first():
         weights = load_weights(settings.weights, console=console)
         dataset = load_images(settings.data, console)

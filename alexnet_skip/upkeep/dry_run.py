@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from alexnet_skip.devices import launch
+from alexnet_skip.devices.idle_card import tell_idle_card
 from alexnet_skip.devices.launch import Job, start_job
 from alexnet_skip.devices.precision import Precision
 from alexnet_skip.features.basis import ITERATIONS
@@ -45,6 +46,7 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         batch_size=settings.training.batch_size or BATCH_SIZE,
     )
     plan = Plan(Console(settings.run.quiet, accelerator.is_main_process))
+    tell_idle_card(plan.console)
     plan.tell_machine(accelerator, precision)
 
     # What it works on
