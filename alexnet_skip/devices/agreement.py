@@ -14,7 +14,7 @@ from alexnet_skip.system.versions import code_digest, package_versions
 
 # What processes on several machines may have under another name, or show differently; what lies there must be the same.
 MAY_DIFFER = frozenset((
-    "dataset", "data_dir", "data_archive", "weights", "cache_dir", "runs_dir", "quiet", "json", "resume",
+    "dataset", "data_dir", "data_archive", "data_url", "weights", "cache_dir", "runs_dir", "quiet", "json", "resume",
     "run", "compare", "verify_images",
 ))  # fmt: skip
 

@@ -20,6 +20,7 @@ from accelerate.utils import (
 )
 
 from alexnet_skip.devices.environment import ON, PRECISION, check_environment, lone_process, wanted_precision
+from alexnet_skip.devices.idle_card import installed_torch, tell_idle_card
 from alexnet_skip.devices.precision import Precision, choose_precision, describe, fp16_self_test
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.system.errors import UserError
@@ -50,8 +51,10 @@ def start(
             each other, or the precision is not possible.
     """
     check_environment()
+    rank = int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() not in ON
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    cuda = cuda and not installed_torch(rank).lacks_the_card
+    device = torch.device("cuda", rank) if cuda else torch.device("cpu")
     launched = int(os.environ.get("WORLD_SIZE", 1))
     self_test = partial(fp16_self_test, device, max(1, batch_size // launched))
     wish = wanted_precision() if mixed_precision == "auto" else os.environ.get(PRECISION)
@@ -154,4 +157,6 @@ def start_job(settings: Settings) -> Job[Settings]:
     """Start Accelerate for a command that trains nothing: in fp32, without a log; raises as :func:`start`."""
     with Console(settings.quiet, is_first_process()).working("Starting Accelerate"):
         accelerator, _ = start("no")
-    return Job(settings, accelerator, open_console(settings.quiet, accelerator))
+    console = open_console(settings.quiet, accelerator)
+    tell_idle_card(console)
+    return Job(settings, accelerator, console)

@@ -1,5 +1,6 @@
 """Where images come from: CIFAR-10/100, folders of images, and the built-in shapes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet_skip.images import cifar, shapes
@@ -19,6 +20,7 @@ def load_dataset(
     *,
     data_dir: Path = Path("data"),
     data_archive: Path | None = None,
+    data_url: str | None = None,
     skip_unreadable: bool = False,
     cache_dir: Path | None = None,
     verify_images: bool = False,
@@ -30,6 +32,7 @@ def load_dataset(
     Args:
         name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in
             ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
+        data_url: the only server to download from.
         cache_dir: where it is kept what is known of a folder, so that it need not be read again; None keeps nothing.
         verify_images: read a folder's images although nothing seems to have changed.
         read_only: download nothing and keep nothing.
@@ -41,13 +44,20 @@ def load_dataset(
     if name == "shapes":
         return _shapes()
     console = console or Console(quiet=True)
-    if name in cifar.SOURCES:
-        return _cifar(name, data_dir, console, data_archive, not read_only)
-    if name == "auto":
+
+    def read(folder: Path) -> Dataset:
+        record = FolderRecord(cache_dir, folder, read_only=read_only, verify=verify_images)
+        return open_folder(folder, record, console, skip_unreadable=skip_unreadable)
+
+    if name == "auto" or name in cifar.SOURCES:
+        kind = "cifar10" if name == "auto" else name
+        urls = [] if read_only else cifar.servers(kind, data_url)
         try:
-            return _cifar("cifar10", data_dir, console, data_archive, not read_only)
+            if place := cifar.pictures(kind, data_dir, data_archive, console):
+                return _cifar_pictures(place, read(place))
+            return _cifar(kind, data_dir, console, data_archive, urls)
         except UserError as error:
-            if data_archive is not None:
+            if name != "auto" or data_archive is not None or data_url is not None:
                 raise  # what the user named is never replaced by something else
             return _shapes(fallback_reason=str(error).splitlines()[0])
     folder = Path(name).expanduser()
@@ -56,8 +66,7 @@ def load_dataset(
             f"--dataset is {name}, which is neither auto, {', '.join(cifar.SOURCES)}, shapes nor an existing folder; "
             "a folder holds train/<class>/* and, where they exist, test/ or val/ (valid/, validation/)"
         )
-    record = FolderRecord(cache_dir, folder, read_only=read_only, verify=verify_images)
-    return open_folder(folder, record, console, skip_unreadable=skip_unreadable)
+    return read(folder)
 
 
 def _shapes(fallback_reason: str | None = None) -> Dataset:
@@ -69,6 +78,15 @@ def _shapes(fallback_reason: str | None = None) -> Dataset:
     return Dataset("shapes", "shapes", names, splits, fallback_reason=fallback_reason)
 
 
-def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, download: bool) -> Dataset:
-    arrays, names = cifar.load(name, data_dir, console, archive, download)
+def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, urls: Sequence[str]) -> Dataset:
+    arrays, names = cifar.load(name, data_dir, console, archive, urls)
     return Dataset(name, name, names, {split: make_split(*content, names) for split, content in arrays.items()})
+
+
+def _cifar_pictures(place: Path, dataset: Dataset) -> Dataset:
+    if dataset.class_names != cifar.CLASSES:
+        raise UserError(
+            f"{place} has the classes {', '.join(dataset.class_names)}, but CIFAR-10 has {', '.join(cifar.CLASSES)}; "
+            f"give it by its path (--dataset {place}) if it is what you want, or remove it"
+        )
+    return dataset

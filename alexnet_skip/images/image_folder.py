@@ -17,7 +17,7 @@ from alexnet_skip.images.folder import (
     small_side,
 )
 from alexnet_skip.images.folder_record import FolderRecord, listing_digest, names_within
-from alexnet_skip.images.listing import EXTENSIONS, LeftOut, images_below, listed
+from alexnet_skip.images.listing import EXTENSIONS, LeftOut, find_table, images_below, listed
 from alexnet_skip.images.split import Dataset, Images, LazySplits, Split, content_digest
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -38,6 +38,13 @@ def open_folder(folder: Path, record: FolderRecord, console: Console, *, skip_un
     left_out = LeftOut()
     try:
         places = _split_folders(folder, left_out)
+        if table := find_table((folder, *places.values())):
+            raise UserError(
+                f"--dataset {folder} holds {table.relative_to(folder).as_posix()}: labels in a table, as in Hugging "
+                "Face's imagefolder and parquet files, which are not read; bring the images into folders, "
+                f"{folder.name}/train/<class>/* (docs/data.md has the lines that do it), or remove the table if they "
+                "are in such folders already"
+            )
         listings = {split: list_images(place, left_out) for split, place in places.items()}
         class_names = _common_classes(folder, places, listings)
         files = _FolderFiles(folder, places, listings, class_names, record, console, skip_unreadable)

@@ -14,6 +14,9 @@ from alexnet_skip.system.errors import UserError
 # What PIL itself gives to the formats that are read: .jfif and .jpe beside .jpg, .pgm beside .ppm.
 EXTENSIONS = frozenset(ending for ending, format in Image.registered_extensions().items() if format in FORMATS)
 
+# Where the Hugging Face library "datasets" looks for labels: in its folder builder's METADATA_FILENAMES.
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
 # Kinds of files, folders and classes that a message names; a folder can hold a thousand of each.
 MAX_NAMED = 5
 
@@ -84,6 +87,25 @@ def images_below(folder: Path, left_out: LeftOut) -> list[Path]:
             elif not name.startswith("."):
                 left_out.add_file(path)
     return [path for _, path in sorted(found)]
+
+
+def find_table(folders: Iterable[Path]) -> Path | None:
+    """The first file in these folders that says which image is of which class, where folders do not say it.
+
+    ``metadata.csv``, ``metadata.jsonl`` or ``metadata.parquet``, or images and labels in Parquet themselves, as the
+    datasets of the Hugging Face Hub come (there in ``data/``, too). Parquet beside class folders is no such table.
+
+    Raises:
+        OSError: if a folder can't be listed.
+    """
+    folders = list(folders)
+    for folder in (*folders, *(data for folder in folders[:1] if (data := folder / "data").is_dir())):
+        names = sorted(os.listdir(folder))
+        in_folders = any((folder / name).is_dir() for name in names if not name.startswith("."))
+        for name in names:
+            if name.lower() in TABLES or (name.lower().endswith(".parquet") and not in_folders):
+                return folder / name
+    return None
 
 
 def _raise(error: OSError) -> None:

@@ -20,6 +20,7 @@ BUILT_IN_NOTE = """CIFAR-10 is not here and could not be downloaded, so this run
 
 To use CIFAR-10, do one of these:
   --data-archive cifar-10-python.tar.gz   (from https://www.cs.toronto.edu/~kriz/cifar.html)
+  --data-url URL                          of another server that has this file
   --data-dir FOLDER                       that holds cifar-10-batches-py
   --dataset FOLDER                        with FOLDER/train/<class>/*.png or .jpg
 
@@ -53,6 +54,7 @@ def load_images(
             settings.dataset,
             data_dir=settings.data_dir,
             data_archive=settings.data_archive,
+            data_url=settings.data_url,
             skip_unreadable=settings.skip_unreadable,
             cache_dir=cache_dir,
             verify_images=settings.verify_images,

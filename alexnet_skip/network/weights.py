@@ -133,7 +133,7 @@ def _from_lpips() -> AlexNetWeights:
 
 def _from_download(console: Console) -> AlexNetWeights:
     path = _hub_path()
-    download(HUB_URL, path, HUB_HASH_PREFIX, console)
+    download([HUB_URL], path, HUB_HASH_PREFIX, console)
     return _weights(_select_features(_read_file(path), str(path)), "download")
 
 

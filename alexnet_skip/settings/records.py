@@ -74,7 +74,7 @@ class RunConfig:
     @property
     def data(self) -> DataSettings:
         """The settings of the images, named as they were found: ``auto`` must not become others later."""
-        return dataclasses.replace(self.settings.data, dataset=self.dataset.source)
+        return dataclasses.replace(self.settings.data, dataset=self.dataset.source, data_url=None)
 
     @property
     def cache_dir(self) -> Path | None:

@@ -10,6 +10,10 @@ from alexnet_skip.settings.command_line import require
 MAX_SEED = 2**32 - 1
 
 
+# What --dataset may be for anything to be downloaded.
+DOWNLOADED = ("auto", "cifar10", "cifar100")
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """Which images to use."""
@@ -21,7 +25,11 @@ class DataSettings:
     data_dir: Path = Path("data")
     """Folder that holds the CIFAR files, or receives them."""
     data_archive: Path | None = None
-    """The official CIFAR .tar.gz, if you already have it: nothing is downloaded then."""
+    """The official CIFAR .tar.gz, if you already have it: nothing is downloaded then. CIFAR-10 as PNG files, fast.ai's
+    cifar10.tgz, is taken as well."""
+    data_url: str | None = None
+    """Where to download the official CIFAR .tar.gz from, instead of its own server and the mirrors that are known; it
+    is verified all the same."""
     skip_unreadable: bool = False
     """Leave out images that can't be read (they are listed) instead of stopping at the first."""
     verify_images: bool = False
@@ -35,6 +43,13 @@ class DataSettings:
     def __post_init__(self) -> None:
         for flag, value in (("--limit-train", self.limit_train), ("--limit-test", self.limit_test)):
             require(value is None or value >= 1, flag, value, "at least 1")
+        if self.data_url is not None:
+            web = self.data_url.lower().startswith(("http://", "https://"))
+            require(web, "--data-url", self.data_url, "the http:// or https:// address of CIFAR's .tar.gz")
+            fetched = self.dataset in DOWNLOADED and self.data_archive is None
+            require(
+                fetched, "--data-url", "given", f"left out with --data-archive, or --dataset other than {DOWNLOADED}"
+            )
 
 
 @dataclass(frozen=True)

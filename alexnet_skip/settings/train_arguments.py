@@ -18,7 +18,7 @@ GROUPS = {
                  "dry_run", "quiet", "json"),
     "training": ("recipe", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "class_weights", "hflip",
                  "val_fraction", "pca_basis", "seed", "mixed_precision", "force_precision"),
-    "image": ("data_archive", "limit_train", "limit_test", "skip_unreadable", "verify_images"),
+    "image": ("data_archive", "data_url", "limit_train", "limit_test", "skip_unreadable", "verify_images"),
     "studies": ("study_variants", "seeds"),
     "storage": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
 }  # fmt: skip
@@ -26,7 +26,7 @@ GROUPS = {
 # What an interrupted run may go on with changed: where things lie, what is shown and what is kept.
 MAY_CHANGE = frozenset(
     ("runs_dir", "quiet", "json", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
-     "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive")
+     "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive", "data_url")
 )  # fmt: skip
 
 

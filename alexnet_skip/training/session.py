@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from alexnet_skip.devices import launch
 from alexnet_skip.devices.agreement import in_common, require_agreement
+from alexnet_skip.devices.idle_card import tell_idle_card
 from alexnet_skip.devices.precision import Precision
 from alexnet_skip.images.loading import load_images
 from alexnet_skip.images.split import Dataset
@@ -68,6 +69,7 @@ def open_session(settings: TrainSettings) -> Session:
         f"Device {accelerator.device}, {accelerator.num_processes} process(es) of {torch.get_num_threads()} thread(s), "
         f"precision {precision.mixed_precision} ({precision.reason})"
     )
+    tell_idle_card(console)
     with accelerator.main_process_first():
         weights = load_weights(settings.weights, console=console)
         dataset = load_images(settings.data, console, settings.cache.cache_dir if settings.cache.cache else None)

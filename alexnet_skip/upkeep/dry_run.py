@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from alexnet_skip.devices import launch
+from alexnet_skip.devices.idle_card import tell_idle_card
 from alexnet_skip.devices.launch import Job, start_job
 from alexnet_skip.devices.precision import Precision
 from alexnet_skip.features.basis import ITERATIONS
@@ -49,6 +50,7 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
             batch_size=settings.training.batch_size or BATCH_SIZE,
         )
     plan = Plan(launch.open_console(settings.quiet, accelerator))
+    tell_idle_card(plan.console)
     plan.tell_machine(accelerator, precision)
 
     # What it works on

@@ -19,7 +19,6 @@ from alexnet_skip.system.console import Console, size
 from alexnet_skip.system.errors import UserError
 
 # Of the archives on CIFAR's server, and what is in them; bytes as the server tells them.
-CIFAR_BYTES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
 
 CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
 
@@ -52,7 +51,7 @@ def find_images(settings: DataSettings, console: Console, cache_dir: Path | None
         UserError: if they can't be had.
     """
     name = "cifar10" if settings.dataset == "auto" else settings.dataset
-    if name in cifar.SOURCES and not (settings.data_dir / cifar.SOURCES[name].folder).is_dir():
+    if name in cifar.SOURCES and not cifar.here(name, settings.data_dir, settings.data_archive):
         sizes = dict(CIFAR_IMAGES)
         for split, limit in (("train", settings.limit_train), ("test", settings.limit_test)):
             sizes[split] = min(sizes[split], limit or sizes[split])
@@ -74,7 +73,9 @@ def _cifar_place(name: str, settings: DataSettings) -> str:
         return f"{archive} ({size(archive.stat().st_size)}), to be unpacked into {settings.data_dir}"
     if settings.data_archive is not None:
         raise UserError(f"--data-archive is {archive}, which is no file; give the path of {source.archive}")
-    return f"not here: to be downloaded ({size(CIFAR_BYTES[name])} from {cifar.URL}{source.archive}; not tried)"
+    first, *others = cifar.servers(name, settings.data_url)
+    slow = f", or where that is slow from one of {len(others)} mirrors" if others else ""
+    return f"not here: to be downloaded ({size(source.num_bytes)} from {first}{slow}; not tried)"
 
 
 def find_weights(name: str) -> tuple[str, AlexNetWeights | None]:

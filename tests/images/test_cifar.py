@@ -1,19 +1,25 @@
 """CIFAR's files: where they are looked for, what is verified, and what is refused."""
 
 import hashlib
-import io
 import pickle
 import socket
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision import datasets
 
 from alexnet_skip.images import cifar
 from alexnet_skip.images import dataset as data
 from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images.loading import load_images
+from alexnet_skip.settings.shared import DataSettings
+from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.locks import GUARD_NAME
 
@@ -61,14 +67,20 @@ def archive(files, tmp_path, monkeypatch):
     path = tmp_path / "cifar-10-python.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         tar.add(files / FOLDER, FOLDER)
-    monkeypatch.setitem(cifar.SOURCES, "cifar10", cifar.Source(path.name, FOLDER, md5(path)))
+    content = path.read_bytes()
+    source = cifar.Source(path.name, FOLDER, md5(path), hashlib.sha256(content).hexdigest(), len(content))
+    monkeypatch.setitem(cifar.SOURCES, "cifar10", source)
     return path
 
 
 def test_sources_are_those_of_torchvision():
     for name, kind in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
-        assert cifar.SOURCES[name] == cifar.Source(kind.filename, kind.base_folder, kind.tgz_md5)
-        assert cifar.URL + kind.filename == kind.url
+        source = cifar.SOURCES[name]
+        assert (source.archive, source.folder, source.md5) == (kind.filename, kind.base_folder, kind.tgz_md5)
+        official, *mirrors = cifar.servers(name)
+        assert official == kind.url
+        assert len(mirrors) == 3
+        assert all(url.startswith("https://") and url.endswith(f"/{kind.filename}") for url in mirrors)
 
 
 def test_files_are_read_where_they_are_without_network(files, no_network):
@@ -114,7 +126,14 @@ def test_a_named_dataset_that_cannot_be_had_lists_the_ways_out(tmp_path, no_netw
     message = str(caught.value)
     assert message.startswith(f"--dataset cifar100: {tmp_path / 'data' / 'cifar-100-python'} is not there and can't be")
     assert "no network in this test" in message
-    for way in ("--data-dir", "--data-archive", cifar.URL, "eb9058c3a382ffc7106e4002c42a8d85", "--dataset shapes"):
+    for way in (
+        "--data-dir",
+        "--data-archive",
+        "--data-url",
+        cifar.servers("cifar100")[0],
+        "eb9058c3a382ffc7106e4002c42a8d85",
+        "--dataset shapes",
+    ):
         assert way in message
     assert {path.name for path in (tmp_path / "data").iterdir()} <= {GUARD_NAME}
 
@@ -126,12 +145,65 @@ def test_auto_falls_back_to_shapes_and_says_why(tmp_path, no_network, monkeypatc
     assert "is not there and can't be downloaded" in dataset.fallback_reason
 
 
-def test_a_silent_server_is_given_up(tmp_path, monkeypatch):
+@pytest.fixture
+def address(archive):
+    """The address of a server that has the archive."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(archive.parent))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def silent():
+    """The address of a server that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(cifar, "URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
-        monkeypatch.setattr("alexnet_skip.system.download.TIMEOUT_SECONDS", 0.1)
-        with pytest.raises(UserError, match=r"can't be downloaded \(.*timed out"):
-            load_dataset("cifar10", data_dir=tmp_path)
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_silent_servers_are_given_up(tmp_path, monkeypatch, silent):
+    monkeypatch.setattr(cifar, "OFFICIAL", silent)
+    monkeypatch.setattr(cifar, "MIRRORS", (f"{silent}/mirror",))
+    monkeypatch.setattr("alexnet_skip.system.download.TIMEOUT_SECONDS", 0.1)
+    with pytest.raises(UserError, match=r"can't be downloaded \(.*timed out.*mirror: timed out"):
+        load_dataset("cifar10", data_dir=tmp_path)
+
+
+def test_what_the_official_server_does_not_give_comes_from_a_mirror(archive, address, silent, tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "OFFICIAL", f"{silent}/{{archive}}")
+    monkeypatch.setattr(cifar, "MIRRORS", (address + "/{name}/{archive}", address + "/{archive}"))
+    monkeypatch.setattr("alexnet_skip.system.download.TIMEOUT_SECONDS", 0.1)
+    dataset = load_dataset("auto", data_dir=tmp_path / "data")
+    assert (dataset.name, len(dataset.splits["train"].labels)) == ("cifar10", 20)
+    assert (tmp_path / "data" / archive.name).read_bytes() == archive.read_bytes()
+
+
+def test_a_url_of_ones_own_is_asked_alone_and_nothing_else_is_taken_where_it_fails(archive, address, tmp_path):
+    data = DataSettings(data_dir=tmp_path / "data", data_url=f"{address}/{archive.name}")
+    assert load_images(data, Console(quiet=True)).name == "cifar10"
+    wrong = DataSettings(data_dir=tmp_path / "other", data_url=f"{address}/no.tar.gz")
+    with pytest.raises(UserError, match=rf"downloaded \({address}/no.tar.gz: .*404.*\)"):
+        load_images(wrong, Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"data_url": "ftp://host/a.tar.gz"}, "--data-url is ftp://host/a.tar.gz, but must be the http://"),
+        ({"data_url": "http://host/a", "dataset": "shapes"}, "--data-url is given, but must be left out with"),
+        ({"data_url": "http://host/a", "data_archive": Path("a")}, "--data-url is given, but must be left out with"),
+    ],
+)
+def test_a_url_that_can_have_no_effect_is_refused(settings, told):
+    with pytest.raises(UserError, match=told):
+        DataSettings(**settings)
 
 
 def test_an_archive_with_the_wrong_digest_is_refused_also_under_auto(tmp_path):
@@ -154,32 +226,50 @@ def test_a_missing_archive_is_named(tmp_path):
         load_dataset("cifar10", data_dir=tmp_path, data_archive=tmp_path / "nowhere.tar.gz")
 
 
-@pytest.mark.parametrize("name", ["../outside", "/absolute", "a/../../b", "C:/x", "..\\outside"])
-def test_an_archive_member_that_would_leave_the_folder_is_refused_before_anything_is_written(tmp_path, name):
-    path, target = tmp_path / "a.tar", tmp_path / "target"
-    with tarfile.open(path, "w") as tar:
-        for member in ("fine", name):
-            info = tarfile.TarInfo(member)
-            info.size = 3
-            tar.addfile(info, io.BytesIO(b"abc"))
-    with pytest.raises(UserError) as caught:
-        cifar.unpack(path, target)
-    assert str(caught.value) == f"--data-archive {path} holds {name}, which must not be unpacked; don't use it"
-    assert not target.exists()
+@pytest.fixture
+def pictures(tmp_path):
+    """CIFAR-10 as fast.ai packs it, with one PNG a class and split."""
+    path, folder = tmp_path / "cifar10.tgz", tmp_path / "packed" / "cifar10"
+    for position, name in enumerate(NAMES):
+        for split in ("train", "test"):
+            (folder / split / name).mkdir(parents=True)
+            Image.fromarray(np.full((32, 32, 3), position, np.uint8)).save(folder / split / name / "1_x.png")
+    (folder / "labels.txt").write_text("\n".join(NAMES), encoding="utf-8")
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(folder, "cifar10")
+    return path
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_in_an_archive_are_refused(tmp_path, kind):
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        info = tarfile.TarInfo("entry")
-        info.type, info.linkname = kind, "/etc/passwd"
-        tar.addfile(info)
-    with pytest.raises(UserError, match="holds entry, which must not be unpacked"):
-        cifar.unpack(tmp_path / "a.tar", tmp_path / "target")
+def test_cifar_10_as_pictures_is_read_from_its_archive_and_found_again(pictures, tmp_path, no_network):
+    place = tmp_path / "data"
+    first = load_dataset("cifar10", data_dir=place, data_archive=pictures)
+    pictures.unlink()
+    again = load_dataset("auto", data_dir=place)
+    for dataset in (first, again, load_dataset(first.source)):
+        assert (dataset.name, dataset.class_names) == ("cifar10", tuple(NAMES))
+        assert dataset.splits["train"].images[:, 0, 0, 0].tolist() == list(range(10))
+        assert dataset.splits["train"].labels.tolist() == dataset.splits["test"].labels.tolist() == list(range(10))
+    assert [path.name for path in place.iterdir() if "lock" not in path.name and path.name != GUARD_NAME] == ["cifar10"]
 
 
-def test_a_truncated_archive_is_an_error_and_leaves_nothing_behind(archive, tmp_path):
-    archive.write_bytes(archive.read_bytes()[:-3000])
-    with pytest.raises(UserError, match="can't be unpacked"):
-        cifar.unpack(archive, tmp_path / "target")
-    assert not (tmp_path / "target").exists()
+def test_half_an_archive_of_pictures_leaves_nothing_that_would_be_taken_for_all(pictures, tmp_path, no_network):
+    pictures.write_bytes(pictures.read_bytes()[:-200])
+    with pytest.raises(UserError, match=r"cifar10\.tgz can't be unpacked"):
+        load_dataset("cifar10", data_dir=tmp_path / "data", data_archive=pictures)
+    assert not (tmp_path / "data" / "cifar10").exists()
+
+
+def test_a_folder_named_like_the_pictures_with_other_classes_is_refused(pictures, tmp_path, no_network):
+    load_dataset("cifar10", data_dir=tmp_path, data_archive=pictures)
+    for split in ("train", "test"):
+        (tmp_path / "cifar10" / split / "truck").rename(tmp_path / "cifar10" / split / "zebra")
+    with pytest.raises(UserError, match=r"has the classes .*zebra, but CIFAR-10 has .*truck; give it by its path"):
+        load_dataset("cifar10", data_dir=tmp_path)
+
+
+def test_what_is_in_no_archive_of_pictures_is_refused_by_its_digest_as_ever(tmp_path):
+    other = tmp_path / "other.tgz"
+    with tarfile.open(other, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("cifar100/train/fish/1.png"))
+    with pytest.raises(UserError, match=r"has MD5 .* it is damaged or another file"):
+        load_dataset("cifar10", data_dir=tmp_path / "data", data_archive=other)

@@ -181,8 +181,8 @@ def test_without_any_source_the_error_lists_each_reason_and_the_ways_out(
 def test_a_download_lands_in_the_hub_cache_and_is_named(
     state: dict[str, Tensor], empty_hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def download(url: str, path: Path, digest: str, console: Console) -> None:
-        assert url.endswith(f"{digest}.pth")
+    def download(urls: list[str], path: Path, digest: str, console: Console) -> None:
+        assert urls[0].endswith(f"{digest}.pth")
         torch.save({f"features.{key}": value for key, value in state.items()}, path)
 
     monkeypatch.setattr(weights, "download", download)

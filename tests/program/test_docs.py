@@ -17,7 +17,9 @@ from alexnet_skip.upkeep import speed_probe
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = {
-    "python -m pip install": "packages are installed by .ci/run, as README says",
+    "python -m pip ": "packages are installed by .ci/run, as README says",
+    "python -c": "prints the graphics card's name",
+    "python train.py --skip --data-": "images/test_cifar.py fetches and unpacks archives",
     "ruff check": ".ci/run does",
     "tensorboard --logdir": "a server; what it reads is tested in training/test_tensorboard.py",
     "python -m benchmarks.": "takes minutes; the benchmarks' own tests run them small",
@@ -36,9 +38,16 @@ TINY = [
 STUDY = ["--study-variants", "none", "conv", "--seeds", "0", "--name", "study-cifar10"]
 
 
+def blocks_of(text):
+    """The fenced blocks of a page, each with its language."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def commands_of(text):
     """Commands in blocks, and those between backticks that begin like one."""
-    blocks = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    fenced = [block for language, block in blocks_of(text) if language in ("", "powershell")]
+    # In a notebook's cell an exclamation mark is before each.
+    blocks = [line.removeprefix("!") for block in fenced for line in block.splitlines()]
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     scripts = ("python ", "accelerate launch ", "tensorboard ", "ACCELERATE_USE_CPU=", "ruff ")
     return [line for line in (*blocks, *inline) if line.startswith(scripts) and line.split()[-1:] != ["launch"]]

@@ -21,7 +21,11 @@ OLD = Path(__file__).resolve().parents[1] / "runs" / "made_by_45f7acc"
 
 
 # Settings that came later, as what that run did.
-LATER = {"training": {"class_weights": "none"}, "data": {"verify_images": False}, "run": {"json": False}}
+LATER = {
+    "training": {"class_weights": "none"},
+    "data": {"verify_images": False, "data_url": None},
+    "run": {"json": False},
+}
 
 
 def with_later(settings):

@@ -10,8 +10,10 @@ import train
 from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.images import dataset
 from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.settings.evaluate import parse_evaluate
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import size
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.upkeep import dry_run, speed_probe
 from alexnet_skip.upkeep.inventory import look_into_cache, nothing_cached
 
@@ -115,11 +117,9 @@ def test_an_evaluation_without_a_run_is_refused_like_the_real_one(fast, capsys):
     assert "accelerate launch --quiet train.py --skip" in shown
 
 
-def test_dry_run_goes_with_evaluation_only(capsys):
-    with pytest.raises(SystemExit) as leave:
-        evaluate.main(["--dry-run", "--export", "torch"])
-    assert leave.value.code == 2
-    assert "--dry-run" in capsys.readouterr().err
+def test_dry_run_goes_with_evaluation_only():
+    with pytest.raises(UserError, match="--dry-run"):
+        parse_evaluate(["--dry-run", "--export", "torch"])
 
 
 def test_the_cache_is_looked_into_block_by_block(tmp_path):
