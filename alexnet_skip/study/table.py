@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Column:
     """
 
     name: str
-    topk: dict[int, tuple[Sequence[float], Sequence[float]]]
+    topk: Mapping[int, tuple[Sequence[float], Sequence[float]]]
     confusions: tuple[np.ndarray, np.ndarray]
 
 
