@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
@@ -25,12 +26,14 @@ SHOWN = 60
 def in_common(settings: Any, dataset: Dataset) -> dict[str, Any]:
     """What the result of any command depends on, by the names that users know: images, settings and versions."""
     options = {name: value for name, value in flat(to_dict(settings)).items() if name not in MAY_DIFFER}
+    # torch's own version says which build it is, for CPUs or for which CUDA.
+    versions = package_versions() | {"torch": torch.__version__}
     return {
         "the classes": list(dataset.class_names),
         **{f"the number of {n} images": len(split.labels) for n, split in dataset.splits.items()},
         **{f"the {n} images (SHA-256)": split.digest for n, split in dataset.splits.items()},
         **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
-        **{f"the version of {package}": found for package, found in package_versions().items()},
+        **{f"the version of {name}": found for name, found in versions.items()},
         "the code of alexnet_skip (SHA-256)": code_digest(),
     }
 

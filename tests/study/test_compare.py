@@ -116,7 +116,7 @@ def test_a_study_of_one_seed_claims_nothing_of_the_method(tmp_path, capsys):
 
 def test_a_run_with_itself_is_identical(runs, capsys):
     assert compare(runs, "one", "one") == 0
-    assert "the predictions are identical." in capsys.readouterr().err.splitlines()[-1]
+    assert "the predictions of these two models are identical." in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

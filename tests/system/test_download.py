@@ -129,7 +129,7 @@ def only_the_file(place: Path) -> bool:
 def test_a_file_comes_whole_and_its_progress_is_shown(
     server: Server, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("alexnet_skip.system.console.PLAIN_PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("alexnet_skip.system.progress.PLAIN_PROGRESS_SECONDS", 0)
     download([server.url], place, DIGEST, Console())
     assert only_the_file(place)
     assert "Download weights.bin: 100 %" in capsys.readouterr().err
