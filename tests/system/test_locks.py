@@ -115,7 +115,7 @@ def test_a_holder_in_another_container_with_the_same_host_name_lives(tmp_path):
         assert json.loads((tmp_path / RECORD_NAME).read_text())["pid"] < 10
         with pytest.raises(UserError, match="is in use by process"), folder_lock(tmp_path, print, wait=False):
             pytest.fail("two are inside")
-        process.terminate()
+        process.kill()
 
 
 @pytest.mark.parametrize("wait", [True, False])
@@ -166,7 +166,8 @@ def test_a_heart_that_beats_is_respected_and_named(tmp_path, monkeypatch, wait):
     held_by(tmp_path, "another machine")
     beat = threading.Thread(target=heartbeat._beat, args=(tmp_path / RECORD_NAME, stop))
     beat.start()
-    threading.Timer(0.8, lambda: [stop.set(), beat.join(), (tmp_path / RECORD_NAME).unlink()]).start()
+    end = threading.Timer(0.8, lambda: [stop.set(), beat.join(), (tmp_path / RECORD_NAME).unlink()])
+    end.start()
     began = time.monotonic()
     if wait:
         with folder_lock(tmp_path, told.append):
@@ -176,9 +177,8 @@ def test_a_heart_that_beats_is_respected_and_named(tmp_path, monkeypatch, wait):
     else:
         with pytest.raises(UserError, match="in use by process 4711"), folder_lock(tmp_path, told.append, wait=False):
             pytest.fail("two are inside")
-        assert time.monotonic() - began < 0.3
-        stop.set()
-    beat.join()
+        assert time.monotonic() - began < 0.6
+    end.join()
 
 
 def test_who_does_not_wait_is_told_who_is_inside(tmp_path):
@@ -241,7 +241,7 @@ def test_a_refusal_for_a_moment_is_no_reason_to_go_without_the_lock(tmp_path, mo
     place, name = {"draft": (Path, "write_text"), "link": (os, "link"), "unlink": (Path, "unlink")}.get(
         refused, (FileLock, "acquire")
     )
-    refusals = Refusals(getattr(place, name), times=1 if refused == "guard" else 3)
+    refusals = Refusals(getattr(place, name), times=1 if refused in ("guard", "link") else 3)
     monkeypatch.setattr(place, name, lambda *a, **k: refusals(*a, **k))
     with folder_lock(tmp_path, pytest.fail):
         assert left_in(tmp_path) == [RECORD_NAME]
