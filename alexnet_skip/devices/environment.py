@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from alexnet_skip.system.commands import command_line
 from alexnet_skip.system.errors import UserError
 
 # As accelerate.utils.str_to_bool reads them; a variable that is set to nothing is as good as not set.
@@ -143,8 +144,8 @@ def lone_process(environment: Mapping[str, str] | None = None) -> str:
         return ""
     return (
         "Several processes were asked for, and this one was started alone: on CPUs `accelerate launch` starts no more. "
-        "It goes on, with all processors; several are started by `torchrun --standalone --nproc_per_node 2 train.py`, "
-        "with ACCELERATE_USE_CPU=1 in the environment"
+        "It goes on, with all processors; several are started, with ACCELERATE_USE_CPU=1 in the environment, by"
+        f"{command_line('torchrun', '--standalone', '--nproc_per_node', 2, 'train.py')}"
     )
 
 

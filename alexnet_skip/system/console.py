@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich import box
 from rich import console as rich_console
-from rich.measure import Measurement
+from rich.cells import cell_len
 from rich.panel import Panel
 from rich.progress import Progress
 from rich.table import Table
@@ -21,7 +21,6 @@ from alexnet_skip.system.progress import LiveProgress, PlainProgress, ProgressHa
 # A log file has no width of its own; rich's 80 would cut tables of runs.
 PLAIN_WIDTH = 120
 MAX_PANEL_WIDTH = 100
-ROOMY = 10_000
 # What a disk says that is full, or a folder that must not be written: the user's to mend, wherever it shows.
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -83,11 +82,11 @@ class Console:
         self.line(title, style="bold")
         for left_out in range(len(optional) + 1):
             shown = [place for place in range(len(columns)) if place not in optional[:left_out]]
-            table = _table([columns[place] for place in shown], [[row[place] for place in shown] for row in rows])
-            # Measured where there is room for all of it: elsewhere it never is wider than the terminal.
-            roomy = self._rich.options.update(width=ROOMY)
-            if Measurement.get(self._rich, roomy, table).maximum <= self._rich.width:
+            kept = [[row[place] for place in shown] for row in (columns, *rows)]
+            widest = sum(max(map(cell_len, column)) + 3 for column in zip(*kept, strict=True)) - 1
+            if widest <= self._rich.width:
                 break
+        table = _table(kept[0], kept[1:], self._rich.width)
         self._rich.print(table)
         self.line("")
 
@@ -133,14 +132,31 @@ class Console:
             self._display = None
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    # A column has a space on either side, and a line between it and the next.
+    widths = _column_widths([*zip(columns, *rows, strict=True)], width - 3 * len(columns) + 1)
     for position, column in enumerate(columns):
         numbers = all(row[position][:1] in "+-−.0123456789" for row in rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold", width=widths[position])
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _column_widths(columns: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """Widths at which no word of a table's columns is broken, within so many letters; None for each if there is none.
+
+    Left to itself, rich takes from the widest columns, whatever their words.
+    """
+    whole = [max(map(cell_len, column)) for column in columns]
+    widths = [max(cell_len(word) for cell in column for word in cell.split() or [""]) for column in columns]
+    if sum(widths) > room:
+        return [None] * len(columns)
+    while sum(widths) < room and widths != whole:
+        lacking = [full - width for full, width in zip(whole, widths, strict=True)]
+        widths[lacking.index(max(lacking))] += 1
+    return [*widths]
 
 
 def wrapped(text: Text, width: int) -> list[Text]:

@@ -99,6 +99,17 @@ def test_a_table_breaks_no_word_that_fits(monkeypatch):
     row = ["negative log-likelihood", "between 0.2512 and 0.2913", "for other images and for other seeds"]
     Console().table("t", ("a figure", "its interval", "what it holds for"), [row])
     assert set(" ".join(row).split()) <= set(shown(stream).split())
+    heads = ("class", "own %, 3-D", "nearest other", "own %, 9,216-D", "nearest other")
+    Console().table("t", heads, [["automobile", "32.8", "automobile", "27.2", "automobile"]])
+    assert shown(stream).split().count("automobile") == 3
+    assert set(" ".join(heads).split()) <= set(shown(stream).split())
+    assert max(map(len, shown(stream).splitlines())) <= 60
+
+
+def test_a_table_that_no_terminal_could_hold_is_still_shown(monkeypatch):
+    stream = open_terminal(monkeypatch, 30)
+    Console().table("t", ("a", "b"), [["x" * 40, "y" * 40]])
+    assert sum(shown(stream).count(letter) for letter in "xy") == 80
 
 
 def test_a_program_without_streams_goes_on(monkeypatch):
