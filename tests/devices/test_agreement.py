@@ -2,10 +2,10 @@
 
 import shutil
 import socket
-from importlib.metadata import version
 
 import hypothesis.strategies as st
 import pytest
+import torch
 from hypothesis import given
 from made_runs import change, make_images
 from tiny_run import ARGUMENTS
@@ -119,7 +119,7 @@ def test_processes_that_judge_another_model_or_are_asked_otherwise_are_refused(z
 def test_versions_and_the_very_code_are_among_what_is_compared(monkeypatch):
     dataset = Dataset("a", "a", ("cat", "dog"), {})
     mine = in_common(EvaluateSettings(), dataset)
-    assert mine["the version of torch"] == version("torch")
+    assert mine["the version of torch"] == torch.__version__
     monkeypatch.setattr(agreement, "code_digest", lambda: "other code")
     told = find_difference([mine, in_common(EvaluateSettings(), dataset)])
     assert told.startswith('the processes differ in the code of alexnet_skip (SHA-256): process 0 has "')
