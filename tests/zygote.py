@@ -78,7 +78,7 @@ def _child(script: str, arguments: list[str], log: str, environment: dict[str, s
             _spoil()
         if "RUN_AS" in environment:
             os.setuid(int(environment["RUN_AS"]))
-        code = {"train": train, "evaluate": evaluate}[script].main(arguments)
+        code = {"train": train, "evaluate": evaluate, "embed": embed}[script].main(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:
@@ -105,10 +105,12 @@ def _spoil() -> None:
 if __name__ == "__main__":
     import tiny_run
 
+    import embed
     import evaluate
     import train
 
     tiny_run.shrink(setattr)
+    tiny_run.share_processors(setattr)
     # What the first optimizer imports: once here, not in every child.
     importlib.import_module("torch._dynamo")
     print(json.dumps("ready"), flush=True)
