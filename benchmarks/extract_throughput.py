@@ -104,7 +104,7 @@ def measure(
 
     # Workers start once and stay, as in a long training.
     loader = DataLoader(
-        ReportImages(paths, labels), batch_size=BATCH_SIZE, num_workers=NUM_WORKERS, persistent_workers=True
+        ReportImages(paths, labels), batch_size=BATCH_SIZE, num_workers=NUM_WORKERS, persistent_workers=NUM_WORKERS > 0
     )
 
     def report() -> None:

@@ -29,7 +29,7 @@ from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.report_loop import BATCH_SIZE, EPOCHS, ReportTraining, list_training_images
 from benchmarks.timing import ratio_summary
 
-ROOT = Path(__file__).resolve().parent.parent
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 # Without regularisation the report's recipe is past its best within about ten epochs; where it is not, it goes on.
 REPORT_EPOCHS, REPORT_PATIENCE = 10, 3
 
@@ -61,7 +61,7 @@ def run_ours(folder: Path, options: Sequence[str]) -> dict[str, Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        command = [sys.executable, str(ROOT / "train.py"), *options, *places, "--quiet"]
+        command = [sys.executable, str(TRAIN), *options, *places, "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
         seconds = time.perf_counter() - began
     finally:
@@ -124,7 +124,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
         def train_report(epochs: int) -> History:
             options = ["--resume", str(run)] if run.is_dir() else [*recipe, "--checkpoint-epochs", "1"]
-            command = [sys.executable, str(ROOT / "train.py"), *options, "--epochs", str(epochs), "--quiet"]
+            command = [sys.executable, str(TRAIN), *options, "--epochs", str(epochs), "--quiet"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             history = read_history(run / "metrics.jsonl")
             tell(report_val_top1=[line["val_top1"] for line in history])

@@ -10,10 +10,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
-import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from hypothesis import settings
+from tiny_run import share_processors, train_whole
 from zygote import Zygote
+
+from alexnet_skip.system.locks import folder_lock
 
 ROOT = Path(__file__).resolve().parent.parent
 # How long an example takes says something of the machine, and nothing of the code.
@@ -31,8 +33,8 @@ def fresh_accelerate_state() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads() -> None:
-    torch.set_num_threads(2)
+def threads() -> None:
+    share_processors(setattr)
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +43,21 @@ def zygote() -> Iterator[Zygote]:
     process = Zygote()
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a warm cache and the finished run ``run``, made once for all processes of the suite.
+
+    Read only: :func:`tiny_run.copy_whole` makes a copy that a test may change.
+    """
+    place = tmp_path_factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    with folder_lock(place, print):
+        if not (place / "whole").exists():
+            train_whole(place / "in the making")
+            (place / "in the making").rename(place / "whole")
+    return place / "whole"
 
 
 @pytest.fixture

@@ -1,18 +1,29 @@
 """Runs so small that a test can afford to break many of them, and what is compared of them in the end."""
 
+import contextlib
 import hashlib
+import io
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
+import train
+from alexnet_skip.devices import launch
 from alexnet_skip.features import cache
 from alexnet_skip.images import dataset
 from alexnet_skip.network import head
+from alexnet_skip.system.files import read_json, write_sealed_json
+from alexnet_skip.system.machine import available_cpus
 from alexnet_skip.training import log, run
+from alexnet_skip.upkeep import speed_probe
 
 # 83 images to train on in 6 uneven steps an epoch, 20 held out. Every part of the full job is there: extraction of both
 # views in several blocks, the basis, the trained skip connection, dropout, a schedule.
@@ -27,22 +38,66 @@ BLOCK_ROWS = 16
 TIMES = ("seconds", "images_per_second")
 
 
-def shrink(replace: Callable[[Any, str, Any], None]) -> None:
+def share_processors(replace: Callable[[Any, str, Any], None]) -> None:
+    """Give each process of the suite its share of the processors: threads beyond them would wait for each other.
+
+    Args:
+        replace: as :func:`shrink` takes it.
+    """
+    threads = max(1, available_cpus() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
+    torch.set_num_threads(threads)
+    replace(launch, "available_cpus", lambda: threads)
+
+
+def shrink(replace: Callable[[Any, str, Any], None], *, pictures: bool = False) -> None:
     """Make images few, blocks of the cache short and the head narrow, and draw no pictures.
 
     Args:
         replace: sets an attribute: ``monkeypatch.setattr``, or plain ``setattr`` in a process of its own.
+        pictures: draw them all the same.
     """
     replace(dataset, "SHAPES_TRAIN", 103)
     replace(dataset, "SHAPES_TEST", 40)
     replace(cache, "BLOCK_ROWS", BLOCK_ROWS)
     replace(head, "HIDDEN_SIZES", (32, 16))
-    replace(run, "report_run", lambda *_: None)
-    replace(log, "learning_curves_figure", lambda *_: None)
-    replace(log, "save_figure", lambda *_: None)
+    replace(speed_probe, "PART_SECONDS", 0.01)
+    replace(speed_probe, "PROBE_IMAGES", 4)
     # TensorBoard reads event files by name: second, process, and this number, of which 10 would come before 9. Only a
     # test is interrupted and goes on within one second and one process.
     replace(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1_000_000))
+    if not pictures:
+        replace(run, "report_run", lambda *_: None)
+        replace(log, "learning_curves_figure", lambda *_: None)
+        replace(log, "save_figure", lambda *_: None)
+
+
+def train_in(folder: Path, *arguments: str) -> int:
+    """Run ``train.py`` with the cache and the runs of this folder; returns its exit code."""
+    return train.main([*arguments, "--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")])
+
+
+def train_whole(folder: Path) -> None:
+    """Train the run ``run`` in a fresh folder, without an interruption; it keeps its checkpoints."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        shrink(patch.setattr)
+        assert train_in(folder, *ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1", "--quiet") == 0
+
+
+def copy_whole(whole_run: Path, folder: Path, *, checkpoints: bool = True) -> Path:
+    """Copy the fixture ``whole_run`` into a folder; returns that. The copy's run knows no cache but the copy's.
+
+    Args:
+        checkpoints: keep them; otherwise the run is as if nobody had asked for any.
+    """
+    shutil.copytree(whole_run, folder, dirs_exist_ok=True)
+    run = folder / "runs" / "run"
+    config = read_json(run / "config.json")
+    config["settings"]["cache"]["cache_dir"] = str(folder / "cache")
+    if not checkpoints:
+        shutil.rmtree(run / "checkpoints")
+        config["settings"]["checkpoints"]["checkpoint_epochs"] = 0
+    write_sealed_json(run / "config.json", config)
+    return folder
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -110,6 +110,7 @@ if __name__ == "__main__":
     import train
 
     tiny_run.shrink(setattr)
+    tiny_run.share_processors(setattr)
     # What the first optimizer imports: once here, not in every child.
     importlib.import_module("torch._dynamo")
     print(json.dumps("ready"), flush=True)

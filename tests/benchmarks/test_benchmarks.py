@@ -1,15 +1,18 @@
 """Every benchmark runs in its quick form and ends with one JSON object; how fast is not for tests to tell."""
 
+import importlib
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from tiny_run import shrink
 
 from alexnet_skip.network.weights import load_weights
+from benchmarks import extract_throughput, report_loop, time_to_accuracy
 from benchmarks.report_loop import ReportExtractor, report_head
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +30,20 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """Narrow heads, in the runs that a benchmark starts too, and no workers: they would be forks of a busy process."""
+    shrink(monkeypatch.setattr)
+    monkeypatch.setattr(time_to_accuracy, "TRAIN", ROOT / "tests" / "tiny_train.py")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+    monkeypatch.setattr(report_loop, "NUM_WORKERS", 0)
+    monkeypatch.setattr(extract_throughput, "NUM_WORKERS", 0)
+    precision = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(precision)
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("name", "ratios"),
     [
@@ -37,11 +54,10 @@ def images(tmp_path_factory) -> Path:
         ("pca", ["ratio_report", "ratio_sklearn", "ratio_torch"]),
     ],
 )
-def test_the_quick_form_ends_with_one_json_object(images, name, ratios):
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--dataset", str(images), "--weights", "random", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(done.stdout.splitlines()[-1])
+def test_the_quick_form_ends_with_one_json_object(images, capfd, name, ratios):
+    arguments = ["--dataset", str(images), "--weights", "random", "--quick"]
+    assert importlib.import_module(f"benchmarks.{name}").main(arguments) == 0
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert result["benchmark"] == name
     for ratio in ratios:
         assert 0 < result[f"{ratio}_min"] <= result[ratio] <= result[f"{ratio}_max"]

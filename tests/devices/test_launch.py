@@ -1,10 +1,6 @@
 """The start of a script: what the launcher set, and what is made of it."""
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,33 +9,32 @@ from alexnet_skip.devices import launch
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus
 
-ROOT = Path(__file__).resolve().parents[2]
-CODE = """
-import torch
-from alexnet_skip.devices import launch
-launch.available_cpus = lambda: {cpus}
-launch.start("no")
-print(torch.get_num_threads())
-"""
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Threads that torch has after the start, where OMP_NUM_THREADS was set so, with so many processors to take."""
+    before = torch.get_num_threads()
+
+    def started(set_to: str | None, cpus: int) -> int:
+        torch.set_num_threads(int(set_to or 1))  # as torch itself does where the variable is set
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if set_to is not None:
+            monkeypatch.setenv("OMP_NUM_THREADS", set_to)
+        monkeypatch.setattr(launch, "available_cpus", lambda: cpus)
+        launch.start("no")
+        return torch.get_num_threads()
+
+    yield started
+    torch.set_num_threads(before)
 
 
-def threads(cpus: int, **environment: str) -> int:
-    """Threads that torch has in a fresh process after the start, with so many processors for the taking."""
-    clean = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    command = [sys.executable, "-c", CODE.format(cpus=cpus)]
-    done = subprocess.run(command, cwd=ROOT, env=clean | environment, capture_output=True, text=True, check=True)
-    return int(done.stdout.splitlines()[-1])
+def test_all_processors_are_used_although_accelerate_launch_allows_one_thread(threads):
+    assert threads("1", cpus=3) == 3
+    assert threads(None, cpus=3) == 3
 
 
-def test_all_processors_are_used_although_accelerate_launch_allows_one_thread():
-    assert threads(2, OMP_NUM_THREADS="1") == 2
-    assert threads(2) == 2
-
-
-def test_a_number_of_threads_that_the_user_chose_is_kept():
-    if os.cpu_count() == 1:
-        pytest.skip("a machine with one processor has no number of threads to choose")
-    assert threads(1, OMP_NUM_THREADS="2") == 2
+def test_a_number_of_threads_that_the_user_chose_is_kept(threads):
+    assert threads("2", cpus=3) == 2
 
 
 @pytest.mark.parametrize(("processes", "share"), [("1", 1), ("2", 2), ("1000", None)])

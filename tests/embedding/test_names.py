@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
-from tiny_run import ARGUMENTS, shrink
+from tiny_run import copy_whole, shrink
 
 import embed
-import train
 from alexnet_skip.embedding import output
 from alexnet_skip.embedding.output import folder_name
 from alexnet_skip.embedding.samples import Points
@@ -58,21 +57,17 @@ def small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    """A folder of runs with ``mine``, its copy ``copy``, and the studies ``one`` and ``two`` with a copy each."""
-    folder = tmp_path_factory.mktemp("names")
-    places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs"), "--quiet"]
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch.setattr)
-        assert train.main([*ARGUMENTS, "--name", "mine", *places]) == 0
+def runs(whole_run, tmp_path_factory) -> Path:
+    """A folder of runs with ``run``, its copy ``copy``, and the studies ``one`` and ``two`` with a copy each."""
+    folder = copy_whole(whole_run, tmp_path_factory.mktemp("names"), checkpoints=False)
     for name in ("copy", "one/cell", "two/cell"):
-        shutil.copytree(folder / "runs" / "mine", folder / "runs" / name)
+        shutil.copytree(folder / "runs" / "run", folder / "runs" / name)
     return folder / "runs"
 
 
 def test_fewer_points_another_fit_and_a_comparison_leave_an_embedding_as_it_was(runs, capsys):
     def embedded(*arguments: str) -> dict[str, Any]:
-        assert embed.main([*arguments, "--run", "mine", "--runs-dir", str(runs), "--quiet"]) == 0
+        assert embed.main([*arguments, "--run", "run", "--runs-dir", str(runs), "--quiet"]) == 0
         return json.loads(capsys.readouterr().out)
 
     whole = embedded("--thumbnails", "0")
@@ -84,7 +79,7 @@ def test_fewer_points_another_fit_and_a_comparison_leave_an_embedding_as_it_was(
         embedded("--thumbnails", "0", "--components", "2"),
     ]
     assert {path: path.read_bytes() for path in before} == before
-    config = text_format.Parse((runs / "mine" / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    config = text_format.Parse((runs / "run" / "projector_config.pbtxt").read_text(), ProjectorConfig())
     listed = [entry.tensor_name for entry in config.embeddings]
     assert listed == [result["projector"] for result in (whole, *others)]
     assert len({name.rpartition(" ")[0] for name in listed}) == 4
@@ -96,6 +91,6 @@ def test_fewer_points_another_fit_and_a_comparison_leave_an_embedding_as_it_was(
     stems = {f"compare-{name}" for name in ("copy", "one-cell", "two-cell")}
     assert {path.stem for path in where.glob("compare-*.png")} == stems
     assert {path.stem for path in where.glob("compare-*.json")} == stems
-    model = read_json(runs / "mine" / "model" / "config.json")
+    model = read_json(runs / "run" / "model" / "config.json")
     for path in (*where.glob("compare-*.json"), where / "metrics.json"):
         assert read_json(path)["model_sha256"] == model["model_sha256"]

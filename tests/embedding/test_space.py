@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,6 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.pca.estimator import PCA
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAINED = (
     "--dataset", "shapes", "--weights", "random", "--epochs", "1", "--batch-size", "16", "--pca-basis", "8", "--quiet",
 )  # fmt: skip
@@ -269,21 +266,16 @@ def test_without_a_run_the_way_to_one_is_said(tmp_path, capsys):
     assert "accelerate launch --quiet train.py --skip" in refused(tmp_path, capsys)
 
 
-def test_two_processes_embed_the_same_once(trained, runs, capsys, tmp_path):
-    # The newest run: torchrun takes --run for an option of its own.
-    arguments = ("--compare", "plain", "--layer", "hidden2", "--split", "val")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which Windows can't")
+def test_two_processes_embed_the_same_once(zygote, runs, capsys, tmp_path):
+    arguments = ("--run", "skip", "--compare", "plain", "--layer", "hidden2", "--split", "val")
     alone = embed_run(runs, capsys, *arguments)
     expected = exported(alone)
-    script = tmp_path / "small_embed.py"
-    script.write_text("import sys, embed, tiny_run\ntiny_run.shrink(setattr)\nsys.exit(embed.main(sys.argv[1:]))\n")
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script))
-    places = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
-    done = subprocess.run(
-        [*launcher, *arguments, "--runs-dir", str(runs)], env=os.environ | {"ACCELERATE_USE_CPU": "1"} | places,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = done.stdout.splitlines()
+    pids = zygote.start_together(2, [*arguments, "--runs-dir", runs, "--quiet"], tmp_path / "log", script="embed")
+    codes = [zygote.wait(pid) for pid in pids]
+    told = "".join((tmp_path / f"log-{rank}").read_text() for rank in (0, 1))
+    assert codes == [0, 0], told
+    (line,) = (line for line in told.splitlines() if line.startswith("{"))
     together = json.loads(line)
     for space in ("embedding", "full"):
         for figure in ("knn_top1", "silhouette", "variance_ratio"):

@@ -1,7 +1,6 @@
 """An evaluation draws all it knows from its predictions, and can do so again without the model."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +8,15 @@ import pytest
 import torch
 from made_runs import make_predictions
 from PIL import Image
-from tiny_run import ARGUMENTS, shrink
+from tiny_run import copy_whole, shrink
 
 import evaluate
-import train
 from alexnet_skip import AlexNetWithSkip
+from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.evaluation import figures
 from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images.splits import train_val_positions
+from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.statistics import metrics
 from alexnet_skip.system.files import read_json
@@ -28,27 +29,15 @@ def small(monkeypatch):
     shrink(monkeypatch.setattr)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """Folder of all runs with the run ``mine``, not evaluated yet."""
-    folder = tmp_path_factory.mktemp("evaluation")
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch.setattr)
-        places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")]
-        assert train.main([*ARGUMENTS, "--name", "mine", "--quiet", *places]) == 0
-    return folder / "runs"
-
-
 @pytest.fixture
-def runs(trained, tmp_path) -> Path:
-    """A copy that a test may change."""
-    shutil.copytree(trained, tmp_path / "runs")
-    return tmp_path / "runs"
+def runs(whole_run, tmp_path) -> Path:
+    """Folder of all runs with the run ``run``, not evaluated yet; a test may change it."""
+    return copy_whole(whole_run, tmp_path, checkpoints=False) / "runs"
 
 
 def test_everything_promised_is_drawn_and_counted(runs):
     assert evaluate.main(["--runs-dir", str(runs), "--quiet"]) == 0
-    where = runs / "mine" / "evaluation" / "test-best"
+    where = runs / "run" / "evaluation" / "test-best"
     for name in PICTURES:
         with Image.open(where / name) as image:
             assert min(image.size) > 250
@@ -62,22 +51,63 @@ def test_everything_promised_is_drawn_and_counted(runs):
     assert counts[0] == (confusion - np.diag(np.diag(confusion))).max()
 
 
+@pytest.mark.parametrize(
+    ("flags", "folder", "place"),
+    [
+        ([], "test-best", "model"),
+        (["--checkpoint", "last"], "test-last", "last"),
+        (["--checkpoint", "epoch-2"], "test-epoch-2", "snapshots/epoch-0002"),
+        (["--split", "val"], "val-best", "model"),
+        (["--split", "train"], "train-best", "model"),
+        (["--tta"], "test-best-tta", "model"),
+    ],
+)
+def test_split_checkpoint_and_tta_say_which_model_predicts_which_views_of_which_images(
+    runs, monkeypatch, flags, folder, place
+):
+    """The published network itself, on the images themselves, is the oracle; features are stored as halves."""
+    monkeypatch.setattr(evaluation, "draw_evaluation", lambda *_: None)
+    assert evaluate.main([*flags, "--runs-dir", str(runs), "--quiet"]) == 0
+    found = read_predictions(runs / "run" / "evaluation" / folder)
+    split = load_dataset("shapes").splits["test" if folder.startswith("test") else "train"]
+    positions = np.arange(40)
+    if not folder.startswith("test"):
+        positions = train_val_positions(split.labels, 0.2)[folder.startswith("val")]
+    np.testing.assert_array_equal(found.index, positions)
+    np.testing.assert_array_equal(found.labels, split.labels[positions])
+    images = torch.from_numpy(split.images[positions])
+    errors = {}
+    for published in ("model", "last", "snapshots/epoch-0002"):
+        model = load_published(runs / "run" / published)[0]
+        with torch.no_grad():
+            plain, mirrored = model(images).numpy(), model(images.flip(2)).numpy()
+        assert np.abs(mirrored - plain).max() > 0.05, "or averaging them would not show"
+        expected = (plain + mirrored) / 2 if "--tta" in flags else plain
+        errors[published] = np.abs(found.logits - expected).max()
+    own = errors.pop(place)
+    assert own < 5e-3
+    assert min(errors.values()) > 2 * own, "the other models of the run are others"
+    written = read_json(runs / "run" / "evaluation" / folder / "metrics.json")
+    assert written["tta"] == ("--tta" in flags)
+    assert written["top1"] == np.mean(found.logits.argmax(1) == split.labels[positions])
+
+
 def test_the_temperature_is_fitted_on_val_and_stored_with_the_model(runs, capsys):
     assert evaluate.main(["--fit-temperature", "--runs-dir", str(runs)]) == 0
     assert "fitted on 20 images of val" in capsys.readouterr().err
-    temperature = read_json(runs / "mine" / "model" / "config.json")["temperature"]
-    test = read_json(runs / "mine" / "evaluation" / "test-best" / "metrics.json")
+    temperature = read_json(runs / "run" / "model" / "config.json")["temperature"]
+    test = read_json(runs / "run" / "evaluation" / "test-best" / "metrics.json")
     assert test["temperature"] == temperature
-    assert (runs / "mine" / "evaluation" / "test-best" / "reliability_calibrated.png").is_file()
+    assert (runs / "run" / "evaluation" / "test-best" / "reliability_calibrated.png").is_file()
 
     assert evaluate.main(["--split", "val", "--runs-dir", str(runs)]) == 0
     assert "fitted on these very images" in capsys.readouterr().err
-    val = read_predictions(runs / "mine" / "evaluation" / "val-best")
+    val = read_predictions(runs / "run" / "evaluation" / "val-best")
     assert metrics.fit_temperature(val.logits, val.labels) == pytest.approx(temperature, rel=1e-4)
-    summary = read_json(runs / "mine" / "evaluation" / "val-best" / "metrics.json")
+    summary = read_json(runs / "run" / "evaluation" / "val-best" / "metrics.json")
     assert summary["nll_calibrated"] <= summary["nll"]
 
-    model = AlexNetWithSkip.from_pretrained(runs / "mine")
+    model = AlexNetWithSkip.from_pretrained(runs / "run")
     image = load_dataset("shapes").splits["test"].images[:1]
     with torch.no_grad():
         logits = model(torch.from_numpy(image)).numpy()
@@ -87,19 +117,19 @@ def test_the_temperature_is_fitted_on_val_and_stored_with_the_model(runs, capsys
 
 
 def test_a_temperature_that_is_none_is_refused(runs, capsys):
-    config = read_json(runs / "mine" / "model" / "config.json")
-    (runs / "mine" / "model" / "config.json").write_text(json.dumps(config | {"temperature": 0}))
+    config = read_json(runs / "run" / "model" / "config.json")
+    (runs / "run" / "model" / "config.json").write_text(json.dumps(config | {"temperature": 0}))
     assert evaluate.main(["--runs-dir", str(runs)]) == 2
     assert "its temperature is 0.0" in " ".join(capsys.readouterr().err.split())
 
 
 def test_figures_are_drawn_again_without_the_model(runs, capsys):
     assert evaluate.main(["--topk", "1", "3", "--runs-dir", str(runs)]) == 0
-    where = runs / "mine" / "evaluation" / "test-best"
+    where = runs / "run" / "evaluation" / "test-best"
     before = {path.name: path.read_bytes() for path in where.iterdir()}
     for path in (*where.glob("*.png"), *where.glob("*.csv"), *where.glob("*.json")):
         path.unlink()
-    (runs / "mine" / "model" / "model.safetensors").unlink()
+    (runs / "run" / "model" / "model.safetensors").unlink()
     assert evaluate.main(["--redraw", "--topk", "1", "3", "--runs-dir", str(runs)]) == 0
     assert {path.name for path in where.iterdir()} == set(before)
     for name in ("metrics.json", "confusion_matrix.csv"):
@@ -110,7 +140,7 @@ def test_figures_are_drawn_again_without_the_model(runs, capsys):
 def test_without_predictions_redraw_says_how_to_make_them(runs, capsys):
     assert evaluate.main(["--redraw", "--split", "val", "--runs-dir", str(runs)]) == 2
     message = " ".join(capsys.readouterr().err.split())
-    assert f"python evaluate.py --run {runs / 'mine'} --split val --checkpoint best" in message
+    assert f"python evaluate.py --run {runs / 'run'} --split val --checkpoint best" in message
 
 
 @pytest.mark.parametrize("classes", [50, 51])
@@ -123,5 +153,5 @@ def test_the_matrix_of_many_classes_is_in_the_csv_alone(tmp_path, rng, classes):
     np.fill_diagonal(wrong := matrix.copy(), 0)
     assert summary["most_confused"][0]["images"] == wrong.max()
     figures.draw_evaluation(tmp_path, "a title", summary, some, None)
-    lines = (tmp_path / "confusion_matrix.csv").read_text(encoding="utf-8").splitlines()[1:]
+    lines = (tmp_path / "confusion_matrix.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
     np.testing.assert_array_equal([[int(cell) for cell in line.split(",")[1:]] for line in lines], matrix)

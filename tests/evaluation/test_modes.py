@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from made_runs import make_predictions, make_run
 from PIL import Image
-from tiny_run import ARGUMENTS, shrink
+from tiny_run import copy_whole, shrink
 
 import embed
 import evaluate
-import train
 from alexnet_skip.embedding import output
 from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.evaluation import export
@@ -53,12 +52,12 @@ MODES = {"evaluate": evaluate_settings.MODES, "embed": embed_settings.MODES}
 
 # What is done to see what each mode's function looks at: with every flag that it takes, and on both of its ways if it
 # has two. "" is the script's own work.
-MINE = "--run mine --split val --checkpoint last --tta --topk 1 2"
+MINE = "--run run --split val --checkpoint last --tta --topk 1 2"
 DONE = {
     "evaluate": {
         "": [f"{MINE} --dataset shapes --fit-temperature", MINE],
-        "images": ["--images photo.png --run mine --checkpoint last --topk 2"],
-        "export": ["--export torch --run mine --checkpoint last"],
+        "images": ["--images photo.png --run run --checkpoint last --topk 2"],
+        "export": ["--export torch --run run --checkpoint last"],
         "compare": ["--compare none-2 conv-2 --checkpoint last --topk 2", "--compare study --split test"],
         "table": ["--table study", "--table none-2 none-9 conv-2 conv-9 --checkpoint last"],
         "redraw": [f"{MINE} --redraw"],
@@ -66,10 +65,10 @@ DONE = {
     },
     "embed": {
         "": [
-            "--run mine --skip-view tap --components 2 --max-points 9 --fit split --compare mine --thumbnails 0 "
+            "--run run --skip-view tap --components 2 --max-points 9 --fit split --compare run --thumbnails 0 "
             "--dataset shapes"
         ],
-        "dry_run": ["--run mine --split val --dry-run", "--run mine --split val --dataset shapes --dry-run"],
+        "dry_run": ["--run run --split val --dry-run", "--run run --split val --dataset shapes --dry-run"],
     },
 }
 
@@ -95,9 +94,9 @@ def recorded(settings: Any, function: Callable[[Any], Any]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def looked_at(tmp_path_factory) -> dict[tuple[str, str], set[str]]:
+def looked_at(whole_run, tmp_path_factory) -> dict[tuple[str, str], set[str]]:
     """By script and mode, the fields that were read while it did real work."""
-    folder, rng = tmp_path_factory.mktemp("modes"), np.random.default_rng(0)
+    folder, rng = copy_whole(whole_run, tmp_path_factory.mktemp("modes"), checkpoints=False), np.random.default_rng(0)
     for skip in ("none", "conv"):
         for epochs in (2, 9):
             done = {"test-last": make_predictions(0.5, rng)}
@@ -116,7 +115,6 @@ def looked_at(tmp_path_factory) -> dict[tuple[str, str], set[str]]:
             patch.setattr(module, name, lambda *_: None)
         patch.setattr(export, "export_network", lambda network, path, form: path.write_bytes(b"") or 0.0)
         patch.setattr(speed_probe, "extraction_rate", lambda *_: 100.0)
-        assert train.main([*ARGUMENTS, "--name", "mine", "--quiet"]) == 0
         return {
             (script, mode): set().union(*(looked_at_by(script, mode, line) for line in lines))
             for script, modes in DONE.items()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tiny_run import ARGUMENTS, outcome, shrink
+from tiny_run import ARGUMENTS, copy_whole, outcome, shrink, train_in
 
 import evaluate
 import train
@@ -26,20 +26,6 @@ from alexnet_skip.system import files
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     shrink(monkeypatch.setattr)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """A folder with the finished run ``run`` and a warm cache; copied, never changed."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch.setattr)
-        assert train_in(folder, *ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1") == 0
-    return folder
-
-
-def train_in(folder: Path, *arguments: str) -> int:
-    return train.main([*arguments, "--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")])
 
 
 def evaluate_in(folder: Path, *arguments: str) -> int:
@@ -193,8 +179,8 @@ def test_weights_that_are_none_are_refused_and_never_executed(tmp_path, capsys, 
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_pickle_in_a_checkpoints_place_is_not_executed(trained, tmp_path, capsys):
-    shutil.copytree(trained, tmp_path / "copy")
+def test_a_pickle_in_a_checkpoints_place_is_not_executed(whole_run, tmp_path, capsys):
+    copy_whole(whole_run, tmp_path / "copy")
     places = sorted((tmp_path / "copy/runs/run/checkpoints").iterdir())
     for place in places:
         torch.save({"a": Bomb(tmp_path / "exploded")}, place / "state.safetensors")
@@ -270,8 +256,8 @@ def test_settings_out_of_range_are_refused_by_name(tmp_path, capsys, arguments, 
         (["--resume", "run", "--lr", "1"], "--lr is 1.0, but was 0.001"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(trained, tmp_path, monkeypatch, capsys, arguments, message):
-    shutil.copytree(trained, tmp_path / "copy")
+def test_what_cannot_be_done_is_refused_by_name(whole_run, tmp_path, monkeypatch, capsys, arguments, message):
+    copy_whole(whole_run, tmp_path / "copy")
     monkeypatch.chdir(tmp_path)
     before = outcome(tmp_path / "copy/runs/run")
     base = () if "--resume" in arguments else ARGUMENTS
@@ -291,8 +277,8 @@ def test_what_cannot_be_done_is_refused_by_name(trained, tmp_path, monkeypatch, 
         (["--images", "nowhere.png"], "nowhere.png"),
     ],
 )
-def test_evaluations_that_cannot_be_done_are_refused_by_name(trained, tmp_path, capsys, arguments, message):
-    shutil.copytree(trained / "runs", tmp_path / "runs")
+def test_evaluations_that_cannot_be_done_are_refused_by_name(whole_run, tmp_path, capsys, arguments, message):
+    shutil.copytree(whole_run / "runs", tmp_path / "runs")
     assert evaluate_in(tmp_path, *arguments) == 2
     assert message in told(capsys)
     assert not (tmp_path / "runs/run/evaluation").exists()
@@ -355,10 +341,10 @@ def test_a_folder_without_permission_is_named(zygote, tmp_path, what):
     (tmp_path / what).chmod(0o777)
 
 
-def test_a_cache_that_may_only_be_read_serves_a_run(trained, tmp_path, zygote):
+def test_a_cache_that_may_only_be_read_serves_a_run(whole_run, tmp_path, zygote):
     if not hasattr(os, "fork"):
         pytest.skip("processes are forked, which Windows can't")
-    shutil.copytree(trained / "cache", tmp_path / "cache")
+    shutil.copytree(whole_run / "cache", tmp_path / "cache")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs").chmod(0o777)
     (tmp_path / "log").touch(0o666)
@@ -367,7 +353,7 @@ def test_a_cache_that_may_only_be_read_serves_a_run(trained, tmp_path, zygote):
     more = as_somebody_without_rights(tmp_path)
     command = [*ARGUMENTS, "--name", "run", "--cache-dir", f"{tmp_path}/cache", "--runs-dir", f"{tmp_path}/runs"]
     assert zygote.wait(zygote.start(command, tmp_path / "log", **more)) == 0, (tmp_path / "log").read_text()
-    assert outcome(tmp_path / "runs/run") == outcome(trained / "runs/run")
+    assert outcome(tmp_path / "runs/run") == outcome(whole_run / "runs/run")
     for path in (tmp_path / "cache").rglob("*"):
         path.chmod(0o755)
 
@@ -395,8 +381,10 @@ def test_a_disk_that_fills_up_while_caching_is_named_and_costs_nothing(tmp_path,
 
 
 @pytest.mark.parametrize("calls", [0, 1])
-def test_a_disk_that_fills_up_while_publishing_leaves_a_run_that_goes_on(trained, tmp_path, monkeypatch, capsys, calls):
-    shutil.copytree(trained / "cache", tmp_path / "cache")
+def test_a_disk_that_fills_up_while_publishing_leaves_a_run_that_goes_on(
+    whole_run, tmp_path, monkeypatch, capsys, calls
+):
+    shutil.copytree(whole_run / "cache", tmp_path / "cache")
     command = [*ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1"]
     with monkeypatch.context() as patch:
         patch.setattr("alexnet_skip.network.model.save_tensors", fails_after(calls, model.save_tensors))
@@ -404,16 +392,16 @@ def test_a_disk_that_fills_up_while_publishing_leaves_a_run_that_goes_on(trained
     assert "No space left on device; make room" in told(capsys)
     assert not list((tmp_path / "runs/run").glob("*/config.json"))[calls:]
     assert train_in(tmp_path, "--resume") == 0
-    assert outcome(tmp_path / "runs/run") == outcome(trained / "runs/run")
+    assert outcome(tmp_path / "runs/run") == outcome(whole_run / "runs/run")
 
 
-def test_a_disk_that_fills_up_while_checkpointing_does_not_end_the_run(trained, tmp_path, monkeypatch, capsys):
-    shutil.copytree(trained / "cache", tmp_path / "cache")
+def test_a_disk_that_fills_up_while_checkpointing_does_not_end_the_run(whole_run, tmp_path, monkeypatch, capsys):
+    shutil.copytree(whole_run / "cache", tmp_path / "cache")
     monkeypatch.setattr("alexnet_skip.runs.checkpoints.save_tensors", fails_after(0, None))
     assert train_in(tmp_path, *ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1") == 0
     text = told(capsys)
     assert text.count("can't be written (No space left on device): the run goes on, with older checkpoints only") == 3
-    assert outcome(tmp_path / "runs/run") == outcome(trained / "runs/run")
+    assert outcome(tmp_path / "runs/run") == outcome(whole_run / "runs/run")
 
 
 @pytest.fixture
@@ -428,12 +416,12 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(trained, tmp_path, small_disk, capsys):
+def test_a_disk_that_is_really_full(whole_run, tmp_path, small_disk, capsys):
     """6 MiB hold neither the cache of 8 MiB nor a published model of 11."""
     assert train.main([*ARGUMENTS, "--cache-dir", f"{small_disk}/c", "--runs-dir", f"{tmp_path}/runs"]) == 2
     assert "MiB free, but the features need 7 MiB; choose another --cache-dir" in told(capsys)
     (small_disk / "filler").write_bytes(bytes(4 << 20))
-    command = [*ARGUMENTS, "--cache-dir", str(trained / "cache"), "--name", "run"]
+    command = [*ARGUMENTS, "--cache-dir", str(whole_run / "cache"), "--name", "run"]
     assert train.main([*command, "--runs-dir", f"{small_disk}/runs"]) == 2
     assert "MiB of room, but the 3 models of this run need" in told(capsys), "before the first epoch"
     assert not list(small_disk.glob("**/*.tmp"))
@@ -441,9 +429,9 @@ def test_a_disk_that_is_really_full(trained, tmp_path, small_disk, capsys):
     assert not list(small_disk.glob("runs/run/model/config.json"))
 
 
-def test_paths_with_spaces_and_letters_of_any_script(trained, tmp_path, monkeypatch, capsys):
+def test_paths_with_spaces_and_letters_of_any_script(whole_run, tmp_path, monkeypatch, capsys):
     place = tmp_path / "räume & ünter 空白" / "a [b] 'c'"
-    shutil.copytree(trained / "cache", place / "der cache é")
+    shutil.copytree(whole_run / "cache", place / "der cache é")
     places = ["--cache-dir", str(place / "der cache é"), "--runs-dir", str(place / "läufe 走")]
     assert train.main([*ARGUMENTS, *places, "--name", "erster Lauf ß", "--checkpoint-epochs", "1"]) == 0
     assert evaluate.main(["--runs-dir", str(place / "läufe 走"), "--split", "val"]) == 0

@@ -1,9 +1,16 @@
 """The package's own face: what it offers, and what it costs to import."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import alexnet_skip
+from alexnet_skip.network.model import AlexNetWithSkip
+
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def in_a_fresh_process(code: str) -> str:
@@ -16,10 +23,9 @@ def test_dir_lists_what_the_package_offers_and_imports_no_torch():
 
 
 def test_all_that_dir_lists_can_be_had():
-    import alexnet_skip
-
-    for name in dir(alexnet_skip):
-        assert getattr(alexnet_skip, name) is not None
+    version = re.search(r'^version = "(.+)"$', PROJECT.read_text(encoding="utf-8"), re.MULTILINE)[1]
+    had = {name: getattr(alexnet_skip, name) for name in dir(alexnet_skip)}
+    assert had == {"AlexNetWithSkip": AlexNetWithSkip, "__version__": version}
 
 
 @pytest.mark.parametrize("room", ["pca", "statistics.metrics", "plots.confusion", "settings.train_arguments"])

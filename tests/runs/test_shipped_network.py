@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from made_runs import change
-from tiny_run import ARGUMENTS, shrink
+from tiny_run import copy_whole, shrink
 
 import embed
 import evaluate
-import train
 from alexnet_skip import AlexNetWithSkip
 from alexnet_skip.embedding import output
 from alexnet_skip.evaluation import evaluate as evaluation
@@ -41,13 +40,11 @@ def small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """A folder with a cache, warm for test, and the run ``mine``, evaluated."""
-    folder = tmp_path_factory.mktemp("shipped")
-    places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs"), "--quiet"]
+def trained(whole_run, tmp_path_factory) -> Path:
+    """A folder with a cache, warm for test, and the run ``run``, evaluated."""
+    folder = copy_whole(whole_run, tmp_path_factory.mktemp("shipped"), checkpoints=False)
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
-        assert train.main([*ARGUMENTS, "--name", "mine", *places]) == 0
         assert evaluate.main(["--runs-dir", str(folder / "runs"), "--quiet"]) == 0
     return folder
 
@@ -70,18 +67,18 @@ def evaluated_logits(run: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("tensor", TENSORS)
 def test_each_tensor_of_the_published_file_is_evaluated(runs, tensor):
-    before = read_predictions(runs / "mine" / "evaluation" / "test-best").logits
-    np.testing.assert_allclose(before, shipped_logits(runs / "mine"), **FP16)
-    change(runs / "mine" / "model", tensor)
-    expected = shipped_logits(runs / "mine")
+    before = read_predictions(runs / "run" / "evaluation" / "test-best").logits
+    np.testing.assert_allclose(before, shipped_logits(runs / "run"), **FP16)
+    change(runs / "run" / "model", tensor)
+    expected = shipped_logits(runs / "run")
     assert np.abs(expected - before).max() > 0.05, "the change must matter"
-    np.testing.assert_allclose(evaluated_logits(runs / "mine"), expected, **FP16)
+    np.testing.assert_allclose(evaluated_logits(runs / "run"), expected, **FP16)
 
 
 def test_a_changed_network_is_embedded_calibrated_predicted_with_and_exported(runs, tmp_path, capsys):
-    change(runs / "mine" / "model", "backbone.10.weight")
-    expected = shipped_logits(runs / "mine")
-    (runs / "mine" / "evaluation" / "test-best" / "predictions.npz").unlink()
+    change(runs / "run" / "model", "backbone.10.weight")
+    expected = shipped_logits(runs / "run")
+    (runs / "run" / "evaluation" / "test-best" / "predictions.npz").unlink()
     assert embed.main(["--runs-dir", str(runs), "--layer", "logits", "--quiet", "--components", "2"]) == 0
     result = json.loads(capsys.readouterr().out)
     (table,) = Path(result["embedding"]).glob("metadata-*.tsv")
@@ -89,8 +86,8 @@ def test_a_changed_network_is_embedded_calibrated_predicted_with_and_exported(ru
     np.testing.assert_allclose(confidence, metrics.softmax(expected).max(1), atol=5e-3)
 
     assert evaluate.main(["--runs-dir", str(runs), "--split", "val", "--fit-temperature", "--quiet"]) == 0
-    val = read_predictions(runs / "mine" / "evaluation" / "val-best")
-    network = AlexNetWithSkip.from_pretrained(runs / "mine")
+    val = read_predictions(runs / "run" / "evaluation" / "val-best")
+    network = AlexNetWithSkip.from_pretrained(runs / "run")
     assert network.temperature == pytest.approx(metrics.fit_temperature(val.logits, val.labels), rel=1e-4)
 
     images = load_dataset("shapes").splits["test"].images[:5]
@@ -107,7 +104,7 @@ def test_the_dry_run_looks_for_the_features_of_the_published_convolutions(runs, 
         return json.loads(capsys.readouterr().out)["images_to_extract"]
 
     assert to_extract() == 0
-    change(runs / "mine" / "model", "backbone.3.weight")
+    change(runs / "run" / "model", "backbone.3.weight")
     assert to_extract() == 40
 
 

@@ -85,6 +85,17 @@ def test_the_bootstrap_interval_covers_as_it_promises(rng, kind):
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
+@pytest.mark.parametrize("values", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("max_values", [0, 2], ids=["drawn one by one", "counted"])
+def test_every_sample_is_drawn_as_often_as_every_other(monkeypatch, values, max_values):
+    """Of two samples a quarter of all resamples have only the first, a quarter only the second: of these 20 % each."""
+    monkeypatch.setattr(paired, "MAX_MULTINOMIAL_VALUES", max_values)
+    result = paired.paired_bootstrap_interval(np.zeros(2), np.array(values), seed=0, confidence=0.6)
+    assert result == (0.5, 0.0, 1.0)
+    result = paired.paired_bootstrap_interval(np.zeros(2), np.array(values), seed=0, confidence=0.4)
+    assert result == (0.5, 0.5, 0.5)
+
+
 def test_the_bootstrap_is_seeded_and_its_memory_is_bounded(rng, monkeypatch):
     a, b = rng.normal(size=(2, 1000))
     one = paired.paired_bootstrap_interval(a, b, seed=3)

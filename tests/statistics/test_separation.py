@@ -123,12 +123,19 @@ def test_labels_that_do_not_fit_the_rows_are_refused(rng):
         separation(rng.standard_normal((5, 2)), np.zeros(4, int), 2, np.arange(4))
 
 
+def test_one_row_is_refused_and_two_are_measured():
+    with pytest.raises(ValueError, match="1 rows and 1 labels; at least 2 of both"):
+        separation(np.zeros((1, 2)), np.zeros(1, int), 1, np.arange(1))
+    assert separation(np.eye(2), np.zeros(2, int), 1, np.arange(2)).knn_top1 == 1
+
+
 def test_all_are_asked_where_that_is_cheap_and_the_price_is_bounded_elsewhere():
     assert affordable_queries(10_000, 3) == 10_000
     for n, d in ((10_000, 9216), (50_000, 3), (50_000, 9216)):
         asked = affordable_queries(n, d)
         assert 100 < asked < n
         assert asked * n * (2 * d + module.OPERATIONS_PER_DISTANCE) <= module.MAX_OPERATIONS
+    assert affordable_queries(10**9, 10**6) == 1, "one at least"
 
 
 def test_the_figures_have_names_in_json(rng):

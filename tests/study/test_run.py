@@ -117,7 +117,11 @@ def test_two_studies_in_one_folder_are_refused_while_the_first_one_runs(finished
 
 @pytest.mark.parametrize(
     ("arguments", "setting"),
-    [(["--lr", "0.0123"], "--lr is 0.0123"), (["--limit-train", "90"], "--dataset is shapes")],
+    [
+        (["--lr", "0.0123"], "--lr is 0.0123"),
+        (["--limit-train", "90"], "--dataset is shapes"),
+        (["--snapshot-epochs", "2", "3"], "--snapshot-epochs is [2, 3]"),
+    ],
 )
 def test_other_settings_under_the_same_name_are_refused_by_name(finished, capsys, arguments, setting):
     folder, cache, _ = finished

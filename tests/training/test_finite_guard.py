@@ -111,10 +111,12 @@ def test_watching_changes_nothing(monkeypatch):
     assert torch.equal(train_rows(Rows(None, 0.0), []).layer.weight, watched)
 
 
-def test_a_run_names_epoch_step_rate_and_precision_and_keeps_its_last_good_checkpoint(tmp_path, monkeypatch, capsys):
+def test_a_run_names_epoch_step_rate_and_precision_and_keeps_its_last_good_checkpoint(
+    whole_run, tmp_path, monkeypatch, capsys
+):
     shrink(monkeypatch.setattr)
     backward = FiniteGuard.backward
-    places = ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(tmp_path / "runs"), "--name", "run"]
+    places = ["--cache-dir", str(whole_run / "cache"), "--runs-dir", str(tmp_path / "runs"), "--name", "run"]
     calls = []
 
     def spoil(guard, loss, factor):
@@ -131,11 +133,11 @@ def test_a_run_names_epoch_step_rate_and_precision_and_keeps_its_last_good_check
     assert train.main(["--resume", "--runs-dir", str(tmp_path / "runs")]) == 0
 
 
-def test_a_model_spoilt_by_the_last_step_is_noticed_in_validation(tmp_path, monkeypatch, capsys):
+def test_a_model_spoilt_by_the_last_step_is_noticed_in_validation(whole_run, tmp_path, monkeypatch, capsys):
     shrink(monkeypatch.setattr)
     predict = source.predict
     monkeypatch.setattr("alexnet_skip.training.inputs.predict", lambda *a, **k: predict(*a, **k) * np.float32(math.nan))
-    places = ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(tmp_path / "runs")]
+    places = ["--cache-dir", str(whole_run / "cache"), "--runs-dir", str(tmp_path / "runs")]
     assert train.main([*ARGUMENTS, *places]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "epoch 1, validation: the model's outputs are not finite; try a lower --lr; no checkpoint was saved" in told

@@ -18,21 +18,24 @@ def small(monkeypatch):
     monkeypatch.setattr(Trainer, "step", lambda *_: pytest.fail("it began to train"))
 
 
-def start(folder) -> int:
-    return train.main([*ARGUMENTS, "--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")])
+@pytest.fixture
+def start(whole_run, tmp_path):
+    """Starts a run on a warm cache; returns its exit code."""
+    places = ["--cache-dir", str(whole_run / "cache"), "--runs-dir", str(tmp_path / "runs")]
+    return lambda: train.main([*ARGUMENTS, *places])
 
 
-def test_a_model_whose_weights_have_other_names_is_refused_before_the_first_step(tmp_path, monkeypatch, capsys):
+def test_a_model_whose_weights_have_other_names_is_refused_before_the_first_step(start, monkeypatch, capsys):
     published = Inputs.published_form
     renamed = lambda inputs, state: published(inputs, {f"_orig_mod.{name}": v for name, v in state.items()})  # noqa: E731
     monkeypatch.setattr(Inputs, "published_form", renamed)
-    assert start(tmp_path) == 2
+    assert start() == 2
     assert "the model can't be published as Accelerate has prepared it" in capsys.readouterr().err
 
 
-def test_a_disk_without_room_for_the_models_is_refused_before_the_first_step(tmp_path, monkeypatch, capsys):
+def test_a_disk_without_room_for_the_models_is_refused_before_the_first_step(start, monkeypatch, capsys):
     monkeypatch.setattr(run, "free_disk_bytes", lambda _: 2**20)
-    assert start(tmp_path) == 2
+    assert start() == 2
     assert "has 1 MiB of room, but the 3 models of this run need" in capsys.readouterr().err
 
 

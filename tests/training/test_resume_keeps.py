@@ -4,9 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_run import ARGUMENTS, shrink
+from tiny_run import copy_whole, shrink, train_in
 
-import train
 from alexnet_skip.study.cells import Cell, _can_go_on
 from alexnet_skip.system.errors import UserError
 
@@ -16,17 +15,9 @@ def small(monkeypatch):
     shrink(monkeypatch.setattr)
 
 
-def train_in(folder: Path, *arguments: str) -> int:
-    return train.main([*arguments, "--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")])
-
-
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("reference")
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch.setattr)
-        assert train_in(folder, *ARGUMENTS, "--name", "kept", "--checkpoint-epochs", "1") == 0
-    return folder
+def reference(whole_run, tmp_path_factory) -> Path:
+    return copy_whole(whole_run, tmp_path_factory.mktemp("reference"))
 
 
 def no_checkpoints(run: Path) -> None:
@@ -53,7 +44,7 @@ def only_the_last_model_is_there(run: Path) -> None:
 )
 def test_a_run_that_has_published_and_has_no_whole_checkpoint_is_refused_and_left_as_it_is(spoil, reference, capsys):
     run = reference / "runs" / spoil.__name__
-    shutil.copytree(reference / "runs" / "kept", run)
+    shutil.copytree(reference / "runs" / "run", run)
     spoil(run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for more in (["--epochs", "5"], [], ["--epochs", "5", "--dry-run"]):

@@ -6,9 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
+from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, copy_whole, outcome, shrink, train_in
 
-import train
 from alexnet_skip.network import model
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training.trainer import Trainer
@@ -23,18 +22,10 @@ def small(monkeypatch):
 HANGUP = getattr(signal, "SIGHUP", getattr(signal, "SIGBREAK", None))
 
 
-def train_in(folder: Path, *arguments: str) -> int:
-    return train.main([*arguments, "--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")])
-
-
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory) -> Path:
-    """A folder with a warm cache and the run ``whole`` that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("reference")
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch.setattr)
-        assert train_in(folder, *ARGUMENTS, "--name", "whole") == 0
-    return folder
+def reference(whole_run, tmp_path_factory) -> Path:
+    """A folder with a warm cache and the run ``run`` that nothing interrupted."""
+    return copy_whole(whole_run, tmp_path_factory.mktemp("reference"), checkpoints=False)
 
 
 def interrupt(monkeypatch, number: int, after: int, times: int = 1) -> None:
@@ -67,7 +58,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_to_the_same_end(reference, 
     assert not (folder / "model").exists()
 
     assert train_in(reference, "--resume", name) == 0
-    assert outcome(folder) == outcome(reference / "runs" / "whole")
+    assert outcome(folder) == outcome(reference / "runs" / "run")
     assert not (folder / "checkpoints").exists()
     config = json.loads((folder / "config.json").read_text())
     assert len(config["resumed"]) == 1
@@ -81,7 +72,7 @@ def test_a_run_may_be_interrupted_again_and_again(reference, monkeypatch, capsys
             interrupt(patch, signal.SIGTERM, 4)
             assert train_in(reference, "--resume") == 143  # the newest unfinished one
     assert train_in(reference, "--resume") == 0
-    assert outcome(reference / "runs" / "often") == outcome(reference / "runs" / "whole")
+    assert outcome(reference / "runs" / "often") == outcome(reference / "runs" / "run")
     assert train_in(reference, "--resume") == 2
     assert "holds no unfinished run" in capsys.readouterr().err
 
@@ -102,7 +93,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_run_can_still_be_taken_up(refere
         assert train_in(reference, *ARGUMENTS, "--name", "at-once") == 130
         assert reached == ["begin"]
     assert train_in(reference, "--resume", "at-once") == 0
-    assert outcome(reference / "runs" / "at-once") == outcome(reference / "runs" / "whole")
+    assert outcome(reference / "runs" / "at-once") == outcome(reference / "runs" / "run")
 
 
 def test_ctrl_c_passed_on_by_a_launcher_is_one_ctrl_c(reference, monkeypatch):
@@ -121,7 +112,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again_in_its_
         assert train_in(reference, *ARGUMENTS, "--name", "early") == 130
     assert train_in(reference, "--resume", "early") == 0
     assert "has no complete checkpoint" in capsys.readouterr().err
-    assert outcome(reference / "runs" / "early") == outcome(reference / "runs" / "whole")
+    assert outcome(reference / "runs" / "early") == outcome(reference / "runs" / "run")
 
 
 def test_more_epochs_train_a_finished_run_further(reference, capsys):
@@ -150,7 +141,7 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
     ],
 )
 def test_changed_settings_are_refused_by_name(reference, capsys, arguments, message):
-    assert train_in(reference, "--resume", "whole", *arguments) == 2
+    assert train_in(reference, "--resume", "run", *arguments) == 2
     assert message in capsys.readouterr().err
 
 
