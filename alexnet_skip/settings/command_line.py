@@ -28,6 +28,13 @@ def require(condition: bool, flag: str, value: object, allowed: str) -> None:
         raise UserError(f"{flag} is {value}, but must be {allowed}; give {flag} another value or leave it out")
 
 
+def require_checkpoint(value: str) -> None:
+    """Refuse a ``--checkpoint`` that can't be the name of a published model; raises as :func:`require`."""
+    kind, _, number = value.partition("-")
+    valid = value in ("best", "last") or (kind == "epoch" and number.isdigit())
+    require(valid, "--checkpoint", value, "best, last or epoch-N")
+
+
 def read_command_line(
     kind: type[Settings], arguments: Sequence[str], prog: str, default: Settings | None = None
 ) -> Settings:

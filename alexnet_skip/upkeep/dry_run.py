@@ -165,7 +165,7 @@ def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool
 def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """What ``embed.py`` would do; as :func:`dry_run_evaluation`."""
     job = start_job(settings)
-    run = open_run(settings.runs_dir, settings.run, "best")
+    run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     plan = _begin_pass(run, job)
     if settings.dataset is not None:
         run.load_own_images(settings.dataset, job)  # refused as the real run would
