@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_skip.settings.command_line import arguments_or_own, flat, last_value, read_command_line, to_dict
+from alexnet_skip.settings.command_line import (
+    arguments_or_own,
+    command_line,
+    flat,
+    last_value,
+    read_command_line,
+    to_dict,
+)
 from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -93,8 +100,22 @@ def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
         return _resumed(arguments, run)
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
     recipe = last_value(arguments, "--recipe") or default.recipe
-    training = dataclasses.replace(default.training, **RECIPES.get(recipe, {}))
-    return read_command_line(TrainSettings, arguments, "train.py", dataclasses.replace(default, training=training))
+    return read_command_line(TrainSettings, arguments, "train.py", _with_recipe(recipe))
+
+
+def _with_recipe(recipe: str) -> TrainSettings:
+    """What a command line that names a recipe starts from."""
+    default = TrainSettings()
+    return dataclasses.replace(default, training=dataclasses.replace(default.training, **RECIPES.get(recipe, {})))
+
+
+def train_command(settings: TrainSettings, leave_out: Sequence[str] = ()) -> list[str]:
+    """The words of a command line that asks for these settings; :func:`parse_train` of them gives the same.
+
+    Args:
+        leave_out: names of settings that are not told.
+    """
+    return command_line(settings, _with_recipe(settings.recipe), leave_out)
 
 
 def _resumed(arguments: list[str], run: str) -> TrainSettings:
