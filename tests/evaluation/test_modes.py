@@ -35,11 +35,14 @@ FLAGS = {
         "topk": "--topk 1 2", "images": "--images photo.png", "run": "--run mine", "split": "--split val",
         "checkpoint": "--checkpoint last", "tta": "--tta", "dataset": "--dataset shapes", "export": "--export torch",
         "fit_temperature": "--fit-temperature", "redraw": "--redraw", "compare": "--compare a b",
-        "table": "--table", "report": "--report", "lang": "--lang ko", "out": "--out page.html", "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
+        "table": "--table", "report": "--report",
+        "lang": "--lang ko", "out": "--out page.html",
+        "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
     },
     "embed": {
         "run": "--run mine", "split": "--split val", "layer": "--layer hidden2", "skip_view": "--skip-view tap",
-        "checkpoint": "--checkpoint last", "components": "--components 2", "projector_components": "--projector-components 5",
+        "checkpoint": "--checkpoint last", "components": "--components 2",
+        "projector_components": "--projector-components 5",
         "max_points": "--max-points 9", "fit": "--fit split", "compare": "--compare other",
         "dataset": "--dataset shapes", "thumbnails": "--thumbnails 0", "runs_dir": "--runs-dir elsewhere",
         "dry_run": "--dry-run", "quiet": "--quiet",
@@ -67,7 +70,8 @@ DONE = {
     },
     "embed": {
         "": [
-            "--run mine --checkpoint last --skip-view tap --components 2 --max-points 9 --fit split --compare mine --thumbnails 0 "
+            "--run mine --checkpoint last --skip-view tap "
+            "--components 2 --max-points 9 --fit split --compare mine --thumbnails 0 "
             "--dataset shapes"
         ],
         "dry_run": [

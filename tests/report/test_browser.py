@@ -29,7 +29,8 @@ addEventListener("load", () => setTimeout(() => {
     return { id: one.id, top: box.top, bottom: box.bottom, left: box.left, right: box.right };
   });
   const canvas = document.querySelector("canvas"), box = canvas.getBoundingClientRect();
-  const count = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter((v, i) => i % 4 === 3 && v).length;
+  const pixels = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  const count = () => pixels().filter((value, at) => at % 4 === 3 && value).length;
   const image = () => canvas.toDataURL();
   const dots = count(), before = image();
   for (let x = 10; x < 320; x += 4) for (let y = 10; y < 320; y += 12)
@@ -42,7 +43,7 @@ addEventListener("load", () => setTimeout(() => {
     width: innerWidth, wrong, boxes, dots, told, thumb, turned: image() !== before,
     wide: document.documentElement.scrollWidth,
     read: document.getElementById("readout").textContent === cell.title,
-    requests: performance.getEntriesByType("resource").map((one) => one.name).filter((name) => !name.startsWith("data:")),
+    requests: performance.getEntriesByType("resource").map((one) => one.name).filter((name) => !/^data:/.test(name)),
   }, "*")));
 }, 100));
 </script>"""
@@ -50,7 +51,9 @@ FRAMES = """<!doctype html><meta charset="utf-8"><body><script>
 const found = [];
 addEventListener("message", (event) => {
   found.push(event.data);
-  if (found.length === WIDTHS.length) document.body.innerHTML = "<pre>" + btoa(unescape(encodeURIComponent(JSON.stringify(found)))) + "</pre>";
+  if (found.length < WIDTHS.length) return;
+  const letters = unescape(encodeURIComponent(JSON.stringify(found)));
+  document.body.innerHTML = "<pre>" + btoa(letters) + "</pre>";
 });
 const WIDTHS = [%s];
 for (const width of WIDTHS) {
