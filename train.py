@@ -8,6 +8,7 @@ accelerate launch train.py --study                    does the skip help? every 
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from alexnet_skip.settings.train import TrainSettings
@@ -18,7 +19,7 @@ from alexnet_skip.system.console import run_script
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     """Train one run, or a study; returns the figures and paths a program needs, and whether this process prints."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    from alexnet_skip.report.write import write_report
+    from alexnet_skip.report.write import report_study
     from alexnet_skip.study.run import run_study
     from alexnet_skip.training.log import Stopwatch
     from alexnet_skip.training.report import show_run
@@ -38,8 +39,7 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     session.accelerator.end_training()
     if settings.study.study:
         if session.accelerator.is_main_process:
-            summary["report"] = str(write_report(settings.run.runs_dir, [summary["study"]]))
-            session.console.line(f"Report in {summary['report']}: open it in any browser")
+            summary["report"] = report_study(Path(summary["study"]), session.console)
         session.console.line(f"Runs in {summary['study']}. Next:")
         session.console.line(f"  python evaluate.py --compare {summary['study']}")
         session.console.line(f"  python evaluate.py --table {summary['study']}")

@@ -125,7 +125,7 @@ class ForestScale:
 
     def __init__(self, values: Sequence[float]) -> None:
         shown = [100 * value for value in values]
-        self.places = ticks(min(0.0, *shown), max(0.0, *shown), 6)
+        self.places = ticks(min([0.0, *shown]), max([0.0, *shown]), 6)
         low, high = self.places[0], self.places[-1]
         self._scale = _Scale(low, high, 2, 98)
 

@@ -105,7 +105,7 @@ class Forest:
 
 def forests(subject: Subject, text: Text) -> list[Forest]:
     """The forest plots, the last stage first, all on one scale; none of one side."""
-    if len(subject.sides) < 2:
+    if len(subject.sides) < 2 or not subject.stages:
         return []
     scale = ForestScale([end for stage in subject.stages for one in stage.comparisons for end in _ends(one)])
     found = []
@@ -173,7 +173,8 @@ def table(subject: Subject, text: Text) -> Table | None:
     for number, stage in enumerate(subject.stages):
         epoch = epoch_of(subject.runs[0], stage.checkpoint_name)
         key = ("table.low", "table.high")[number] if len(subject.stages) == 2 else "table.epoch"
-        rows.append((text(key, epoch="?" if epoch is None else epoch), [_cell(c, number) for c in columns]))
+        name = text("effect.best") if epoch is None else text(key, epoch=epoch)
+        rows.append((name, [_cell(c, number) for c in columns]))
     return Table(heads, rows, report_figures() if beside else {})
 
 

@@ -1,11 +1,10 @@
 """The page put together: templates, style and script from this room's folder ``page``, in one file of HTML."""
 
-import re
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from alexnet_skip.plots.embedding import class_colours
 from alexnet_skip.report import curves, facts, findings, matrices, pictures, space
@@ -26,15 +25,9 @@ def render(subject: Subject, text: Text) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = code
     style, script = (Markup((PAGE / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
     template = environment.get_template("report.html.j2")
     return template.render(t=text, style=style, script=script, **content(subject, text))
-
-
-def code(text: str) -> Markup:
-    """Text with what stands between backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def content(subject: Subject, text: Text) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a report is of: a study, one run, or runs side by side; and what was evaluated of them."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from alexnet_skip.study.verdict import Comparison, compare
 from alexnet_skip.system.console import shell_word
 from alexnet_skip.system.errors import UserError
 
-# How many characters of the names of several runs the name of their report may have.
+# How much of the names of several runs the name of their report has.
 MAX_NAME_LETTERS = 80
 
 
@@ -91,7 +92,9 @@ class Subject:
     def file_name(self, lang: str) -> str:
         """Of its report, unlike that of any other report in the folder."""
         others = "" if self.study else "-".join(side.stem for side in self.sides[1:])
-        stem = f"report-against-{others}"[:MAX_NAME_LETTERS] if others else "report"
+        stem = f"report-against-{others}" if others else "report"
+        if len(stem) > MAX_NAME_LETTERS:
+            stem = f"{stem[:MAX_NAME_LETTERS]}-{zlib.crc32(others.encode()):08x}"
         return f"{stem}.html" if lang == "en" else f"{stem}.{lang}.html"
 
 

@@ -22,6 +22,17 @@ def report(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     return {"report": str(path), "lang": settings.lang, "bytes": num_bytes}, True
 
 
+def report_study(study: Path, console: Console) -> str | None:
+    """The page that a study ends with; None, and a line that says why, where none can be made: the study is whole."""
+    try:
+        path = write_report(study.parent, [str(study)])
+    except UserError as error:
+        console.line(f"No report: {error}", style="yellow")
+        return None
+    console.line(f"Report in {path}: open it in any browser")
+    return str(path)
+
+
 def write_report(runs_dir: Path, names: Sequence[str], lang: str = "en", out: Path | None = None) -> Path:
     """Write the page of a study or of runs, and return where it is.
 
