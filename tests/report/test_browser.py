@@ -66,7 +66,8 @@ for (const width of WIDTHS) {
 
 
 def browse(*words: str) -> str:
-    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+               "--window-size=1500,3000")  # fmt: skip
     done = subprocess.run([str(BROWSER), *options, *words], capture_output=True, text=True, timeout=120, check=True)
     return done.stdout
 

@@ -164,7 +164,7 @@ def test_one_run_is_told_with_its_interval_and_its_classes(tmp_path, rng):
     run = make_run(tmp_path / "runs" / "alone", {"test-best": make_predictions(0.8, rng)}, CLASS_NAMES)
     make_history(run, rng)
     make_embedding(run, 2, CLASS_NAMES, rng)
-    read = Reader(write_report(run.parent, []).read_text(encoding="utf-8"))
+    read = Reader(write_report(run.parent, [run.name]).read_text(encoding="utf-8"))
     top1 = read_predictions(run / "evaluation" / "test-best").correct.mean()
     assert f"is right for {100 * top1:.2f} % (95 % interval " in read.text["verdict"]
     assert "precision %" in read.text["table"]

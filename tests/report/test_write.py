@@ -1,10 +1,16 @@
 """evaluate.py --report: where the page goes, and what is refused before anything is written."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 import evaluate
+from alexnet_skip.report.subject import Subject
+from alexnet_skip.report.write import report_study
+from alexnet_skip.study.sides import Side
+from alexnet_skip.system.console import Console
 
 
 def test_the_command_says_where_the_page_is(study, capsys):
@@ -46,3 +52,24 @@ def test_a_mistake_is_named_and_nothing_is_written(study, tmp_path, capsys, line
     assert (code, captured.out) == (2, "")
     assert told in " ".join(captured.err.replace("│", " ").split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_study_whose_report_cannot_be_made_is_told_why_and_goes_on(study, tmp_path, capsys):
+    copy = tmp_path / "s"
+    shutil.copytree(study, copy)
+    assert report_study(copy, Console()) == str(copy / "report.html")
+    (copy / "conv-seed0" / "metrics.jsonl").write_text("{")
+    assert report_study(copy, Console()) is None
+    assert "No report: " in capsys.readouterr().err
+
+
+def test_reports_of_different_runs_have_different_names():
+    def name(*others: str) -> str:
+        sides = [Side(other, "conv", (Path(other),), (0,), None) for other in ("a", *others)]
+        return Subject("a", Path("a"), None, sides, "", []).file_name("en")
+
+    assert name() == "report.html"
+    assert name("s/b") == "report-against-s-b.html"
+    long = [name(*("x" * 50 for _ in range(9)), last) for last in ("y", "z")]
+    assert long[0] != long[1]
+    assert max(map(len, long)) < 120
