@@ -26,8 +26,8 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     # The run, and one beside it
     job = start_job(settings)
     with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, "best")
-        others = [open_run(settings.runs_dir, settings.compare, "best")] if settings.compare else []
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+        others = [open_run(settings.runs_dir, settings.compare, settings.checkpoint)] if settings.compare else []
 
     # Which images are embedded, and on which the axes are fitted
     dataset = run.load_own_images(settings.dataset, job)

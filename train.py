@@ -8,6 +8,7 @@ accelerate launch train.py --study                    does the skip help? every 
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from alexnet_skip.settings.train import TrainSettings
@@ -18,6 +19,7 @@ from alexnet_skip.system.script import run_script
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     """Train one run, or a study; returns the figures and paths a program needs, and whether this process prints."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
+    from alexnet_skip.report.write import report_study
     from alexnet_skip.study.run import run_study
     from alexnet_skip.training.log import Stopwatch
     from alexnet_skip.training.report import show_run, show_study
@@ -36,6 +38,8 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     # What to do next
     session.accelerator.end_training()
     if settings.study.study:
+        if session.accelerator.is_main_process:
+            summary["report"] = report_study(Path(summary["study"]), session.console)
         show_study(session.console, summary["study"], settings.run.runs_dir)
     else:
         show_run(session.console, summary, settings.run.runs_dir)

@@ -17,6 +17,7 @@ from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
 from alexnet_skip.plots.style import save_figure
+from alexnet_skip.runs.folders import published_name
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics import metrics
 from alexnet_skip.statistics.separation import Separation
@@ -27,7 +28,7 @@ from alexnet_skip.system.files import part_of_name, write_json
 MAX_CLASS_ROWS = 25
 
 # Settings that decide what is written and are in an embedding's name where they are not the default.
-NAMED = ("fit", "components", "projector_components", "thumbnails")
+NAMED = ("checkpoint", "fit", "components", "projector_components", "thumbnails")
 
 
 def cloud_of(embedding: Embedding, labels: np.ndarray) -> Cloud:
@@ -221,7 +222,8 @@ def folder_name(points: Points, settings: EmbedSettings) -> str:
     defaults = {field.name: field.default for field in dataclasses.fields(EmbedSettings)}
     for setting in NAMED:
         if (value := getattr(settings, setting)) != defaults[setting]:
-            name += f"-{setting.replace('_', '-')}-{value}"
+            shown = published_name(value) if setting == "checkpoint" else value
+            name += f"-{setting.replace('_', '-')}-{shown}"
     return name
 
 

@@ -178,11 +178,13 @@ def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
     return next((split for split in dataset.splits.values() if split.digest == predictions.digest), None)
 
 
-def load_images_of(config: RunConfig, dataset: str | None, console: Console, *, verify_images: bool = False) -> Dataset:
+def load_images_of(
+    config: RunConfig, dataset: str | None, console: Console, *, verify_images: bool = False, read_only: bool = False
+) -> Dataset:
     """A run's images, or those of another place; its own there are read with its limits, which make them its own."""
     own = dataclasses.replace(config.data, verify_images=verify_images)
     if dataset is None:
-        return load_images(own, console, config.cache_dir)
+        return load_images(own, console, config.cache_dir, read_only=read_only)
     given = DataSettings(dataset=dataset, verify_images=verify_images)
     loaded = load_images(given, console, config.cache_dir)
     if own.limit_train or own.limit_test:

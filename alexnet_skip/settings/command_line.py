@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -28,6 +28,13 @@ def require(condition: bool, flag: str, value: object, allowed: str) -> None:
     """
     if not condition:
         raise UserError(f"{flag} is {value}, but must be {allowed}; give {flag} another value or leave it out")
+
+
+def require_checkpoint(value: str) -> None:
+    """Refuse a ``--checkpoint`` that can't be the name of a published model; raises as :func:`require`."""
+    kind, _, number = value.partition("-")
+    valid = value in ("best", "last") or (kind == "epoch" and number.isdigit())
+    require(valid, "--checkpoint", value, "best, last or epoch-N")
 
 
 def read_command_line(default: Settings, arguments: Sequence[str], prog: str, groups: Groups) -> Settings:
@@ -142,3 +149,23 @@ def _convert(kind: Any, value: Any, name: str, skip_unknown: bool) -> Any:
     if kind in (bool, int, float, str) and type(value) is kind:
         return value
     raise ValueError(f"{name} is {value!r}")
+
+
+def command_line(settings: Any, defaults: Any, leave_out: Iterable[str] = ()) -> list[str]:
+    """The flags, with their values as words, that make settings out of defaults; the inverse of reading them.
+
+    Args:
+        leave_out: names of settings that are not told.
+    """
+    before, words = flat(to_dict(defaults)), []
+    for name, value in flat(to_dict(settings)).items():
+        if value == before[name] or name in leave_out:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words += [f"--{flag}", str(value)]
+    return words

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alexnet_skip.settings.command_line import arguments_or_own, read_command_line, require
+from alexnet_skip.settings.command_line import arguments_or_own, read_command_line, require, require_checkpoint
 from alexnet_skip.settings.modes import Mode, chosen_mode, refuse_idle_flags
 
 Layer = Literal["features", "hidden1", "hidden2", "logits"]
@@ -17,16 +17,15 @@ MAX_PROJECTOR_COMPONENTS = 49
 MAX_THUMBNAIL_PX = 256
 MODES = (
     Mode(
-        "dry_run",
-        "alexnet_skip.upkeep.dry_run:dry_run_embedding",
-        ("run", "split", "dataset", "runs_dir", "quiet", "json"),
+        "dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding",
+        ("run", "split", "checkpoint", "dataset", "runs_dir", "quiet", "json"),
     ),
-)
+)  # fmt: skip
 
 
 # The settings in ``--help``: the everyday ones, then what is embedded and how it is shown.
 GROUPS = {
-    "everyday": ("run", "layer", "split", "compare", "runs_dir", "dry_run", "quiet", "json"),
+    "everyday": ("run", "layer", "split", "checkpoint", "compare", "runs_dir", "dry_run", "quiet", "json"),
     "space": ("skip_view", "components", "fit"),
     "image": ("dataset", "verify_images", "max_points"),
     "projector": ("projector_components", "thumbnails"),
@@ -46,6 +45,8 @@ class EmbedSettings:
     """Name or path of the run; the newest if left out."""
     split: Literal["test", "val", "train"] = "test"
     """Which images; a dataset without a test split is embedded by its val, and that is said."""
+    checkpoint: str = "best"
+    """best, last, or epoch-N for one of --snapshot-epochs: which of the run's models makes the space."""
     layer: Layer = "features"
     """features of the frozen network, or what the trained head makes of them: hidden1 (4,096 values), hidden2 (1,024)
     or logits."""
@@ -80,6 +81,7 @@ class EmbedSettings:
 
     def __post_init__(self) -> None:
         most, side = MAX_PROJECTOR_COMPONENTS, MAX_THUMBNAIL_PX
+        require_checkpoint(self.checkpoint)
         require(self.components is None or self.components >= 2, "--components", self.components, "at least 2")
         require(
             2 <= self.projector_components <= most, "--projector-components", self.projector_components, f"2 to {most}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alexnet_skip.settings.command_line import arguments_or_own, read_command_line, require
+from alexnet_skip.settings.command_line import arguments_or_own, read_command_line, require, require_checkpoint
 from alexnet_skip.settings.modes import Mode, chosen_mode, refuse_idle_flags
 from alexnet_skip.system.errors import UserError
 
@@ -17,6 +17,9 @@ MODES = (
     Mode("export", "alexnet_skip.evaluation.export:export", ("run", "checkpoint", *EVERYWHERE)),
     Mode("compare", "alexnet_skip.study.compare:compare_runs", ("topk", "split", "checkpoint", "dataset", *EVERYWHERE)),
     Mode("table", "alexnet_skip.study.table:report_table", ("split", "checkpoint", *EVERYWHERE)),
+    Mode(
+        "report", "alexnet_skip.report.write:report", ("lang", "out", *EVERYWHERE), alone=("lang", "out"),
+    ),
     Mode(
         "redraw", "alexnet_skip.evaluation.evaluate:redraw",
         ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE),
@@ -31,7 +34,7 @@ MODES = (
 # The settings in ``--help``: the everyday ones, then what is done instead of evaluating, then the rest.
 GROUPS = {
     "everyday": ("run", "topk", "split", "checkpoint", "dataset", "runs_dir", "dry_run", "quiet", "json"),
-    "mode": ("images", "export", "compare", "table", "redraw"),
+    "mode": ("images", "export", "compare", "table", "report", "lang", "out", "redraw"),
     "probability": ("tta", "fit_temperature"),
     "image": ("verify_images",),
 }
@@ -80,6 +83,14 @@ class EvaluateSettings:
     table: tuple[str, ...] | None = None
     """Print and write the source report's table, low and high epoch without and with the skip, from a STUDY (the newest
     if none is named) or from four RUNs, with the report's own figures beside it."""
+    report: tuple[str, ...] | None = None
+    """Write all that is known of a STUDY, of one RUN or of several side by side (the newest study if none is named, or
+    the newest run) as one page, a file of its own that any browser opens and prints: from what they have left, without
+    the model."""
+    lang: str = "en"
+    """Language of the page of --report: en or ko."""
+    out: Path | None = None
+    """Where to write the page of --report; report.html in the study's or run's folder if left out."""
     runs_dir: Path = Path("runs")
     """Folder of all runs."""
     dry_run: bool = False
@@ -92,9 +103,7 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         given = self.topk is None or (bool(self.topk) and all(k >= 1 for k in self.topk))
         require(given, "--topk", self.topk, "1 or more")
-        kind, _, number = self.checkpoint.partition("-")
-        valid = self.checkpoint in ("best", "last") or (kind == "epoch" and number.isdigit())
-        require(valid, "--checkpoint", self.checkpoint, "best, last or epoch-N")
+        require_checkpoint(self.checkpoint)
         refuse_idle_flags(self, MODES)
 
     @property

@@ -17,11 +17,13 @@ class Mode:
         setting: the field of the settings that asks for it.
         place: of its function, which takes the settings, as ``module:function``.
         takes: the other fields that have an effect in it.
+        alone: those of them that have an effect nowhere else.
     """
 
     setting: str
     place: str
     takes: tuple[str, ...]
+    alone: tuple[str, ...] = ()
 
     def load(self) -> Callable[[Any], Any]:
         """Its function, imported now: torch takes seconds, a refused command line should not."""
@@ -45,6 +47,12 @@ def refuse_idle_flags(settings: Any, modes: Sequence[Mode]) -> None:
     """
     mode, given = chosen_mode(settings, modes), _given(settings)
     if mode is None:
+        for other in modes:
+            for name in set(given).intersection(other.alone):
+                raise UserError(
+                    f"{_flag(name)} is {_shown(given[name])}, which has no effect without {_flag(other.setting)}; "
+                    f"give {_flag(other.setting)} as well, or leave out {_flag(name)}"
+                )
         return
     idle = [name for name in given if name not in (mode.setting, *mode.takes)]
     if idle:

@@ -5,7 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_skip.settings.command_line import arguments_or_own, flat, last_value, read_command_line, to_dict
+from alexnet_skip.settings.command_line import (
+    arguments_or_own,
+    command_line,
+    flat,
+    last_value,
+    read_command_line,
+    to_dict,
+)
 from alexnet_skip.settings.keywords import with_keywords
 from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
@@ -116,9 +123,22 @@ def _asked(run: Any, runs_dir: Any, recipe: Any, read: Callable[[TrainSettings],
     if run is not None:
         return _resumed(str(run), Path(runs_dir or RunSettings.runs_dir), read)
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
+    return read(_with_recipe(str(recipe or TrainSettings.recipe)))
+
+
+def _with_recipe(recipe: str) -> TrainSettings:
+    """What a command line that names a recipe starts from."""
     default = TrainSettings()
-    training = dataclasses.replace(default.training, **RECIPES.get(str(recipe or default.recipe), {}))
-    return read(dataclasses.replace(default, training=training))
+    return dataclasses.replace(default, training=dataclasses.replace(default.training, **RECIPES.get(recipe, {})))
+
+
+def train_command(settings: TrainSettings, leave_out: Sequence[str] = ()) -> list[str]:
+    """The words of a command line that asks for these settings; :func:`parse_train` of them gives the same.
+
+    Args:
+        leave_out: names of settings that are not told.
+    """
+    return command_line(settings, _with_recipe(settings.recipe), leave_out)
 
 
 def _resumed(run: str, runs_dir: Path, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:

@@ -66,11 +66,14 @@ def _created(run: Path) -> str:
     return read_run_config(run).created
 
 
-def sides_of_study(study: Path) -> list[Side]:
+def sides_of_study(study: Path, least: int = 2) -> list[Side]:
     """The variants of a study, without the skip first, with those seeds that every variant has finished.
 
+    Args:
+        least: how many variants there must be.
+
     Raises:
-        UserError: if there are not two variants with a seed in common.
+        UserError: if there are not as many variants with a seed in common.
     """
     found: dict[str, dict[int, Path]] = {}
     configs: dict[str, RunConfig] = {}
@@ -81,7 +84,7 @@ def sides_of_study(study: Path) -> list[Side]:
             found.setdefault(variant, {})[config.settings.training.seed] = run
             configs.setdefault(variant, config)
     seeds = sorted(set.intersection(*(set(runs) for runs in found.values()))) if found else []
-    if len(found) < 2 or not seeds:
+    if len(found) < least or not seeds:
         have = "; ".join(f"{variant}: {', '.join(map(str, sorted(runs)))}" for variant, runs in found.items())
         raise UserError(
             f"{study} has no seed that two variants have finished ({have or 'nothing is finished'}); "
@@ -116,7 +119,7 @@ def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple
     """
     sides = list(sides)
     runs = [run for side in sides for run in side.runs]
-    has = {name: [run for run in runs if _file(run, name, checkpoint_name)] for name in ("test", "val")}
+    has = {name: [run for run in runs if has_predictions(run, name, checkpoint_name)] for name in ("test", "val")}
     if split == "test" and not has["test"] and has["val"]:
         split = "val"
     predictions = []
@@ -139,7 +142,8 @@ def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple
     return split, predictions
 
 
-def _file(run: Path, split: str, checkpoint_name: str) -> bool:
+def has_predictions(run: Path, split: str, checkpoint_name: str) -> bool:
+    """Whether one of a run's published models was evaluated on a split."""
     return (evaluation_folder(run, split, checkpoint_name) / "predictions.npz").is_file()
 
 

@@ -60,12 +60,12 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             sides_of_runs(settings.runs_dir, names), settings.split, checkpoint_name
         )
     class_names = sides[0].config.dataset.class_names
-    ours = [_column(side, *of_side) for side, *of_side in zip(sides, low, high, strict=True)]
+    ours = [column_of(side, *of_side) for side, *of_side in zip(sides, low, high, strict=True)]
 
     # The report's, where the classes are its classes
     columns, facts = ours, ["These are not the report's ten classes: its figures are left out."]
     if tuple(class_names) == source_report.CLASS_NAMES:
-        columns, facts = _beside_the_report(ours), report_facts()
+        columns, facts = beside_the_report(ours), report_facts()
 
     # As text, data and picture
     count, seeds = len(low[0][0].labels), len(sides[0].seeds)
@@ -113,7 +113,9 @@ def _four_runs(
     return [group[1] for group in ordered], lengths[0], split, predictions[0::2], predictions[1::2]
 
 
-def _column(side: Side, low: Sequence[Predictions], high: Sequence[Predictions]) -> Column:
+def column_of(side: Side, low: Sequence[Predictions], high: Sequence[Predictions]) -> Column:
+    """A side's column, from its predictions at the low and the high epoch, by seed."""
+
     def accuracies(k: int) -> tuple[list[float], list[float]]:
         low_values, high_values = ([topk_accuracy(p.logits, p.labels, k) for p in side] for side in (low, high))
         return low_values, high_values
@@ -123,7 +125,7 @@ def _column(side: Side, low: Sequence[Predictions], high: Sequence[Predictions])
     return Column(VARIANTS[side.variant], {k: accuracies(k) for k in usual_topk(classes)}, confusions)
 
 
-def _beside_the_report(ours: Sequence[Column]) -> list[Column]:
+def beside_the_report(ours: Sequence[Column]) -> list[Column]:
     """Our columns, each group after the report's."""
     columns = []
     for skip in (False, True):
@@ -142,7 +144,7 @@ def _text(column: Column, row: int) -> str:
     return text if len(top1) == 1 else f"{text}\n{per_cent(min(top1), 2)}–{per_cent(max(top1), 2)}"
 
 
-def report_facts() -> list[str]:
+def report_figures() -> dict[str, Any]:
     """What the report's own numbers allow to say, computed from them."""
     (without, *_), (with_skip, *_) = (source_report.CELLS["high", skip] for skip in (False, True))
     a, b = (source_report.CELLS["high", skip].confusion for skip in (False, True))
@@ -151,12 +153,22 @@ def report_facts() -> list[str]:
     test = two_proportion_test(int(np.trace(a)), n, int(np.trace(b)), n)
     discordant, p = least_paired_p(a, b)
     low_a, low_b = (source_report.CELLS["low", skip].confusion for skip in (False, True))
-    same = "the same matrix to the digit" if np.array_equal(low_a, low_b) else "different matrices"
+    return {
+        "same_low_cells": np.array_equal(low_a, low_b), "without": without, "with": with_skip, "apart": apart, "n": n,
+        "p": test.p, "discordant": discordant, "paired_p": p,
+    }  # fmt: skip
+
+
+def report_facts() -> list[str]:
+    """:func:`report_figures` in two sentences."""
+    told = report_figures()
+    same = "the same matrix to the digit" if told["same_low_cells"] else "different matrices"
     return [
-        f"The report's low-epoch cells hold {same}. Its high-epoch cells, {per_cent(without, 2)} and "
-        f"{per_cent(with_skip, 2)} %, are {apart} of {n:,} images apart: p = {test.p:.2f} (two proportions).",
-        f"Its matrices imply at least {discordant} images that only one of the two gets right, so a paired test could "
-        f"not have given less than p = {p:.2f} (McNemar): no difference can be claimed.",
+        f"The report's low-epoch cells hold {same}. Its high-epoch cells, {per_cent(told['without'], 2)} and "
+        f"{per_cent(told['with'], 2)} %, are {told['apart']} of {told['n']:,} images apart: p = {told['p']:.2f} (two "
+        "proportions).",
+        f"Its matrices imply at least {told['discordant']} images that only one of the two gets right, so a paired "
+        f"test could not have given less than p = {told['paired_p']:.2f} (McNemar): no difference can be claimed.",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -157,6 +157,21 @@ def sum_of_confusions(predictions: Sequence[Predictions], num_classes: int) -> n
     return np.sum([confusion_matrix(one.labels, one.predicted, num_classes) for one in predictions], axis=0)
 
 
+# With seeds_differ these models differ, but so do the seeds, and nothing can be claimed of the method.
+Conclusion = Literal["identical", "models_open", "models_differ", "open", "seeds_differ", "helps", "hurts"]
+
+
+def conclusion(comparison: Comparison) -> Conclusion:
+    """What may be said: of two models where there is one seed, of the method where there are several."""
+    if comparison.identical:
+        return "identical"
+    if comparison.method is None:
+        return "models_differ" if comparison.models_differ else "models_open"
+    if not comparison.claimed:
+        return "seeds_differ" if comparison.models_differ else "open"
+    return "helps" if comparison.method.mean > 0 else "hurts"
+
+
 def verdict(comparison: Comparison, where: str, subject: str) -> str:
     """The plain sentence that a comparison ends with.
 
@@ -164,29 +179,29 @@ def verdict(comparison: Comparison, where: str, subject: str) -> str:
         where: dataset and split, such as ``cifar10 (test, n = 10,000)``.
         subject: what is held against what, such as ``skip (conv)``.
     """
+    said = conclusion(comparison)
     top1, method, count = comparison.differences[1], comparison.method, comparison.num_pairs
     apart = f"{points(top1)}, {p_text(comparison.p_holm)}"
     corrected = f"p corrected for {count} comparisons" if count > 1 else ""
     if method is None:
         # Two models, and nothing of what made them different: no word here may sound like a cause.
-        if comparison.identical:
+        if said == "identical":
             return f"On {where}, {subject}: the predictions of these two models are identical."
         apart += f" ({corrected})" if corrected else ""
         text = f"On {where}, {subject}: these two models differ in top-1 by {apart}"
-        if not comparison.models_differ:
+        if said == "models_open":
             return f"{text}, which may be chance: no difference can be claimed."
         return f"{text}; one run each can't say that the skip is why."
-    if comparison.identical:
+    if said == "identical":
         return f"On {where} {subject} changes nothing: the predictions are identical."
     text = f"On {where} {subject} changes top-1 by {apart}"
     seeds = "; ".join(filter(None, (f"{len(comparison.top1_a)} each", corrected)))
     wider = interval(method.interval(), _digits(method.mean))
     text += f" for these models; {wider}, {p_text(method.p_holm)} for other seeds too ({seeds})"
-    if not comparison.claimed:
-        differ = "these models differ, but the seeds do too; " if comparison.models_differ else ""
+    if said in ("open", "seeds_differ"):
+        differ = "these models differ, but the seeds do too; " if said == "seeds_differ" else ""
         return f"{text}: {differ}no difference can be claimed."
-    word = "it helps" if method.mean > 0 else "it hurts"
-    return f"{text}: {word}{', a little' if abs(100 * method.mean) < LITTLE_POINTS else ''}."
+    return f"{text}: it {said}{', a little' if abs(100 * method.mean) < LITTLE_POINTS else ''}."
 
 
 def points(difference: Difference) -> str:

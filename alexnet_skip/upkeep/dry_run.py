@@ -185,7 +185,7 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """What ``embed.py`` would do; as :func:`dry_run_evaluation`."""
     job = start_job(settings)
     with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, "best")
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     plan = _begin_pass(run, job)
     if settings.dataset is not None:
         run.load_own_images(settings.dataset, job)  # refused as the real run would

@@ -34,11 +34,14 @@ FLAGS = {
         "topk": "--topk 1 2", "images": "--images photo.png", "run": "--run mine", "split": "--split val",
         "checkpoint": "--checkpoint last", "tta": "--tta", "dataset": "--dataset shapes", "export": "--export torch",
         "fit_temperature": "--fit-temperature", "redraw": "--redraw", "compare": "--compare a b",
-        "table": "--table", "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
+        "table": "--table", "report": "--report",
+        "lang": "--lang ko", "out": "--out page.html",
+        "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
     },
     "embed": {
         "run": "--run mine", "split": "--split val", "layer": "--layer hidden2", "skip_view": "--skip-view tap",
-        "components": "--components 2", "projector_components": "--projector-components 5",
+        "checkpoint": "--checkpoint last", "components": "--components 2",
+        "projector_components": "--projector-components 5",
         "max_points": "--max-points 9", "fit": "--fit split", "compare": "--compare other",
         "dataset": "--dataset shapes", "thumbnails": "--thumbnails 0", "runs_dir": "--runs-dir elsewhere",
         "dry_run": "--dry-run", "quiet": "--quiet",
@@ -60,15 +63,20 @@ DONE = {
         "export": ["--export torch --run run --checkpoint last"],
         "compare": ["--compare none-2 conv-2 --checkpoint last --topk 2", "--compare study --split test"],
         "table": ["--table study", "--table none-2 none-9 conv-2 conv-9 --checkpoint last"],
+        "report": ["--report study --lang ko --out page.html"],
         "redraw": [f"{MINE} --redraw"],
         "dry_run": [f"{MINE} --dataset shapes --dry-run", f"{MINE} --dry-run"],
     },
     "embed": {
         "": [
-            "--run run --skip-view tap --components 2 --max-points 9 --fit split --compare run --thumbnails 0 "
+            "--run run --checkpoint last --skip-view tap "
+            "--components 2 --max-points 9 --fit split --compare run --thumbnails 0 "
             "--dataset shapes"
         ],
-        "dry_run": ["--run run --split val --dry-run", "--run run --split val --dataset shapes --dry-run"],
+        "dry_run": [
+            "--run run --split val --checkpoint last --dry-run",
+            "--run run --split val --dataset shapes --dry-run",
+        ],
     },
 }
 
