@@ -17,7 +17,7 @@ from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.statistics.metrics import softmax, usual_topk
 from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
-from alexnet_skip.study.verdict import Comparison, as_json, compare, p_text, points, signed, verdict
+from alexnet_skip.study.verdict import Comparison, compare, p_text, points, signed, verdict
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_json
@@ -93,7 +93,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             "checkpoint": checkpoint_name,
             "seeds": b.seeds,
         }
-        result |= as_json(pair.comparison, class_names)
+        result |= _as_json(pair.comparison, class_names)
         result["verdict"] = verdict(pair.comparison, title, subject)
         write_json(where / f"{pair.stem}.json", result)
         results.append(result)
@@ -201,3 +201,24 @@ def _show_seeds(console: Console, against: str, corrected: str, pairs: Sequence[
             rows.append([side.name, str(seed), signed(b - a, 2), f"{test.n01:,}", f"{test.n10:,}", _p_alone(test.p)])
     columns = ["", "seed", "top-1, points", "only this one right", "only the other right", "McNemar's p"]
     console.table(f"{against}, seed by seed (p not corrected)", columns, rows)
+
+
+def _as_json(comparison: Comparison, class_names: Sequence[str]) -> dict[str, Any]:
+    """Every figure of a comparison, ready for JSON: fractions, not per cent; differences are b less a."""
+    return {
+        "num_samples": comparison.num_samples,
+        "identical": comparison.identical,
+        "top1_a": comparison.top1_a,
+        "top1_b": comparison.top1_b,
+        "top1_difference": comparison.differences[1]._asdict(),
+        "topk_difference": {str(k): value._asdict() for k, value in comparison.differences.items()},
+        "mcnemar": [test._asdict() for test in comparison.mcnemar],
+        "p": comparison.p,
+        "p_holm": comparison.p_holm,
+        "models_differ": comparison.models_differ,
+        "over_seeds": comparison.method and comparison.method._asdict() | comparison.method.interval()._asdict(),
+        "claimed": comparison.claimed,
+        "kappa": comparison.kappa,
+        "agreement": comparison.agreement,
+        "recall_gains": dict(zip(class_names, comparison.recall_gains.tolist(), strict=True)),
+    }

@@ -203,8 +203,7 @@ def _markdown(
     pairs: Sequence[tuple[int, int]],
 ) -> str:
     """The table, and below it every cell's confusion matrix, or of many classes the pairs."""
-    lines = [f"# {title}", "", "| | " + " | ".join(column.name for column in columns) + " |"]
-    lines.append("|---|" + "---|" * len(columns))
+    lines = [f"# {title}", "", f"| | {' | '.join(c.name for c in columns)} |", "|---|" + "---|" * len(columns)]
     for name, texts in zip(rows, cells, strict=True):
         lines.append(f"| {name} | " + " | ".join(text.replace("\n", "<br>") for text in texts) + " |")
     lines += ["", *facts, ""]
@@ -214,8 +213,7 @@ def _markdown(
     for row, name in enumerate(rows):
         for column in columns:
             confusion = column.confusions[row]
-            width = len(str(confusion.max()))
-            seeds = len(column.topk[1][row])
+            width, seeds = len(str(confusion.max())), len(column.topk[1][row])
             lines += [f"## {name}, {column.name}" + (f" (sum of {seeds} seeds)" if seeds > 1 else ""), "", "```"]
             lines += [" ".join(f"{value:{width}d}" for value in values) for values in confusion]
             lines += ["```", ""]
@@ -226,8 +224,8 @@ def _pair_table(
     rows: Sequence[str], columns: Sequence[Column], class_names: Sequence[str], pairs: Sequence[tuple[int, int]]
 ) -> list[str]:
     """Images of each pair of classes in every cell of the table, as lines of Markdown."""
-    heads = [f"{row}, {column.name}" for row in rows for column in columns]
-    lines = [f"| true class | taken for | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    heads = ["true class", "taken for", *(f"{row}, {column.name}" for row in rows for column in columns)]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for pair in pairs:
         counts = [str(column.confusions[row][pair]) for row in range(len(rows)) for column in columns]
         lines.append(f"| {' | '.join([*(class_names[label] for label in pair), *counts])} |")
@@ -246,8 +244,7 @@ def _csv(
         for column in columns:
             top1 = column.topk[1][row]
             own = "" if column.name.startswith("report") else epochs[row]
-            figures = [np.mean(top1), min(top1), max(top1), *(np.mean(column.topk[k][row]) for k in others)]
-            rounded = [f"{value:.6f}" for value in figures]
-            counts = [column.confusions[row][pair] for pair in pairs]
-            lines.append([epoch, own, column.name, len(top1), *rounded, *counts])
+            means = [np.mean(column.topk[k][row]) for k in others]
+            figures = [f"{value:.6f}" for value in (np.mean(top1), min(top1), max(top1), *means)]
+            lines.append([epoch, own, column.name, len(top1), *figures, *(column.confusions[row][p] for p in pairs)])
     return lines

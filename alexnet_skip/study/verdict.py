@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -229,24 +229,3 @@ def signed(fraction: float, digits: int = 1) -> str:
 def p_text(p: float) -> str:
     """A p-value for people: "p = 0.012", "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def as_json(comparison: Comparison, class_names: Sequence[str]) -> dict[str, Any]:
-    """Every figure of a comparison, ready for JSON: fractions, not per cent; differences are b less a."""
-    return {
-        "num_samples": comparison.num_samples,
-        "identical": comparison.identical,
-        "top1_a": comparison.top1_a,
-        "top1_b": comparison.top1_b,
-        "top1_difference": comparison.differences[1]._asdict(),
-        "topk_difference": {str(k): value._asdict() for k, value in comparison.differences.items()},
-        "mcnemar": [test._asdict() for test in comparison.mcnemar],
-        "p": comparison.p,
-        "p_holm": comparison.p_holm,
-        "models_differ": comparison.models_differ,
-        "over_seeds": comparison.method and comparison.method._asdict() | comparison.method.interval()._asdict(),
-        "claimed": comparison.claimed,
-        "kappa": comparison.kappa,
-        "agreement": comparison.agreement,
-        "recall_gains": dict(zip(class_names, comparison.recall_gains.tolist(), strict=True)),
-    }
