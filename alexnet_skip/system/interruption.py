@@ -18,8 +18,10 @@ ENDING = tuple(
 Handler = Callable[[int, FrameType | None], None]
 
 
-class InterruptedRunError(Exception):
+class InterruptedRunError(BaseException):
     """A run stopped because it was asked to; says how to go on.
+
+    Like KeyboardInterrupt no ``Exception``: a library that reads a file would take it for a damaged one.
 
     Attributes:
         exit_code: 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal.

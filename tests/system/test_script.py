@@ -99,6 +99,17 @@ def test_every_signal_that_ends_a_session_ends_a_script_with_its_number(capsys, 
     assert signal.getsignal(number) == before
 
 
+def test_no_library_takes_a_signal_for_an_error_of_its_own(capsys):
+    def read_like_a_library():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception as error:
+            raise UserError("the file is damaged") from error
+
+    assert run(read_like_a_library) == 128 + signal.SIGTERM
+    assert "damaged" not in capsys.readouterr().err
+
+
 def test_json_has_no_word_for_not_a_number():
     with pytest.raises(ValueError, match="not JSON compliant"):
         print_json({"loss": float("nan")})
