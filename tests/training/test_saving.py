@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from alexnet_skip.settings.shared import CheckpointSettings
-from alexnet_skip.system.interruption import InterruptedRunError
+from alexnet_skip.system.commands import shell_word
+from alexnet_skip.system.interruption import ENDING, InterruptedRunError
 from alexnet_skip.training import saving
 from alexnet_skip.training.saving import Checkpointer, random_state, restore_random_state
 
@@ -22,12 +23,16 @@ class Told(list):
         self.append(text)
 
 
+# No signal, and no reason to save.
+NOTHING = (0,) * (len(ENDING) + 1)
+
+
 class Processes:
     """As much of an Accelerator as saving looks at; the others' part of a sum is given."""
 
     device = torch.device("cpu")
 
-    def __init__(self, num_processes=1, is_main_process=True, others=(0, 0, 0)):
+    def __init__(self, num_processes=1, is_main_process=True, others=NOTHING):
         self.num_processes, self.is_main_process, self.others = num_processes, is_main_process, others
         self.trackers, self.waited = [], 0
 
@@ -87,17 +92,17 @@ def test_as_many_checkpoints_are_kept_as_are_asked_for_and_the_best_besides(tmp_
 @pytest.mark.parametrize(
     ("others", "expected"),
     [
-        ((0, 0, 0), (False, 0)), ((0, 0, 1), (True, 0)), ((1, 0, 0), (True, signal.SIGINT)),
-        ((0, 1, 0), (True, signal.SIGTERM)), ((1, 1, 1), (True, signal.SIGINT)),
+        ([], (False, 0)), (["due"], (True, 0)), *(([number], (True, number)) for number in ENDING),
+        ([*ENDING, "due"], (True, signal.SIGINT)),
     ],
 )  # fmt: skip
 def test_what_comes_to_one_process_counts_for_all(tmp_path, others, expected):
-    saver = checkpointer(tmp_path, Processes(3, others=others))
+    saver = checkpointer(tmp_path, Processes(3, others=[int(what in others) for what in (*ENDING, "due")]))
     assert saver.look(due=False) == expected
     assert any("Asked to stop" in line for line in saver.console) == bool(expected[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("num_processes", [1, 3])
 def test_a_signal_that_came_to_this_process_is_told_to_all(tmp_path, number, num_processes):
     saver = checkpointer(tmp_path, Processes(num_processes))
@@ -116,7 +121,7 @@ def test_who_stops_says_where_it_stands_what_is_saved_and_how_to_go_on(tmp_path)
             saver.stop(15, "epoch 2, step 1 of 6", place)
         assert stopped.value.exit_code == 143
         assert saver.console[-1].startswith(f"Stopped in epoch 2, step 1 of 6. {kept}")
-        assert saver.console[-1].endswith(f"train.py --resume '{tmp_path / 'a b' / 'run'}'")
+        assert saver.console[-1].endswith(f"train.py --resume {shell_word(str(tmp_path / 'a b' / 'run'))}")
 
 
 def test_what_is_not_trained_again_is_on_the_curves_and_a_disk_that_refuses_ends_nothing(tmp_path, monkeypatch):
