@@ -237,8 +237,9 @@ def _is_the_disks(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    plain = isinstance(error, urllib.error.HTTPError) or not isinstance(error, urllib.error.URLError)
-    reason = error if plain else error.reason
+    # HTTPError is a URLError whose own words say more than its reason.
+    wrapped = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
+    reason = getattr(error, "reason", error) if wrapped else error
     return str(reason) or type(error).__name__
 
 
