@@ -237,9 +237,9 @@ def _is_the_disks(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    reason: object = error
-    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
-        reason = error.reason
+    # HTTPError is a URLError whose own words say more than its reason.
+    wrapped = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
+    reason = getattr(error, "reason", error) if wrapped else error
     return str(reason) or type(error).__name__
 
 

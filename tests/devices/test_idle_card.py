@@ -9,7 +9,11 @@ import pytest
 import train
 from alexnet_skip.devices import idle_card, launch
 from alexnet_skip.devices.idle_card import TorchBuild, advice, find_cards, hidden, runs_on, tell_idle_card
+from alexnet_skip.images import dataset
+from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.console import Console
+from alexnet_skip.training.session import open_session
+from alexnet_skip.upkeep import speed_probe
 
 CARD = "NVIDIA GeForce GTX 1660 SUPER"
 # What PyTorch 2.14's wheels are compiled for (RELEASE.md of PyTorch).
@@ -131,10 +135,14 @@ TINY = ["--dataset", "shapes", "--weights", "random", "--limit-train", "100", "-
 
 def test_training_and_its_dry_run_tell_of_a_card_that_idles(no_driver, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dataset, "SHAPES_TRAIN", 200)
+    monkeypatch.setattr(dataset, "SHAPES_TEST", 50)
+    for rate in ("extraction_rate", "training_rate", "multiplication_rate"):
+        monkeypatch.setattr(speed_probe, rate, lambda *_: 1e3)
     monkeypatch.setattr(idle_card, "installed_torch", lambda index: TorchBuild(None))
     nvidia_smi(monkeypatch, f"GPU 0: {CARD} (UUID: GPU-1)\n")
-    for ending in (["--dry-run"], ["--epochs", "1", "--pca-basis", "8"]):
-        assert train.main([*TINY, *ending]) == 0
+    for start in (lambda: train.main([*TINY, "--dry-run"]), lambda: open_session(parse_train(TINY))):
+        start()
         told = capsys.readouterr().err
         assert f"{CARD} is here, but the installed PyTorch has no CUDA" in " ".join(told.replace("│", " ").split())
         assert all(f"  {command}" in told.splitlines() for command in idle_card.commands("cu126")), "each on one line"
