@@ -76,8 +76,8 @@ def _refuse(reason: str) -> int:
     # The launcher sets it always, and its config file may.
     if is_first_process() and "ACCELERATE_MIXED_PRECISION" in os.environ:
         console.line(
-            "(A traceback below is the launcher's own, and so is exit code 1; its --quiet leaves out the first, and "
-            "`python` instead of `accelerate launch`, the same on one device, ends with exit code 2.)"
+            "(A traceback below is the launcher's own, as is its exit code 1; its --quiet leaves the traceback out. On "
+            "one device `python` instead of `accelerate launch` does the same, and ends with exit code 2.)"
         )
     return 2
 

@@ -41,10 +41,7 @@ def photos(tmp_path_factory):
 
 
 def run(capsys, *arguments):
-    try:
-        code = evaluate.main(list(map(str, arguments)))
-    except SystemExit as leave:  # a mistake that the command line itself shows
-        code = leave.code
+    code = evaluate.main(list(map(str, arguments)))
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

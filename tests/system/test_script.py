@@ -72,7 +72,7 @@ def test_a_users_mistake_is_a_message_and_exit_code_2(capsys, monkeypatch):
 def test_below_the_launcher_an_error_says_whose_traceback_follows(capsys, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     assert run(refuse) == 2
-    assert "A traceback below is the launcher's own, and so is its exit code 1" in capsys.readouterr().err
+    assert "A traceback below is the launcher's own, as is its exit code 1" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_exit_code_130_and_our_own_mistakes_keep_their_traceback(capsys):
