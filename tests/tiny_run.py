@@ -78,9 +78,10 @@ def train_in(folder: Path, *arguments: str) -> int:
 
 def train_whole(folder: Path) -> None:
     """Train the run ``run`` in a fresh folder, without an interruption; it keeps its checkpoints."""
+    # Not --quiet, which the run's config would hold, and who goes on with the run would be told nothing.
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
         shrink(patch.setattr)
-        assert train_in(folder, *ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1", "--quiet") == 0
+        assert train_in(folder, *ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1") == 0
 
 
 def copy_whole(whole_run: Path, folder: Path, *, checkpoints: bool = True) -> Path:
