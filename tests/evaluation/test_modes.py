@@ -36,7 +36,7 @@ FLAGS = {
         "checkpoint": "--checkpoint last", "tta": "--tta", "dataset": "--dataset shapes", "export": "--export torch",
         "fit_temperature": "--fit-temperature", "redraw": "--redraw", "compare": "--compare a b",
         "table": "--table", "report": "--report",
-        "lang": "--lang ko", "out": "--out page.html",
+        "lang": "--report --lang ko", "out": "--report --out page.html",
         "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
     },
     "embed": {
