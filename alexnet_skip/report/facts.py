@@ -77,10 +77,11 @@ def _study_command(subject: Subject) -> str:
         skip_mode="conv",
         data=config.data,
         training=dataclasses.replace(settings.training, seed=0),
-        run=dataclasses.replace(settings.run, runs_dir=subject.study.parent, name=subject.study.name),
+        run=dataclasses.replace(settings.run, runs_dir=subject.study.parent, name=None),
         study=StudySettings(study=True, study_variants=variants, seeds=subject.sides[0].seeds),  # type: ignore[arg-type]
     )
-    return _joined("train.py", train_command(settings, ("resume",)))
+    # Not through the settings: a folder may have been given a name since that --name would refuse.
+    return _joined("train.py", [*train_command(settings, ("resume",)), "--name", subject.study.name])
 
 
 def _joined(script: str, words: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Confusion matrices as tables of shares, and what a form of the skip changes in them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from alexnet_skip.plots.confusion import SHARE_GAMMA
 from alexnet_skip.report.findings import side_name
 from alexnet_skip.report.subject import Subject, epoch_of
 from alexnet_skip.report.text import Text
-from alexnet_skip.study.verdict import sum_of_confusions
+from alexnet_skip.study.verdict import signed, sum_of_confusions
 
 # Above this many classes only the most confused are shown: more cells than this can't be read, and a page of all of
 # CIFAR-100's would hold a hundred thousand.
@@ -96,20 +96,18 @@ def _shown(confusion: np.ndarray) -> np.ndarray:
 
 def _matrix(title: str, confusion: np.ndarray, shown: np.ndarray, names: Sequence[str], text: Text) -> Matrix:
     support = confusion.sum(axis=1)
-    rows: list[list[Cell]] = []
-    for true in shown:
-        row: list[Cell] = []
-        for predicted in shown:
-            count, of = int(confusion[true, predicted]), int(support[true])
-            share = count / max(1, of)
-            told = text(
-                "confusion.right" if true == predicted else "confusion.wrong",
-                true=names[len(rows)], predicted=names[len(row)], count=f"{count:,}", of=f"{of:,}",
-                share=f"{100 * share:.1f}",
-            )  # fmt: skip
-            row.append(Cell(f"{100 * share:.0f}" if count else "", round(share, 3), told))
-        rows.append(row)
-    return Matrix(title, list(names), rows, False, len(confusion))
+
+    def cell(row: int, column: int) -> Cell:
+        true, predicted = shown[row], shown[column]
+        count, of = int(confusion[true, predicted]), int(support[true])
+        share = count / max(1, of)
+        told = text(
+            "confusion.right" if true == predicted else "confusion.wrong", true=names[row], predicted=names[column],
+            count=f"{count:,}", of=f"{of:,}", share=f"{100 * share:.1f}",
+        )  # fmt: skip
+        return Cell(f"{100 * share:.0f}" if count else "", share, told)
+
+    return Matrix(title, list(names), _square(cell, len(shown)), False, len(confusion))
 
 
 def _difference(
@@ -118,19 +116,21 @@ def _difference(
     support = np.maximum(a.sum(axis=1, keepdims=True), 1)
     points = 100 * (b - a) / support
     largest = np.abs(points[np.ix_(shown, shown)]).max() or 1.0
-    rows: list[list[Cell]] = []
-    for true in shown:
-        row: list[Cell] = []
-        for predicted in shown:
-            change = points[true, predicted]
-            signed = f"{change:+.1f}".replace("-", "−")
-            told = text(
-                "confusion.changed", true=names[len(rows)], predicted=names[len(row)], change=signed,
-                before=f"{a[true, predicted]:,}", after=f"{b[true, predicted]:,}", of=f"{support[true, 0]:,}",
-            )  # fmt: skip
-            # More on the diagonal is better, more beside it is worse: blue is better everywhere.
-            better = change if true == predicted else -change
-            whole = f"{change:+.0f}".replace("-", "−")
-            row.append(Cell("" if whole in ("+0", "−0") else whole, round(float(better / largest), 3), told))
-        rows.append(row)
-    return Matrix(title, list(names), rows, True, len(a))
+
+    def cell(row: int, column: int) -> Cell:
+        true, predicted = shown[row], shown[column]
+        change = float(points[true, predicted])
+        told = text(
+            "confusion.changed", true=names[row], predicted=names[column], change=signed(change / 100),
+            before=f"{a[true, predicted]:,}", after=f"{b[true, predicted]:,}", of=f"{support[true, 0]:,}",
+        )  # fmt: skip
+        # More on the diagonal is better, more beside it is worse: blue is better everywhere.
+        better = change if true == predicted else -change
+        whole = signed(change / 100, 0)
+        return Cell("" if whole == "+0" else whole, better / largest, told)
+
+    return Matrix(title, list(names), _square(cell, len(shown)), True, len(a))
+
+
+def _square(cell: Callable[[int, int], Cell], count: int) -> list[list[Cell]]:
+    return [[cell(row, column) for column in range(count)] for row in range(count)]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,15 +100,18 @@ def only_one_right(subject: Subject, clouds: Sequence[Cloud], text: Text) -> lis
     for number, one in enumerate(subject.last.comparisons, start=1):
         name = side_name(subject.sides[number], text)
         chosen += [
-            (name, reference, one.only_b, means[number], means[0]),
-            (reference, name, one.only_a, means[0], means[number]),
+            (name, reference, one.only_b, number, 0),
+            (reference, name, one.only_a, 0, number),
         ]
-    rows = [_clearest(first, all_rows, better, worse) for _, _, all_rows, better, worse in chosen]
+    rows = [_clearest(first, all_rows, means[better], means[worse]) for _, _, all_rows, better, worse in chosen]
     pictures = dict(zip(np.concatenate(rows).tolist(), images.at(first, np.concatenate(rows)), strict=True))
     return [
         OnlyOne(
             name, other, len(all_rows), len(first.labels),
-            [_picture(subject.class_names, first, row, better, worse, pictures[row]) for row in of_side.tolist()],
+            [
+                _picture(subject, row, means[better], means[worse], subject.last.predictions[worse], pictures[row])
+                for row in of_side.tolist()
+            ],
         )
         for (name, other, all_rows, better, worse), of_side in zip(chosen, rows, strict=True)
     ]  # fmt: skip
@@ -121,9 +125,16 @@ def _clearest(first: Predictions, rows: np.ndarray, better: np.ndarray, worse: n
 
 
 def _picture(
-    names: Sequence[str], first: Predictions, row: int, better: np.ndarray, worse: np.ndarray, image: np.ndarray | None
+    subject: Subject,
+    row: int,
+    better: np.ndarray,
+    worse: np.ndarray,
+    wrong: Sequence[Predictions],
+    image: np.ndarray | None,
 ) -> Picture:
-    label, said = int(first.labels[row]), int(worse[row].argmax())
+    names, label = subject.class_names, int(wrong[0].labels[row])
+    # What most seeds say; the mean of their chances could well be highest for the true class, which none of them says.
+    said = Counter(int(one.logits[row].argmax()) for one in wrong).most_common(1)[0][0]
     chances = (per_cent(float(better[row, label]), 0), per_cent(float(worse[row, said]), 0))
     return Picture(as_uri(image) if image is not None else "", names[label], names[said], chances)
 

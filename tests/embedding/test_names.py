@@ -24,7 +24,7 @@ from alexnet_skip.system.files import read_json
 # A value of each setting that is not its default.
 OTHER: dict[str, Any] = {
     "split": "val", "layer": "hidden2", "skip_view": "tap", "components": 2, "projector_components": 5,
-    "max_points": 9, "fit": "split", "thumbnails": 16,
+    "max_points": 9, "fit": "split", "thumbnails": 16, "checkpoint": "epoch-3",
 }  # fmt: skip
 # What decides nothing that is written into the folder, but for --compare, whose files have the other run's name.
 ELSEWHERE = {"run", "compare", "runs_dir", "dry_run", "quiet", "json", "dataset"}
@@ -44,6 +44,8 @@ def test_every_setting_that_decides_the_files_is_in_the_name():
     assert len({name_of(EmbedSettings()), *names}) == 1 + len(OTHER)
     both = dataclasses.replace(EmbedSettings(), components=2, fit="split", thumbnails=0, max_points=9)
     assert name_of(both) == "embedding/test-features-points-9-fit-split-components-2-thumbnails-0"
+    spelt = (dataclasses.replace(EmbedSettings(), checkpoint=name) for name in ("epoch-3", "epoch-0003"))
+    assert {name_of(settings) for settings in spelt} == {"embedding/test-features-checkpoint-epoch-3"}
 
 
 def test_a_limit_that_leaves_nothing_out_and_the_defaults_are_not_in_the_name():

@@ -35,8 +35,9 @@ FLAGS = {
         "checkpoint": "--checkpoint last", "tta": "--tta", "dataset": "--dataset shapes", "export": "--export torch",
         "fit_temperature": "--fit-temperature", "redraw": "--redraw", "compare": "--compare a b",
         "table": "--table", "report": "--report",
-        "lang": "--lang ko", "out": "--out page.html",
+        "lang": "--report --lang ko", "out": "--report --out page.html",
         "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
+        "json": "--json", "verify_images": "--verify-images",
     },
     "embed": {
         "run": "--run mine", "split": "--split val", "layer": "--layer hidden2", "skip_view": "--skip-view tap",
@@ -44,7 +45,7 @@ FLAGS = {
         "projector_components": "--projector-components 5",
         "max_points": "--max-points 9", "fit": "--fit split", "compare": "--compare other",
         "dataset": "--dataset shapes", "thumbnails": "--thumbnails 0", "runs_dir": "--runs-dir elsewhere",
-        "dry_run": "--dry-run", "quiet": "--quiet",
+        "dry_run": "--dry-run", "quiet": "--quiet", "json": "--json", "verify_images": "--verify-images",
     },
 }  # fmt: skip
 KIND = {"evaluate": EvaluateSettings, "embed": EmbedSettings}

@@ -103,6 +103,8 @@ def test_images_that_only_one_gets_right_are_counted_and_shown(study, read):
     comparison = find_subject(study.parent, [study.name]).last.comparisons[0]
     assert f"Only skip (conv), not no skip: {len(comparison.only_b)} of 120" in read.text["only"]
     shown = [found for tag, found in read.tags if tag == "img"]
+    # What an image is taken for is never what it is.
+    assert all(len(set(found["alt"].split(", taken for "))) == 2 for found in shown)
     assert shown
     assert all(found["src"].startswith("data:image/jpeg;base64,") and "taken for" in found["alt"] for found in shown)
 
@@ -136,7 +138,7 @@ def test_commands_that_repeat_it_are_those_that_made_it(study, read):
 
 def test_names_are_shown_as_they_are_and_never_run(tmp_path):
     evil = ("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "{{ 7*7 }} & \"'", "평범한")
-    study = make_study(tmp_path / "runs" / "a & b <i>", evil, seeds=2)
+    study = make_study(tmp_path / "runs" / "a & b <i>", evil, seeds=2)  # --name refuses it, a file manager does not
     page = write_report(study.parent, [study.name]).read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "<img src=x" not in page
@@ -196,12 +198,15 @@ def test_a_damaged_file_is_named_and_the_old_report_stays(study, tmp_path):
     shutil.copytree(study, copy)
     path = write_report(copy.parent, ["s"])
     before = path.read_bytes()
+    figures = copy / "conv-seed0" / "metrics.jsonl"
+    whole = figures.read_bytes()
+    figures.write_text("{")
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
+        write_report(copy.parent, ["s"])
+    figures.write_bytes(whole)
     (tensor,) = (copy / "conv-seed0" / "embedding" / "test-hidden2-checkpoint-epoch-4").glob("tensor-*.bytes")
     tensor.write_bytes(tensor.read_bytes()[:-3])
     with pytest.raises(UserError, match=r"test-hidden2-checkpoint-epoch-4 is damaged.*make it again: python embed\.py"):
-        write_report(copy.parent, ["s"])
-    (copy / "conv-seed0" / "metrics.jsonl").write_text("{")
-    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
         write_report(copy.parent, ["s"])
     assert path.read_bytes() == before
 
