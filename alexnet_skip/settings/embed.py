@@ -18,7 +18,7 @@ MAX_THUMBNAIL_PX = 256
 MODES = (
     Mode(
         "dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding",
-        ("run", "split", "checkpoint", "dataset", "runs_dir", "quiet", "json"),
+        ("run", "split", "checkpoint", "dataset", "verify_images", "runs_dir", "quiet", "json"),
     ),
 )  # fmt: skip
 

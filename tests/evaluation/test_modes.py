@@ -168,7 +168,8 @@ PAIRS = [
 @pytest.mark.parametrize(("script", "mode", "other"), PAIRS)
 def test_a_mode_takes_the_flags_that_its_function_looks_at_and_no_others(looked_at, script, mode, other):
     settings = given(script, mode, other)
-    if other in looked_at[script, mode]:
+    # The JSON line is printed by what runs a script, whatever it does.
+    if other in looked_at[script, mode] | {"json"}:
         chosen = KIND[script](**settings).mode
         assert (chosen.setting if chosen else "") == mode
     else:
