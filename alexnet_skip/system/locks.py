@@ -11,9 +11,10 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import filelock
 from filelock import FileLock, Timeout
 
 from alexnet_skip.system.errors import UserError
@@ -30,8 +31,7 @@ from alexnet_skip.system.heartbeat import (
 )
 from alexnet_skip.system.machine import machine_id
 
-# What the system's lock is on. It may stay behind, empty: removing it would let two hold locks on files of one name.
-GUARD_NAME = ".in-use"
+GUARD_NAME = ".in-use"  # what the system's lock is on
 FILE_NAMES = (RECORD_NAME, GUARD_NAME)
 
 
@@ -75,7 +75,7 @@ def folder_lock(folder: Path, report: Callable[[str], None], *, wait: bool = Tru
             remove_record(record, mine)
     finally:
         if guard is not None:
-            guard.release()
+            _release(guard)
 
 
 @contextmanager
@@ -108,3 +108,12 @@ def _take_guard(folder: Path, waiting: Waiting) -> FileLock | None:
             waiting.for_living(read_owner(folder / RECORD_NAME))
         except (OSError, NotImplementedError):
             return None
+
+
+def _release(guard: FileLock) -> None:
+    """Release the system's lock and leave no file of it."""
+    if os.name == "posix" and int(filelock.__version__.partition(".")[0]) >= 4:  # which leaves it, where others don't
+        # While it is held: whoever has opened the file before sees that it has no name any more, and tries again.
+        with suppress(OSError):
+            Path(guard.lock_file).unlink()
+    guard.release()
