@@ -19,7 +19,6 @@ from alexnet_skip.system.script import run_script
 def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     """Train one run, or a study; returns the figures and paths a program needs, and whether this process prints."""
     # Imported once the command line is understood: torch takes seconds, --help should not.
-    from alexnet_skip.report.write import report_study
     from alexnet_skip.study.run import run_study
     from alexnet_skip.training.log import Stopwatch
     from alexnet_skip.training.report import show_run, show_study
@@ -38,6 +37,8 @@ def train(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     # What to do next
     session.accelerator.end_training()
     if settings.study.study:
+        from alexnet_skip.report.write import report_study
+
         if session.accelerator.is_main_process:
             summary["report"] = report_study(Path(summary["study"]), session.console)
         show_study(session.console, summary["study"], settings.run.runs_dir)

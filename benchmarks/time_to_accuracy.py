@@ -153,10 +153,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds_by_phase": [run["seconds"] for run in runs],
         "report_seconds_per_step": step_seconds,
         "report_val_top1": [line["val_top1"] for line in report_history],
-        "report_val_top3": [line["val_top3"] for line in report_history],
+        "report_val_top3": [line.get("val_top3") for line in report_history],
         "report_best_epoch": best["epoch"],
         "fast_val_top1": [[line["val_top1"] for line in run["history"]] for run in runs],
-        "fast_val_top3": [run["best"]["val_top3"] for run in runs],
+        "fast_val_top3": [run["best"].get("val_top3") for run in runs],
     } | machine()  # fmt: skip
 
 

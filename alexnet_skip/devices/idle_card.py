@@ -84,7 +84,7 @@ def find_cards() -> list[str]:
         library = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll")
         return ["an NVIDIA card"] if library.is_file() else []
     try:
-        texts = [path.read_text("utf-8", errors="replace") for path in sorted(PROC.glob("*/information"))]
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(PROC.glob("*/information"))]
     except OSError:
         return []
     return [model[1] if (model := re.search(r"Model:\s*(.+)", text)) else "an NVIDIA card" for text in texts]

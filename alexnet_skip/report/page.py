@@ -1,6 +1,6 @@
 """The page put together: templates, style and script from this room's folder ``page``, in one file of HTML."""
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,7 +12,7 @@ from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.study.verdict import LITTLE_POINTS, SIGNIFICANCE
 
-PAGE = files("alexnet_skip.report") / "page"
+PAGE = Path(__file__).resolve().parent / "page"
 
 
 def render(subject: Subject, text: Text) -> str:

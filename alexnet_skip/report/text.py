@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from alexnet_skip.system.errors import UserError
 
-TEXTS = files("alexnet_skip.report") / "text"
+TEXTS = Path(__file__).resolve().parent / "text"
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def machine_id() -> str:
     if sys.platform in ("win32", "darwin"):
         return f"{socket.gethostname()} {uuid.getnode():x}"
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

@@ -101,7 +101,7 @@ def show(console: Console, title: str, entries: Sequence["Entry"]) -> None:
     console.table(title, columns, rows, optional=(5, 2, 4))
 
 
-def _remove_emptied(entries: Sequence[Entry]) -> None:
+def _remove_emptied(entries: Sequence["Entry"]) -> None:
     """The folders that the locks have kept.
 
     Raises:

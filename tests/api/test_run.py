@@ -67,7 +67,9 @@ def test_predictions_come_as_arrays_of_what_was_evaluated(run):
     assert (classes, files) == (run.model.class_names, ())
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     assert load_predictions("mine", runs_dir=run.folder.parent).labels.tolist() == labels.tolist()
-    with pytest.raises(UserError, match=r"no predictions of best on val; make them first: python evaluate\.py --run"):
+    with pytest.raises(
+        UserError, match=r"no predictions of best on val; make them first:\n  python evaluate\.py --run"
+    ):
         load_predictions(run, split="val")
 
 

@@ -62,6 +62,7 @@ def test_processes_wait_for_each_other_as_long_as_a_slow_download_takes(monkeypa
         raise ValueError("no second process")
 
     monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # or Accelerate warns that it sets it
     launcher = {
         "ACCELERATE_USE_CPU": "1",
         "WORLD_SIZE": "2",

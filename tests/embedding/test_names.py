@@ -27,7 +27,7 @@ OTHER: dict[str, Any] = {
     "max_points": 9, "fit": "split", "thumbnails": 16, "checkpoint": "epoch-3",
 }  # fmt: skip
 # What decides nothing that is written into the folder, but for --compare, whose files have the other run's name.
-ELSEWHERE = {"run", "compare", "runs_dir", "dry_run", "quiet", "json", "dataset"}
+ELSEWHERE = {"run", "compare", "runs_dir", "dry_run", "quiet", "json", "dataset", "verify_images"}
 
 
 def name_of(settings: EmbedSettings) -> str:

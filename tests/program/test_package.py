@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 import alexnet_skip
+from alexnet_skip.api.predictions import load_predictions
+from alexnet_skip.api.training import train
 from alexnet_skip.network.model import AlexNetWithSkip
+from alexnet_skip.pca import PCA
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
@@ -25,7 +28,8 @@ def test_dir_lists_what_the_package_offers_and_imports_no_torch():
 def test_all_that_dir_lists_can_be_had():
     version = re.search(r'^version = "(.+)"$', PROJECT.read_text(encoding="utf-8"), re.MULTILINE)[1]
     had = {name: getattr(alexnet_skip, name) for name in dir(alexnet_skip)}
-    assert had == {"AlexNetWithSkip": AlexNetWithSkip, "__version__": version}
+    offered = {"AlexNetWithSkip": AlexNetWithSkip, "PCA": PCA, "load_predictions": load_predictions, "train": train}
+    assert had == offered | {"__version__": version}
 
 
 @pytest.mark.parametrize("room", ["pca", "statistics.metrics", "plots.confusion", "settings.train_arguments"])

@@ -12,6 +12,7 @@ import tiny_run
 
 import evaluate
 import train
+from alexnet_skip.system.locks import GUARD_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
@@ -136,7 +137,8 @@ def test_no_file_is_replaced_or_removed_while_it_is_open_or_mapped(like_windows,
     gc.collect()
     assert evaluate.main(["--runs-dir", str(tmp_path / "runs")]) == 0
     assert evaluate.main(["--runs-dir", str(tmp_path / "runs")]) == 0, "over the files of the evaluation before"
-    assert like_windows == []
+    # The file of the system's lock goes while it is open on POSIX alone (system/locks.py asks which it is).
+    assert [place for place in like_windows if Path(place).name != GUARD_NAME] == []
 
 
 def test_the_check_itself_notices_a_map(like_windows, tmp_path):

@@ -226,7 +226,8 @@ def test_what_was_evaluated_on_other_images_is_drawn_again_where_they_are_named(
         assert read_json(place / "metrics.json") == before
     never = make_images(tmp_path / "never", 2)
     message = refusal(capsys, *asked, "--dataset", str(never))
-    assert f"has no predictions of best on test --dataset {never}; make them first" in message
+    assert "has no predictions of best on test; make them first" in message
+    assert f"--split test --checkpoint best --dataset {never}" in message
     assert f"--checkpoint best --dataset {never}" in message
 
 

@@ -18,6 +18,7 @@ from alexnet_skip.study.cells import (
     _difference,
     _finished,
     _identity,
+    _Setting,
     cell_settings,
     unfinished_cells,
 )
@@ -27,6 +28,7 @@ from alexnet_skip.system.errors import UserError
 OTHER: dict[str, Any] = {
     "epochs": 9, "batch_size": 7, "lr": 0.5, "weight_decay": 0.5, "dropout": (0.5, 0.5, 0.5), "label_smoothing": 0.5,
     "hflip": False, "val_fraction": 0.5, "pca_basis": 5, "mixed_precision": "fp16", "force_precision": True,
+    "class_weights": "balanced",
 }  # fmt: skip
 
 
@@ -67,7 +69,10 @@ def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named(run
     assert {*OTHER, "seed"} == {field.name for field in dataclasses.fields(TrainingSettings)}
     for name, value in OTHER.items():
         flag = f"--{name.replace('_', '-')}"
-        assert _difference(run, identity | {flag: value}) == (flag, to_dict(config.settings.training)[name])
+        assert _difference(run, identity | {flag: _Setting(value, str(value))}) == (
+            flag,
+            str(to_dict(config.settings.training)[name]),
+        )
     training = dataclasses.replace(config.settings.training, seed=99)
     settings = dataclasses.replace(config.settings, training=training)
     assert _identity(settings, config.dataset.digest, config.weights_digest) == identity
@@ -77,17 +82,17 @@ def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named(run
     ):
         assert _difference(run, _identity(config.settings, dataset, weights))[0] == flag
     for flag in ("--recipe", "--snapshot-epochs"):
-        assert _difference(run, identity | {flag: "other"})[0] == flag
+        assert _difference(run, identity | {flag: _Setting("other", "other")})[0] == flag
 
 
 def test_a_run_is_finished_when_its_summary_is_there_and_its_settings_are_these(run):
     run, identity = run
     assert _finished(run, identity)
     with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.001; give the same .* or --name"):
-        _finished(run, identity | {"--lr": 0.5})
+        _finished(run, identity | {"--lr": _Setting(0.5, "0.5")})
     (run / "summary.json").unlink()
     assert not _finished(run, identity)
-    assert not _finished(run, identity | {"--lr": 0.5}), "it is trained anew then"
+    assert not _finished(run, identity | {"--lr": _Setting(0.5, "0.5")}), "it is trained anew then"
 
 
 def test_a_run_goes_on_from_a_checkpoint_of_these_settings_only(run, tmp_path):
@@ -95,11 +100,11 @@ def test_a_run_goes_on_from_a_checkpoint_of_these_settings_only(run, tmp_path):
     assert not _can_go_on(tmp_path / "nowhere", identity)
     assert _can_go_on(run, identity)
     with pytest.raises(UserError, match="no checkpoint of these settings"):
-        _can_go_on(run, identity | {"--lr": 0.5})
+        _can_go_on(run, identity | {"--lr": _Setting(0.5, "0.5")})
     for published in ("model", "last"):
         shutil.rmtree(run / published)
     assert _can_go_on(run, identity)
-    assert not _can_go_on(run, identity | {"--lr": 0.5})
+    assert not _can_go_on(run, identity | {"--lr": _Setting(0.5, "0.5")})
     assert not run.exists(), "what could not be gone on with is removed"
 
 

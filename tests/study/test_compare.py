@@ -43,7 +43,7 @@ def images(monkeypatch):
     """The dataset that the made runs were evaluated on."""
     split = make_split(np.zeros((400, 8, 8, 3), np.uint8), np.arange(400) % 10, CLASS_NAMES)
     dataset = Dataset("pictures", "nowhere", CLASS_NAMES, {"val": dataclasses.replace(split, digest="d" * 64)})
-    monkeypatch.setattr(opened, "load_images", lambda *_: dataset)
+    monkeypatch.setattr(opened, "load_images", lambda *_, **options: dataset)
 
 
 def compare(runs, *names: str) -> int:
@@ -124,7 +124,7 @@ def test_a_run_with_itself_is_identical(runs, capsys):
     [
         (["one", "other data"], "was evaluated on other images than"),
         (["one", "other samples"], "was evaluated on other samples of the same images than"),
-        (["one", "no predictions"], "no predictions --split test --checkpoint best"),
+        (["one", "no predictions"], 'no predictions" --split test --checkpoint best'),
         (["one", "damaged"], "predictions.npz is damaged"),
         (["one", "no run"], "is no run's config (it lacks 'settings')"),
         (["one"], "one run has nothing to be compared with"),
@@ -140,7 +140,7 @@ def test_what_can_not_be_compared_is_refused_with_a_way_out(runs, capsys, names,
 
 
 def test_without_its_images_only_the_galleries_are_missing(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(opened, "load_images", lambda *_: Dataset("pictures", "nowhere", CLASS_NAMES, {}))
+    monkeypatch.setattr(opened, "load_images", lambda *_, **options: Dataset("pictures", "nowhere", CLASS_NAMES, {}))
     rng = np.random.default_rng(1)
     for name in ("a", "b"):
         make_run(tmp_path / name, {"test-best": make_predictions(0.5, rng)}, CLASS_NAMES)

@@ -72,7 +72,7 @@ def test_every_run_is_an_ordinary_one_evaluated_at_both_epochs(finished):
     folder, _, result = finished
     assert result["snapshot_epochs"] == [1, 3]
     assert result["trained"] == ["none-seed1", "identity-seed1"]
-    assert sorted(path.name for path in folder.iterdir()) == ["identity-seed1", "none-seed1"]
+    assert sorted(path.name for path in folder.iterdir()) == ["identity-seed1", "none-seed1", "report.html"]
     for variant in ("none", "identity"):
         run = folder / f"{variant}-seed1"
         assert read_json(run / "summary.json")["skip_mode"] == variant
@@ -85,7 +85,7 @@ def test_every_run_is_an_ordinary_one_evaluated_at_both_epochs(finished):
 
 def test_each_runs_tensorboard_holds_its_own_curves_only(finished):
     folder, _, _ = finished
-    for run in folder.iterdir():
+    for run in filter(Path.is_dir, folder.iterdir()):
         events = EventAccumulator(str(run))
         events.Reload()
         assert [event.value for event in events.Scalars("loss/train")] == pytest.approx(curve(run))
@@ -101,11 +101,14 @@ def test_the_last_run_of_a_study_equals_the_same_run_alone(finished, tmp_path):
 
 def test_a_finished_study_trains_nothing_again(finished, capsys):
     folder, cache, result = finished
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    # The page that a study ends with is made again of the same runs.
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "report.html"]
+    before = {path: path.stat().st_mtime_ns for path in files}
     assert study(folder.parent, cache) == 0
     again = last_line(capsys)
     assert (again["trained"], again["variants"]) == ([], result["variants"])
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert {path for path in folder.rglob("*") if path.is_file()} == {*files, folder / "report.html"}
 
 
 def test_two_studies_in_one_folder_are_refused_while_the_first_one_runs(finished, capsys):

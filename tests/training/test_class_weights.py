@@ -101,7 +101,7 @@ def test_older_runs_had_none_and_are_not_gone_on_with_or_studied_with_others():
     balanced = parse_train(["--class-weights", "balanced"])
     with pytest.raises(UserError, match="--class-weights is balanced, but was none"):
         refuse_changes(parse_train([]), balanced, Path("run"))
-    assert _identity(balanced, "", "")["--class-weights"] == "balanced"
+    assert _identity(balanced, "", "")["--class-weights"].decides == "balanced"
 
 
 def test_the_run_is_trained_with_them_and_its_validation_stays_plain(tmp_path, monkeypatch, capsys):

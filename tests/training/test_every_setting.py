@@ -46,7 +46,9 @@ ELSEWHERE = {
     "dry_run": "upkeep/test_dry_run.py", "quiet": "program/test_scripts.py", "study": "study/test_run.py",
     "study_variants": "study/test_run.py", "seeds": "study/test_run.py", "resume": "training/test_trainer.py",
     "checkpoint_minutes": "program/test_kills.py", "checkpoint_epochs": "training/test_trainer.py",
-    "keep_checkpoints": "training/test_saving.py",
+    "keep_checkpoints": "training/test_saving.py", "class_weights": "training/test_class_weights.py",
+    "verify_images": "images/test_folder_record.py", "data_url": "images/test_cifar.py",
+    "json": "system/test_script.py",
 }  # fmt: skip
 
 
