@@ -14,8 +14,8 @@ from alexnet_skip.statistics.separation import BLOCK_BYTES
 from alexnet_skip.system.machine import KEPT_BYTES
 from alexnet_skip.upkeep.inventory import Images
 
-# Python with all that the scripts import (torch 2.14 for CPUs on Linux, measured), a batch in the convolutions (chosen so
-# that what is told lies above the peaks that were seen), and what stays with the process of what it has freed.
+# Python with all that the scripts import (torch 2.14 for CPUs on Linux, measured), a batch in the convolutions (chosen
+# so that what is told lies above the peaks that were seen), and what stays with the process of what it has freed.
 PROCESS_BYTES = 560 * 2**20 + 320 * 2**20 + KEPT_BYTES
 # Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
 COPIES_IN_MEMORY = 5
