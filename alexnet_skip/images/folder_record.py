@@ -70,12 +70,14 @@ def names_within(root: Path, paths: Iterable[Path]) -> Iterator[str]:
 
 
 def listing_digest(root: Path, paths: Sequence[Path]) -> str:
-    """SHA-256 of the files' names below ``root``, sizes and times of change: equal where nothing has changed."""
+    """SHA-256 of the names of files below ``root``, their sizes, times of change and permissions.
+    Permissions, since a file that could not be read is remembered, too, and may be allowed to be since.
+    """
     digest = hashlib.sha256()
     for name, path in zip(names_within(root, paths), paths, strict=True):
         try:
             found = path.stat()
-            state = f"{found.st_size}\0{found.st_mtime_ns}"
+            state = f"{found.st_size}\0{found.st_mtime_ns}\0{found.st_mode}"
         except OSError as error:  # judged, with its reason, when it is read
             state = str(error.errno)
         digest.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))

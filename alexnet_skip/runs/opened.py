@@ -186,9 +186,10 @@ def load_images_of(
     if dataset is None:
         return load_images(own, console, config.cache_dir, read_only=read_only)
     given = DataSettings(dataset=dataset, verify_images=verify_images)
-    loaded = load_images(given, console, config.cache_dir)
+    loaded = load_images(given, console, config.cache_dir, read_only=read_only)
     if own.limit_train or own.limit_test:
-        limited = load_images(dataclasses.replace(own, dataset=dataset), Console(quiet=True), config.cache_dir)
+        at_place = dataclasses.replace(own, dataset=dataset)
+        limited = load_images(at_place, Console(quiet=True), config.cache_dir, read_only=read_only)
         loaded = limited if limited.splits["train"].digest == config.dataset.digest else loaded
     return loaded
 

@@ -112,6 +112,15 @@ def test_a_file_changed_with_equal_size_and_time_is_noticed_when_asked_to_verify
     assert digests(pets, cache) == after
 
 
+def test_a_file_that_may_be_read_since_is_read_again(pets, tmp_path, reads):
+    cache = tmp_path / "cache"
+    digests(pets, cache)
+    reads.clear()
+    (pets / "train" / "a" / "1.bmp").chmod(0o444)
+    digests(pets, cache)
+    assert len(reads) == 6, "its split, and no other"
+
+
 def test_the_way_to_a_folder_does_not_matter(pets, tmp_path, monkeypatch, reads):
     cache = tmp_path / "cache"
     first = digests(pets, cache)
