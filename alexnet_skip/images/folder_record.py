@@ -71,6 +71,7 @@ def names_within(root: Path, paths: Iterable[Path]) -> Iterator[str]:
 
 def listing_digest(root: Path, paths: Sequence[Path]) -> str:
     """SHA-256 of the names of files below ``root``, their sizes, times of change and permissions.
+
     Permissions, since a file that could not be read is remembered, too, and may be allowed to be since.
     """
     digest = hashlib.sha256()
