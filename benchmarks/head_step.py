@@ -23,8 +23,9 @@ from alexnet_skip.features.cache import compute_features
 from alexnet_skip.features.coordinates import CoordinateSource
 from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.images.file import read_image
-from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.head import SkipConnection
+from alexnet_skip.network.layers import FEATURE_SHAPE
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings

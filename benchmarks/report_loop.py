@@ -23,8 +23,8 @@ from alexnet_skip.network.backbone import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
     NUM_FEATURES,
-    TAP_LAYER,
 )
+from alexnet_skip.network.layers import TAP_LAYER
 
 BATCH_SIZE, NUM_WORKERS, LEARNING_RATE, EPOCHS = 32, 2, 1e-3, 100
 

@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES
+from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
+from alexnet_skip.network.layers import FEATURE_SHAPE
 from alexnet_skip.settings.shared import SkipMode
 
 # Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
 ITERATIONS = 2
 # Coordinates are scaled by this power of their standard deviation: the leading ones count for more (measured).
 EMPHASIS = 0.6
+# A folded layer lies in the space of its basis but for rounding (1e-6, measured).
+UNFOLD_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ class Basis:
             # In float64: the mean is large beside the coordinates, so this sum cancels.
             folded.bias.copy_(linear.bias.double().cpu() - weight.double() @ self.mean.double().cpu())
         return folded
+
+    def unfold(self, linear: nn.Linear) -> nn.Linear:
+        """The layer on K coordinates that ``linear`` on D features is the fold of.
+
+        Raises:
+            ValueError: if it is the fold of none in this basis.
+        """
+        projection, weight = self.projection.double().cpu(), linear.weight.detach().double().cpu()
+        unfolded = nn.Linear(projection.shape[1], linear.out_features)
+        found = torch.linalg.solve(projection.T @ projection, (weight @ projection).T).T
+        if float((found @ projection.T - weight).norm()) > UNFOLD_TOLERANCE * float(weight.norm()):
+            raise ValueError("its first layer was not trained in this PCA basis")
+        with torch.no_grad():
+            unfolded.weight.copy_(found)
+            unfolded.bias.copy_(linear.bias.double().cpu() + weight @ self.mean.double().cpu())
+        return unfolded
 
 
 def fit_basis(parts: Callable[[], Iterable[Tensor]], num_components: int, seed: int) -> Basis:
@@ -129,6 +148,20 @@ class SkipHeadInBasis(nn.Module):
         folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
         folded.head.fc3.load_state_dict(self.head.fc3.state_dict())
         return folded.eval()
+
+
+def unfolded(published: SkipHead, basis: Basis) -> SkipHeadInBasis:
+    """A published head in the basis that it was trained in: what :meth:`SkipHeadInBasis.fold` undoes.
+
+    Raises:
+        ValueError: if it was not trained in this basis.
+    """
+    head = SkipHeadInBasis(published.skip.mode, published.head.fc3.out_features, basis)
+    head.skip.load_state_dict(published.skip.state_dict())
+    head.head.fc1 = basis.unfold(published.head.fc1)
+    head.head.fc2.load_state_dict(published.head.fc2.state_dict())
+    head.head.fc3.load_state_dict(published.head.fc3.state_dict())
+    return head
 
 
 def make_head(

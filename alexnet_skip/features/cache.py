@@ -23,9 +23,9 @@ from alexnet_skip.network.backbone import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
     NUM_FEATURES,
-    TAP_LAYER,
     FrozenAlexNet,
 )
+from alexnet_skip.network.layers import TAP_LAYER
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import release_pages, replacing, reserve, write_json
 from alexnet_skip.system.tensors import to_device

@@ -201,7 +201,7 @@ class FeatureSource(Protocol):
 
     num_samples: int
 
-    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor | None, ...]:
         """The model's inputs for rows (B,)."""
         ...
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from alexnet_skip.network.folded_conv import SIZE as FOLDED_SIZE
 from alexnet_skip.network.folded_conv import FoldedResizeConv
 from alexnet_skip.network.fp32_products import fp32_products
+from alexnet_skip.network.layers import FIRST_UPPER, Layers, lower_layers, upper_layers
 from alexnet_skip.network.winograd import WinogradConv
 
 # timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
@@ -21,11 +22,7 @@ IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEFAULT_STD = (0.229, 0.224, 0.225)
 
 IMAGE_SIZE = 224
-FEATURE_SHAPE = (256, 6, 6)
-
 NUM_FEATURES = 9216
-# The fourth convolution (the source report labels it "Conv5"; the fifth has index 10).
-TAP_LAYER = 8
 # torchvision's AlexNet: index in `features`, channels in and out, kernel, stride, padding.
 CONVOLUTIONS = {
     0: (3, 64, 11, 4, 2),
@@ -112,15 +109,38 @@ class FrozenAlexNet(nn.Module):
             ``main`` (B, 256, 6, 6), the output of ``features``, and ``tap`` (B, 256, 6, 6), the output of
             ``features[8]`` before its ReLU, average-pooled to 6×6; fp32.
         """
+        main, tap = self._by_parts(images, self._forward)
+        return main, tap
+
+    def lower(self, images: Tensor, cut: int, *, bf16: bool = False) -> Tensor:
+        """Compute what the layers below a convolution make of uint8 images (B, H, W, 3): its input.
+
+        Args:
+            cut: index of the convolution in `features`: one of the last three, 6, 8 or 10.
+            bf16: compute in bf16 by plain convolutions, where the device multiplies it natively; fp32 otherwise.
+
+        Returns:
+            (B, 192, 13, 13) for 6, (B, 384, 13, 13) for 8; (B, 256, 13, 13) for 10, before the ReLU since the skip taps
+            it there. Without gradient.
+        """
+
+        def work(part: Tensor) -> tuple[Tensor]:
+            return (self._lower(part, cut, bf16),)
+
+        (values,) = self._by_parts(images, work)
+        return values
+
+    def _by_parts(self, images: Tensor, work: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """The work on all images; on a CPU in small parts, several at a time."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"images must be uint8 (B, H, W, 3), got {images.dtype} {tuple(images.shape)}")
         if images.device.type != "cpu":
             with fp32_products(images.device.type):
-                return self._forward(images)
+                return work(images)
         _ = self.winograd  # made here, once, not by several threads at a time
         with fp32_products():
-            parts = list(_single_threads(torch.get_num_threads()).map(self._forward, images.split(CPU_BATCH)))
-        return torch.cat([main for main, _ in parts]), torch.cat([tap for _, tap in parts])
+            parts = list(_single_threads(torch.get_num_threads()).map(work, images.split(CPU_BATCH)))
+        return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +148,13 @@ class FrozenAlexNet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             layers = self.winograd if images.device.type == "cpu" else self.features
             return self.convolutions(self.first_convolution(self.normalise(images)), layers)
+
+    @torch.no_grad()
+    def _lower(self, images: Tensor, cut: int, bf16: bool) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            fast = images.device.type == "cpu" and not bf16
+            x = self.first_convolution(self.normalise(images))
+            return lower_layers(x, self.winograd if fast else self.features, cut).float()
 
     @cached_property
     def weights_digest(self) -> str:
@@ -144,20 +171,9 @@ class FrozenAlexNet(nn.Module):
             if stride == 1
         }
 
-    def convolutions(
-        self, x: Tensor, layers: Mapping[str, Callable[[Tensor], Tensor]] | nn.ModuleDict
-    ) -> tuple[Tensor, Tensor]:
+    def convolutions(self, x: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
         """Everything behind the first convolution (B, 64, 55, 55), by `layers`; returns what :meth:`forward` does."""
-        # ReLU after max-pooling: they commute exactly, and it then works on a quarter of the values.
-        x = F.max_pool2d(x, 3, 2).relu_()
-        x = F.max_pool2d(layers["3"](x), 3, 2).relu_()
-        x = layers["6"](x).relu_()
-        x = layers["8"](x)
-        # Pooled before the next line: an in-place ReLU would rewrite what the skip taps.
-        tap = F.adaptive_avg_pool2d(x, FEATURE_SHAPE[1:])
-        main = F.max_pool2d(layers["10"](x.relu_()), 3, 2).relu_()
-        # Back to the common memory layout, so that flattening gives torchvision's order of features.
-        return main.contiguous(), tap.contiguous()
+        return upper_layers(lower_layers(x, layers, FIRST_UPPER), layers, FIRST_UPPER)
 
 
 @cache

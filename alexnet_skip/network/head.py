@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.layers import FEATURE_SHAPE
 from alexnet_skip.settings.shared import SkipMode
 
 

@@ -55,6 +55,7 @@ class RunConfig:
         created: ISO 8601, UTC.
         num_val: images held out, of train or in a split of their own.
         resumed: when the run was taken up again, and on which machine.
+        parent_sha256: of the published model that it began with (``--finetune-from``).
     """
 
     settings: TrainSettings
@@ -70,6 +71,7 @@ class RunConfig:
     precision: PrecisionRecord | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     resumed: tuple[dict[str, Any], ...] = ()
+    parent_sha256: str | None = None
 
     @property
     def data(self) -> DataSettings:
@@ -134,6 +136,8 @@ class ModelConfig:
         temperature: fitted to the held-out images; None where none was.
         epoch: that it was published from.
         metrics: of that epoch.
+        finetuned_layers: convolutions, by their index in torchvision's `features`, that are not the weights' own.
+        parent_sha256: of the published model that fine-tuning began with (``--finetune-from``).
         settings: of the run, where this version understands them.
     """
 
@@ -146,6 +150,8 @@ class ModelConfig:
     temperature: float | None = None
     epoch: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    finetuned_layers: tuple[int, ...] = ()
+    parent_sha256: str | None = None
     created: str = ""
     dataset: DatasetRecord | None = None
     weights: WeightsRecord | None = None
@@ -163,17 +169,23 @@ class ModelConfig:
             raise ValueError(f"its image_size is {list(self.image_size)}, not a height and a width")
 
     @classmethod
-    def of_run(cls, run: RunConfig, skip_mode: SkipMode, epoch: int, metrics: dict[str, Any]) -> "ModelConfig":
+    def of_run(
+        cls, run: RunConfig, skip_mode: SkipMode, epoch: int, metrics: dict[str, Any],
+        finetuned_layers: tuple[int, ...] = (),
+    ) -> "ModelConfig":  # fmt: skip
         """The config of the model that a run has at the end of an epoch."""
         told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment")
         known: dict[str, Any] = {name: getattr(run, name) for name in told}
         if run.image_size is not None:
             known["image_size"] = run.image_size
-        return cls(skip_mode=skip_mode, class_names=run.dataset.class_names, epoch=epoch, metrics=metrics, **known)
+        return cls(
+            skip_mode=skip_mode, class_names=run.dataset.class_names, epoch=epoch, metrics=metrics,
+            finetuned_layers=finetuned_layers, parent_sha256=run.parent_sha256, **known,
+        )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         """The config, ready for JSON; what is not known is left out."""
-        return {name: value for name, value in to_dict(self).items() if value not in (None, {}, "")}
+        return {name: value for name, value in to_dict(self).items() if value not in (None, {}, "", [])}
 
 
 def read_run_config(run: Path) -> RunConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alexnet_skip.settings.command_line import require
+from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.shared import (
     MAX_SEED,
     CacheSettings,
@@ -34,6 +35,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 # The batch size of fast, and the smallest that it goes down to where an epoch would have fewer steps than this.
 BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH = 512, 32, 8
+# The batch size of the second stage.
+FINETUNE_BATCH_SIZE = 128
+# The skip and the head learn at this multiple of the last convolution's rate: they have less to lose.
+HEAD_RATE = 2.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,25 @@ class TrainingSettings:
         """
         if self.batch_size:
             return self
-        enough = 2 ** int(math.log2(max(1, num_images // STEPS_PER_EPOCH)))
-        size = min(BATCH_SIZE, max(SMALLEST_BATCH_SIZE, enough))
+        size = _batch_size(BATCH_SIZE, num_images)
         return dataclasses.replace(self, batch_size=size, lr=self.lr * math.sqrt(size / BATCH_SIZE))
+
+    def of_second_stage(self, finetuning: FinetuneSettings) -> "TrainingSettings":
+        """These settings as they are while the upper convolutions learn as well; the rate is the head's.
+
+        Args:
+            finetuning: with a batch size.
+        """
+        return dataclasses.replace(
+            self, epochs=finetuning.finetune_epochs, batch_size=finetuning.finetune_batch_size,
+            lr=HEAD_RATE * finetuning.finetune_lr,
+        )  # fmt: skip
+
+
+def _batch_size(most: int, num_images: int) -> int:
+    """The usual batch size, or a smaller one where it would give too few steps an epoch."""
+    enough = 2 ** int(math.log2(max(1, num_images // STEPS_PER_EPOCH)))
+    return min(most, max(SMALLEST_BATCH_SIZE, enough))
 
 
 @dataclass(frozen=True)
@@ -144,14 +165,18 @@ class TrainSettings:
     """imagenet, random, or a FILE (.safetensors, .pth or .pt of a torchvision AlexNet or its features)."""
     data: DataSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    finetuning: FinetuneSettings = field(default_factory=FinetuneSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     run: RunSettings = field(default_factory=RunSettings)
     study: StudySettings = field(default_factory=StudySettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     def __post_init__(self) -> None:
-        late = [e for e in self.run.snapshot_epochs if e > self.training.epochs]
-        require(not late, "--snapshot-epochs", late, f"at most --epochs ({self.training.epochs})")
+        late = [e for e in self.run.snapshot_epochs if e > self.last_epoch]
+        allowed = f"at most {self.last_epoch} (--epochs, and --finetune-epochs where they are trained)"
+        require(not late, "--snapshot-epochs", late, allowed)
+        wrong = self.finetuning.finetune and self.recipe == "report"
+        require(not wrong, "--finetune", self.finetuning.finetune, "left out with --recipe report, which has none")
         if self.study.study:
             self._check_study()
 
@@ -164,8 +189,18 @@ class TrainSettings:
         require(not epochs or two, "--snapshot-epochs", epochs, "two epochs with --study, the lower first")
 
     def for_images(self, num_images: int) -> "TrainSettings":
-        """These settings for so many images to train on, as :meth:`TrainingSettings.for_images`."""
-        return dataclasses.replace(self, training=self.training.for_images(num_images))
+        """These settings for so many images to train on, as :meth:`TrainingSettings.for_images`; of both stages."""
+        second = self.finetuning
+        if second.finetune and not second.finetune_batch_size:
+            size = _batch_size(FINETUNE_BATCH_SIZE, num_images)
+            rate = second.finetune_lr * math.sqrt(size / FINETUNE_BATCH_SIZE)
+            second = dataclasses.replace(second, finetune_batch_size=size, finetune_lr=rate)
+        return dataclasses.replace(self, training=self.training.for_images(num_images), finetuning=second)
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last epoch, of both stages together."""
+        return self.training.epochs + self.finetuning.more_epochs
 
     @property
     def quiet(self) -> bool:

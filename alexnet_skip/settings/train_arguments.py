@@ -13,8 +13,10 @@ from alexnet_skip.settings.command_line import (
     read_command_line,
     to_dict,
 )
+from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.keywords import with_keywords
 from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.shared import CheckpointSettings, StudySettings
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
@@ -25,6 +27,8 @@ GROUPS = {
                  "dry_run", "quiet", "json"),
     "training": ("recipe", "batch_size", "lr", "weight_decay", "dropout", "label_smoothing", "class_weights", "hflip",
                  "val_fraction", "pca_basis", "seed", "mixed_precision", "force_precision"),
+    "finetuning": ("finetune", "finetune_from", "finetune_epochs", "finetune_lr", "finetune_layer_decay",
+                   "finetune_batch_size", "finetune_reinit"),
     "image": ("data_archive", "data_url", "limit_train", "limit_test", "skip_unreadable", "verify_images"),
     "studies": ("study_variants", "seeds"),
     "storage": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
@@ -35,6 +39,9 @@ MAY_CHANGE = frozenset(
     ("runs_dir", "quiet", "json", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
      "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive", "data_url")
 )  # fmt: skip
+
+# What a run that begins with another's model may have of its own: its second stage, and its place.
+MAY_DIFFER_FROM_PARENT = frozenset((*GROUPS["finetuning"], "name"))
 
 
 def with_optional_value(arguments: Sequence[str], flag: str) -> list[str]:
@@ -75,7 +82,7 @@ def _begun(folder: Path) -> bool:
 def _finished(folder: Path) -> bool:
     """Whether a run has come to the end that its config asks for; a damaged one can't be gone on with either."""
     try:
-        wanted = read_run_config(folder).settings.training.epochs
+        wanted = read_run_config(folder).settings.last_epoch
     except UserError:
         return True
     try:
@@ -84,19 +91,30 @@ def _finished(folder: Path) -> bool:
         return False
 
 
-def refuse_changes(before: Any, after: Any, folder: Path) -> None:
+def refuse_changes(before: Any, after: Any, folder: Path, flag: str = "--resume") -> None:
     """Refuse to go on with a run under settings that would make it another run.
 
     Args:
         before: as it was started.
         after: as the command line asks for; ``epochs`` may have grown, and :data:`MAY_CHANGE` may differ.
+        flag: that names the run; those of the second stage may differ where a new run begins with its model.
 
     Raises:
         UserError: naming each setting that differs, and both values.
     """
     old, new = flat(to_dict(before)), flat(to_dict(after))
     changed = [name for name in new if new[name] != old.get(name) and name not in MAY_CHANGE]
-    changed = [name for name in changed if name != "epochs" or new[name] < old[name]]
+    if flag == "--resume":
+        grows = not after.finetuning.finetune
+        changed = [name for name in changed if name != "epochs" or not grows or new[name] < old[name]]
+    else:
+        changed = [name for name in changed if name not in MAY_DIFFER_FROM_PARENT]
+    if changed and flag != "--resume":
+        told = "; ".join(f"--{n.replace('_', '-')} is {new[n]}, but was {old.get(n)}" for n in changed)
+        raise UserError(
+            f"{flag} {folder}: {told}. What its head was trained with stays as it was: leave these out, or train a new "
+            "run with --finetune"
+        )
     if changed:
         told = "; ".join(f"--{n.replace('_', '-')} is {new[n]}, but was {old.get(n)}" for n in changed)
         raise UserError(
@@ -105,23 +123,49 @@ def refuse_changes(before: Any, after: Any, folder: Path) -> None:
         )
 
 
+def _from_parent(run: str, runs_dir: Path, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:
+    """The settings of a new run that begins with the model of a finished one."""
+    folder = next((f for f in (Path(run), runs_dir / run) if (f / "config.json").is_file()), None)
+    if folder is None:
+        raise UserError(
+            f"--finetune-from is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json"
+        )
+    config = read_run_config(folder)
+    parent = dataclasses.replace(config.settings, data=config.data)
+    before = dataclasses.replace(
+        parent, finetuning=FinetuneSettings(), run=RunSettings(runs_dir=runs_dir), study=StudySettings(),
+        checkpoints=CheckpointSettings(),
+    )  # fmt: skip
+    after = read(before)
+    refuse_changes(before, after, folder, "--finetune-from")
+    return after
+
+
 def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
     """Read train.py's command line; raises as :func:`alexnet_skip.settings.command_line.read_command_line`."""
     arguments = with_optional_value(arguments_or_own(argv), "--resume")
-    run, runs_dir, recipe = (last_value(arguments, flag) for flag in ("--resume", "--runs-dir", "--recipe"))
-    return _asked(run, runs_dir, recipe, lambda default: read_command_line(default, arguments, "train.py", GROUPS))
+    names = ("--resume", "--finetune-from", "--runs-dir", "--recipe")
+    run, parent, runs_dir, recipe = (last_value(arguments, flag) for flag in names)
+    return _asked(
+        run, parent, runs_dir, recipe, lambda default: read_command_line(default, arguments, "train.py", GROUPS)
+    )
 
 
 def train_settings(options: Mapping[str, Any]) -> TrainSettings:
     """The same from keywords, named as the flags; raises as :func:`with_keywords`, and UserError as a command line."""
-    run, runs_dir, recipe = (options.get(name) for name in ("resume", "runs_dir", "recipe"))
-    return _asked(run, runs_dir, recipe, lambda default: with_keywords(default, options))
+    names = ("resume", "finetune_from", "runs_dir", "recipe")
+    run, parent, runs_dir, recipe = (options.get(name) for name in names)
+    return _asked(run, parent, runs_dir, recipe, lambda default: with_keywords(default, options))
 
 
-def _asked(run: Any, runs_dir: Any, recipe: Any, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:
+def _asked(
+    run: Any, parent: Any, runs_dir: Any, recipe: Any, read: Callable[[TrainSettings], TrainSettings]
+) -> TrainSettings:
     """What is read over the settings that it starts from: the recipe's, or those of the run to go on with."""
     if run is not None:
         return _resumed(str(run), Path(runs_dir or RunSettings.runs_dir), read)
+    if parent is not None:
+        return _from_parent(str(parent), Path(runs_dir or RunSettings.runs_dir), read)
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
     return read(_with_recipe(str(recipe or TrainSettings.recipe)))
 

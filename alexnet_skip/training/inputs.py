@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from alexnet_skip.features.basis import Basis, SkipHeadInBasis, make_head
 from alexnet_skip.features.coordinates import CoordinateSource, open_basis
 from alexnet_skip.features.source import FeatureSource, FrozenFeatures, predict
+from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
@@ -55,18 +56,33 @@ class Inputs:
 
     def make_model(self, dropout: tuple[float, float, float] = (0, 0, 0)) -> nn.Module:
         """A fresh model for these inputs."""
+        return self.make_head(dropout)
+
+    def make_head(self, dropout: tuple[float, float, float] = (0, 0, 0)) -> SkipHead | SkipHeadInBasis:
+        """A fresh skip connection and head, on features or on their coordinates."""
         return make_head(self.mode, self.num_classes, self.basis, dropout)
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]] | None:
+        """Groups of the model's parameters with learning rates of their own; None where all have the same."""
+        return None
+
+    def begin_epoch(self, seed: int, epoch: int) -> None:
+        """Draw what of the inputs is another in every epoch: nothing of features."""
+
+    def published_backbone(self, state: dict[str, Any], backbone: FrozenAlexNet) -> FrozenAlexNet:
+        """The convolutions that are published with a trained state: the run's own, where they are not trained."""
+        return backbone
 
     def published_form(self, state: dict[str, Any]) -> SkipHead:
         """The trained model on the features themselves, from its state."""
         # Initialising the model to be filled draws random numbers: keeping a snapshot must not change the training.
         with torch.random.fork_rng(devices=[]):
-            model = self.make_model()
-            model.load_state_dict(state)
-            if isinstance(model, SkipHeadInBasis) and self.basis is not None:
-                return model.fold(self.basis)
-        assert isinstance(model, SkipHead)
-        return model.eval()
+            head = self.make_head()
+            head.load_state_dict(state)
+            if isinstance(head, SkipHead):
+                return head.eval()
+            assert self.basis is not None
+            return head.fold(self.basis)
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
         """``val_loss`` and ``val_topK`` (:func:`metrics.usual_topk`) on the held-out samples; nothing without any."""

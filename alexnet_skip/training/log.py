@@ -28,6 +28,12 @@ TAGS = {
 }
 
 
+def layer_tag(name: str) -> str | None:
+    """The tag of a figure of one convolution, such as ``layer6_gradient_main``; None of any other figure."""
+    layer, _, what = name.partition("_")
+    return f"finetuning/{what}/{layer}" if layer.startswith("layer") else None
+
+
 class Stopwatch:
     """Seconds per named phase."""
 
@@ -55,18 +61,20 @@ class RunLog:
 
     Args:
         images: per epoch.
+        epochs_before: epochs that an earlier stage of the run has.
         history: records of the epochs done before, in a run that goes on; each new one is added.
     """
 
     def __init__(
         self, accelerator: Accelerator, folder: Path, console: Console, num_epochs: int, images: int,
-        history: list[dict[str, Any]],
+        history: list[dict[str, Any]], *, epochs_before: int = 0,
     ) -> None:  # fmt: skip
         self.accelerator = accelerator
         self.folder = folder
         self.console = console
         self.num_epochs = num_epochs
         self.images = images
+        self.epochs_before = epochs_before
         self.history = history
         self.began = time.perf_counter() - sum(record["seconds"] for record in history[-1:])
         self._stack = ExitStack()
@@ -81,7 +89,10 @@ class RunLog:
         # Relative to the folder of all runs: the runs of a study lie one level deeper.
         name = self.folder.relative_to(str(self.accelerator.logging_dir)).as_posix()
         self.accelerator.init_trackers(name, init_kwargs=purge)
-        self._progress = self._stack.enter_context(self.console.progress("Train", self.num_epochs * self.images))
+        title = "Train, stage 2 of 2" if self.epochs_before else "Train"
+        self._progress = self._stack.enter_context(
+            self.console.progress(title, (self.num_epochs - self.epochs_before) * self.images)
+        )
         return self
 
     def __exit__(
@@ -101,7 +112,7 @@ class RunLog:
     def go_on(self, images: int, seconds: float) -> None:
         """Count the epochs done before, and those images and seconds of an epoch that was interrupted."""
         self.began -= seconds
-        self.advance(len(self.history) * self.images + images)
+        self.advance((len(self.history) - self.epochs_before) * self.images + images)
 
     @property
     def writer(self) -> Any:
@@ -116,13 +127,15 @@ class RunLog:
         """Record the figures of one epoch."""
         names = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top3", "lr", "grad_norm", "images_per_second")
         record: dict[str, float | None] = {"epoch": epoch} | {name: figures.get(name) for name in names}
+        record |= {name: value for name, value in figures.items() if name.startswith("layer")}
         record["seconds"] = time.perf_counter() - self.began
         self.history.append(record)
         if self.accelerator.is_main_process:
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
         # float(): the tracker drops NumPy scalars without a word.
-        self.accelerator.log({TAGS[n]: float(v) for n, v in figures.items() if n in TAGS}, step=epoch)
+        told = {tag: float(v) for n, v in figures.items() if (tag := TAGS.get(n) or layer_tag(n))}
+        self.accelerator.log(told, step=epoch)
         shown = f"loss {figures['train_loss']:.4f}"
         if "val_top1" in figures:
             shown += f", val loss {figures['val_loss']:.4f}, val top-1 {100 * figures['val_top1']:.2f} %"

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,11 +52,14 @@ def cosine_with_warmup(step: int, num_steps: int, warmup_fraction: float = 0.1) 
 
 
 def make_optimizer(
-    settings: TrainSettings, model: nn.Module, num_steps: int
+    settings: TrainSettings, model: nn.Module, num_steps: int, groups: Iterable[dict[str, Any]] | None = None
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """The recipe's optimizer and learning-rate schedule.
 
     ``report``: Adam at a constant rate, as the source report. ``fast``: AdamW with warm-up and a cosine to zero.
+
+    Args:
+        groups: of the model's parameters with peak rates of their own; all have the settings' rate if None.
     """
     options = settings.training
     # Fused: one pass over the parameters instead of a dozen, and they are larger than the caches. It is also the form
@@ -63,7 +67,8 @@ def make_optimizer(
     if settings.recipe == "report":
         adam = torch.optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True)
         return adam, torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1.0)
-    adamw = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True)
+    parameters = model.parameters() if groups is None else groups
+    adamw = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     return adamw, torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: cosine_with_warmup(step, num_steps))
 
 

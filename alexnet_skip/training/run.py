@@ -9,6 +9,7 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.runs import folders
+from alexnet_skip.runs.predictions import published_digest
 from alexnet_skip.settings.records import (
     CONFIG_NAME,
     DatasetRecord,
@@ -23,11 +24,13 @@ from alexnet_skip.system.files import part_of_name, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.machine import free_disk_bytes, peak_memory_mib
 from alexnet_skip.system.versions import environment
+from alexnet_skip.training.finetuning import second_trainer, stages, state_of_parent
 from alexnet_skip.training.inputs import open_inputs
 from alexnet_skip.training.log import Stopwatch
 from alexnet_skip.training.report import report_run
 from alexnet_skip.training.saving import require_way_on
 from alexnet_skip.training.session import Session
+from alexnet_skip.training.stage import first_stage
 from alexnet_skip.training.trainer import Trainer
 
 
@@ -42,22 +45,21 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 
         # Head, optimizer, schedule; of an interrupted run, where its last checkpoint stands
         with session.console.working("Preparing the head"):
-            trainer = Trainer(folder, config, settings, session, inputs, watch)
-            if settings.checkpoints.resume is not None:
-                trainer.restore()
-            _on_main_process(session, lambda: _try_publishing(trainer))
+            begun = _begin(Trainer(folder, config, settings, session, first_stage(settings, inputs), watch))
+            _on_main_process(session, lambda: _try_publishing(begun))
 
         # Epochs: train, validate, keep the best; then publish the best and the last
-        with trainer.checkpointer:
-            with trainer.recording():
-                for epoch in trainer.epochs():
-                    with trainer.phase("train"):
-                        for rows in trainer.batches(epoch):
-                            trainer.step(rows)
-                        figures = trainer.optimization.epoch_figures()
-                    with trainer.phase("validate"):
-                        figures |= trainer.validate()
-                    trainer.record(epoch, figures)
+        with begun.checkpointer:
+            for trainer in stages(begun):
+                with trainer.recording():
+                    for epoch in trainer.epochs():
+                        with trainer.phase("train"):
+                            for rows in trainer.batches(epoch):
+                                trainer.step(rows)
+                            figures = trainer.optimization.epoch_figures()
+                        with trainer.phase("validate"):
+                            figures |= trainer.validate()
+                        trainer.record(epoch, figures)
             with watch.phase("publish"), session.console.working("Publishing the models"):
                 trainer.publish()
 
@@ -84,6 +86,23 @@ def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     main_process = session.accelerator.is_main_process
     with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
         yield folder
+
+
+def _begin(trainer: Trainer) -> Trainer:
+    """The run's trainer, where the run stands: at its first step, at another run's model, or at its last checkpoint."""
+    settings, console = trainer.settings, trainer.session.console
+    newest = trainer.checkpointer.newest() if settings.checkpoints.resume is not None else None
+    if newest is None:
+        if settings.checkpoints.resume is not None:
+            console.line(f"{trainer.folder} has no complete checkpoint: it begins with its first epoch again")
+        if settings.finetuning.finetune_from is not None:
+            trainer.state = state_of_parent(trainer)
+        return trainer
+    name, saved = newest
+    if saved.get("stage", 1) == 2:
+        trainer = second_trainer(trainer)
+    trainer.restore(name, saved)
+    return trainer
 
 
 def _on_main_process(session: Session, check: Callable[[], None]) -> None:
@@ -136,13 +155,21 @@ def _summarize(trainer: Trainer) -> dict[str, Any]:
     return {
         "dataset": trainer.session.dataset.name,
         "skip_mode": settings.joined,
-        "epochs": settings.training.epochs,
+        "epochs": settings.last_epoch,
         "best_epoch": state.best_epoch,
         "best": state.best_figures,
         "last": state.figures,
         "seconds": trainer.watch.seconds,
         "peak_memory_mib": peak_memory_mib(),
     }
+
+
+def _parent_digest(settings: TrainSettings) -> str | None:
+    """SHA-256 of the model that a new run begins with; of one that goes on, its config tells."""
+    parent = settings.finetuning.finetune_from
+    if parent is None or settings.checkpoints.resume is not None:
+        return None
+    return published_digest(folders.find_run(settings.run.runs_dir, parent), "best")
 
 
 def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
@@ -160,5 +187,6 @@ def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
         device=str(session.accelerator.device),
         num_processes=session.accelerator.num_processes,
         precision=PrecisionRecord(precision.mixed_precision, precision.reason),
+        parent_sha256=_parent_digest(settings),
         environment=environment(),
     )

@@ -1,4 +1,4 @@
-"""One run in training: its steps and epochs, and what is recorded, saved and published of them."""
+"""One stage of a run in training: its steps and epochs, and what is recorded, saved and published of them."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,42 +13,47 @@ import torch
 from accelerate.utils import gather_object, set_seed
 
 from alexnet_skip.network.model import publish
+from alexnet_skip.network.upper import layers_that_differ
 from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.class_weights import balanced_weights
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
-from alexnet_skip.training.inputs import Inputs
 from alexnet_skip.training.log import RunLog, Stopwatch
 from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer, process_seed
 from alexnet_skip.training.saving import Checkpointer, random_state, restore_random_state
 from alexnet_skip.training.session import Session
+from alexnet_skip.training.stage import Stage
 from alexnet_skip.training.state import RunState, score_of
 from alexnet_skip.training.tensorboard import log_texts
 
 
 class Trainer:
-    """One run in training.
+    """One stage of a run in training.
 
     Args:
         folder: of the run.
         config: what its config.json says.
+        stage: what is trained, and in which of the run's epochs.
     """
 
     def __init__(
-        self, folder: Path, config: RunConfig, settings: TrainSettings, session: Session, inputs: Inputs,
+        self, folder: Path, config: RunConfig, settings: TrainSettings, session: Session, stage: Stage,
         watch: Stopwatch,
     ) -> None:  # fmt: skip
         self.folder, self.config, self.settings = folder, config, settings
-        self.session, self.inputs, self.watch = session, inputs, watch
+        self.session, self.stage, self.watch = session, stage, watch
         self.accelerator, self.console = session.accelerator, session.console
-        options = settings.training
+        self.inputs, options = stage.inputs, stage.options
+        inputs = self.inputs
         set_seed(options.seed)
         model = inputs.make_model(options.dropout)
         # From here on each process draws numbers of its own: on GPUs dropout's masks, of its own rows.
         torch.manual_seed(process_seed(options.seed, self.accelerator.process_index))
         self.steps_per_epoch = -(-len(session.positions) // options.batch_size)
-        optimizer, scheduler = make_optimizer(settings, model, options.epochs * self.steps_per_epoch)
+        optimizer, scheduler = make_optimizer(
+            settings, model, options.epochs * self.steps_per_epoch, inputs.parameter_groups(model)
+        )
         if self.accelerator.scaler is not None:
             # Accelerate has one for all runs of a command, which would begin with the scale that the last one left.
             self.accelerator.scaler = torch.amp.GradScaler(self.accelerator.device.type)
@@ -74,7 +79,8 @@ class Trainer:
         """Within this context epochs are recorded; curves are drawn and TensorBoard is closed however it ends."""
         images, state = len(self.session.positions), self.state
         log = RunLog(
-            self.accelerator, self.folder, self.console, self.settings.training.epochs, images, state.history
+            self.accelerator, self.folder, self.console, self.stage.last_epoch, images, state.history,
+            epochs_before=self.stage.epochs_before,
         )  # fmt: skip
         with log as self.log:
             if self.accelerator.is_main_process and not state.history:
@@ -94,11 +100,12 @@ class Trainer:
 
     def epochs(self) -> Iterator[int]:
         """The epochs that are left to train."""
-        yield from range(self.state.epoch, self.settings.training.epochs + 1)
+        yield from range(self.state.epoch, self.stage.last_epoch + 1)
 
     def batches(self, epoch: int) -> Iterator[np.ndarray]:
         """Batches of rows that are left of an epoch."""
-        options, progress = self.settings.training, self.state.progress
+        options, progress = self.stage.options, self.state.progress
+        self.inputs.begin_epoch(options.seed, epoch)
         self.optimization.begin_epoch((options.seed, epoch), self.steps_per_epoch, progress)
         batches = epoch_batches(
             self.session.positions, self.inputs.source.num_samples, options.batch_size, options.seed, epoch,
@@ -146,13 +153,17 @@ class Trainer:
         """Write the models of the best epoch and of the last."""
         state = self.state
         self._publish("model", state.best_epoch, state.best_state, state.best_figures)
-        self._publish("last", self.settings.training.epochs, self.model.state_dict(), state.figures)
+        self._publish("last", self.stage.last_epoch, self.model.state_dict(), state.figures)
 
     def _publish(self, where: str, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             trained = self.inputs.published_form(weights)
-            about = ModelConfig.of_run(self.config, trained.skip.mode, epoch, figures)
-            publish(self.folder / where, trained, self.session.backbone, about)
+            frozen = self.session.backbone
+            backbone = self.inputs.published_backbone(weights, frozen)
+            about = ModelConfig.of_run(
+                self.config, trained.skip.mode, epoch, figures, finetuned_layers=layers_that_differ(backbone, frozen)
+            )
+            publish(self.folder / where, trained, backbone, about)
 
     def _save_if(self, due: bool) -> None:
         save, number = self.checkpointer.look(due)
@@ -170,23 +181,21 @@ class Trainer:
             "run": state.as_dict(),
             "seconds": seconds | {"train": seconds.get("train", 0.0) + state.progress.seconds},
             "fixed": self._fixed_checksum,
+            "stage": self.stage.number,
             "processes": gather_object([own]),
         }
         # Only what a whole epoch has shown: within one, the weights have moved on from what was validated.
         measured = state.progress.steps == 0 and "val_top1" in state.figures
-        step = (state.epoch - 1) * self.steps_per_epoch + state.progress.steps
+        epochs = state.epoch - 1 - self.stage.epochs_before
+        step = self.stage.steps_before + epochs * self.steps_per_epoch + state.progress.steps
         return self.checkpointer.save(step, whole, score_of(state.figures) if measured else None)
 
-    def restore(self) -> None:
-        """Take over the newest whole checkpoint; without any the run begins at its first step.
+    def restore(self, name: str, saved: Any) -> None:
+        """Take over a checkpoint of this stage.
 
         Raises:
             UserError: if it does not fit what is trained.
         """
-        if (newest := self.checkpointer.newest()) is None:
-            self.console.line(f"{self.folder} has no complete checkpoint: it begins with its first epoch again")
-            return
-        name, saved = newest
         if saved.get("fixed") != self._fixed_checksum:
             raise UserError(
                 f"--resume {self.folder}: the PCA basis is not the one that {name} was trained in (the feature cache "

@@ -11,13 +11,12 @@ from torchvision.models import alexnet
 from torchvision.transforms.v2 import functional as tv
 
 from alexnet_skip.network.backbone import (
-    FEATURE_SHAPE,
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
     NUM_FEATURES,
-    TAP_LAYER,
     FrozenAlexNet,
 )
+from alexnet_skip.network.layers import FEATURE_SHAPE, TAP_LAYER
 from alexnet_skip.network.weights import load_weights
 
 TOLERANCE = 1e-4

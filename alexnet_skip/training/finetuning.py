@@ -1,0 +1,172 @@
+"""The second stage of a run: the upper convolutions learn as well, on images that are shifted and mirrored anew."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from alexnet_skip.features.basis import SkipHeadInBasis, unfolded
+from alexnet_skip.features.lower import LowerLayers
+from alexnet_skip.features.tuned import TunedNetwork
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.head import SkipHead
+from alexnet_skip.network.model import load_published
+from alexnet_skip.network.upper import UpperConvolutions, reinitialise, with_upper
+from alexnet_skip.runs.folders import find_run, published_folder
+from alexnet_skip.settings.finetune import FinetuneSettings
+from alexnet_skip.settings.train import HEAD_RATE
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.gradients import gradient_figures, moved
+from alexnet_skip.training.inputs import HeldOut, Inputs
+from alexnet_skip.training.stage import second_stage
+from alexnet_skip.training.state import RunState, score_of
+from alexnet_skip.training.trainer import Trainer
+
+# Training images, as they are, that gradients are measured on after every epoch.
+PROBE_IMAGES = 128
+
+UPPER, TRAINED = "upper.layers.", "trained."
+
+
+@dataclass(frozen=True)
+class TuningInputs(Inputs):
+    """What the upper convolutions train on and are validated on: images as far as the frozen lower layers take them.
+
+    Attributes:
+        head: what the first stage has trained, by name.
+        probe: inputs and classes that gradients are measured on.
+    """
+
+    backbone: FrozenAlexNet
+    finetuning: FinetuneSettings
+    seed: int
+    head: dict[str, Tensor]
+    probe: tuple[Tensor, Tensor]
+
+    def make_model(self, dropout: tuple[float, float, float] = (0, 0, 0)) -> TunedNetwork:
+        """The network as the first stage has left it; with ``--finetune-reinit``, but for its convolutions."""
+        model = self._untouched(dropout)
+        if self.finetuning.finetune_reinit:
+            reinitialise(model.upper, self.seed)
+        return model
+
+    def _untouched(self, dropout: tuple[float, float, float] = (0, 0, 0)) -> TunedNetwork:
+        trained = self.make_head(dropout)
+        trained.load_state_dict(self.head)
+        return TunedNetwork(UpperConvolutions(self.backbone, self.finetuning.finetune), trained, self.basis)
+
+    def first_state(self) -> dict[str, Tensor]:
+        """The state of the network that the first stage has left, whatever the second one begins with."""
+        return self._untouched().state_dict()
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The skip and the head at one learning rate, each convolution at its own."""
+        assert isinstance(model, TunedNetwork)
+        rate, decay = self.finetuning.finetune_lr, self.finetuning.finetune_layer_decay
+        return model.parameter_groups(HEAD_RATE * rate, rate, decay)
+
+    def begin_epoch(self, seed: int, epoch: int) -> None:
+        """Shift the images as this epoch does."""
+        assert isinstance(self.source, LowerLayers)
+        self.source.begin_epoch(seed, epoch)
+
+    def published_backbone(self, state: dict[str, Any], backbone: FrozenAlexNet) -> FrozenAlexNet:
+        """The backbone with its trained convolutions."""
+        return with_upper(backbone, {n.removeprefix(UPPER): v for n, v in state.items() if n.startswith(UPPER)})
+
+    def published_form(self, state: dict[str, Any]) -> SkipHead:
+        """The trained head on the features themselves, from the whole state."""
+        head = {n.removeprefix(TRAINED): v for n, v in state.items() if n.startswith(TRAINED)}
+        return super().published_form(head)
+
+    def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+        """Figures of the held-out images; of every convolution its gradient by its way, and how far it has moved."""
+        assert isinstance(model, TunedNetwork)
+        figures = super().validate(model, accelerator)
+        return figures | gradient_figures(model, *self.probe) | moved(model, self.backbone)
+
+
+def stages(trainer: Trainer) -> Iterator[Trainer]:
+    """What is left of a run: the stage that it stands in, and the one after it where the run has two."""
+    yield trainer
+    if trainer.stage.number == 1 and trainer.settings.finetuning.finetune:
+        with trainer.console.working("Preparing the convolutions"):
+            second = second_trainer(trainer)
+        yield second
+
+
+def second_trainer(first: Trainer) -> Trainer:
+    """The second stage of a run, from the best epoch of its first.
+
+    Args:
+        first: whose features and optimizer are let go.
+    """
+    settings, session, state = first.settings, first.session, first.state
+    inputs = _open_inputs(first)
+    steps = settings.training.epochs * first.steps_per_epoch
+    session.accelerator.free_memory()
+    stage = second_stage(settings, inputs, steps)
+    second = Trainer(first.folder, first.config, settings, session, stage, first.watch)
+    second.checkpointer = first.checkpointer
+    # Chosen among all epochs: the first stage's best stands until one of the second is better.
+    second.state = replace(state, best_state=inputs.first_state())
+    return second
+
+
+def _open_inputs(first: Trainer) -> TuningInputs:
+    settings, session, inputs = first.settings, first.session, first.inputs
+    splits, device = session.dataset.splits, session.accelerator.device
+    bf16 = session.precision.mixed_precision == "bf16"
+    layers = settings.finetuning.finetune
+    cut = UpperConvolutions(session.backbone, layers).cut
+
+    def lower(split: str) -> LowerLayers:
+        return LowerLayers(splits[split].images, session.backbone, cut, device, bf16=bf16)
+
+    held_out = inputs.held_out
+    if held_out is not None:
+        held_out = HeldOut(lower("val" if "val" in splits else "train"), held_out.positions, held_out.targets)
+    probed = np.sort(np.random.default_rng(0).permutation(session.positions)[:PROBE_IMAGES])
+    (x,) = LowerLayers(splits["train"].images, session.backbone, cut, device).fetch(probed)
+    return TuningInputs(
+        lower("train"), inputs.labels, held_out, inputs.mode, inputs.num_classes, inputs.basis,
+        backbone=session.backbone, finetuning=settings.finetuning, seed=settings.training.seed,
+        head=first.state.best_state or first.model.state_dict(), probe=(x, inputs.labels[probed]),
+    )  # fmt: skip
+
+
+def state_of_parent(trainer: Trainer) -> RunState:
+    """Where a run stands that begins with the published model of another: behind its first stage.
+
+    Raises:
+        UserError: if that model does not fit what is to be trained.
+    """
+    settings, session = trainer.settings, trainer.session
+    folder = find_run(settings.run.runs_dir, settings.finetuning.finetune_from)
+    network, config = load_published(published_folder(folder, "best"))
+    flag = f"--finetune-from {folder}"
+    if (config.skip_mode, config.class_names) != (settings.joined, session.dataset.class_names):
+        raise UserError(
+            f"{flag}: its model has another skip connection or other classes than its config says; train it again"
+        )
+    if network.backbone.weights_digest != session.backbone.weights_digest:
+        raise UserError(
+            f"{flag}: its convolutions are not those of --weights {settings.weights} (SHA-256 "
+            f"{network.backbone.weights_digest[:12]} and {session.backbone.weights_digest[:12]}); give a run whose "
+            "convolutions were not trained, and its weights"
+        )
+    head: SkipHead | SkipHeadInBasis = network.trained
+    if (basis := trainer.inputs.basis) is not None:
+        try:
+            head = unfolded(network.trained, basis)
+        except ValueError as error:
+            raise UserError(f"{flag}: {error}; bring its feature cache back, or train the run again") from None
+    epoch, figures = settings.training.epochs, config.metrics
+    return RunState(
+        epoch=epoch + 1, figures=figures, best_epoch=config.epoch or epoch, best_figures=figures,
+        best_score=score_of(figures) if "val_top1" in figures else (float(epoch), 0.0),
+        best_state={name: value.to(session.accelerator.device) for name, value in head.state_dict().items()},
+    )  # fmt: skip
