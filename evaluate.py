@@ -46,8 +46,10 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         run = calibrate(run, own, job)
 
     # One exact pass: every sample once, whatever the number of processes; every figure from its predictions
-    features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap, mirrored=settings.tta)
-    on = EvaluationSet(dataset.name, samples, features, tta=settings.tta, elsewhere=elsewhere)
+    features, rows = run.open_features(
+        dataset, samples.source_split, samples.positions, job, tap=run.needs_tap, mirrored=settings.tta
+    )
+    on = EvaluationSet(dataset.name, samples, features, rows, tta=settings.tta, elsewhere=elsewhere)
     with console.working("Predicting and drawing"):
         evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
     summary = evaluation.summary

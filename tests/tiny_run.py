@@ -22,7 +22,7 @@ from alexnet_skip.images import dataset
 from alexnet_skip.network import head
 from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.machine import available_cpus
-from alexnet_skip.training import log, run
+from alexnet_skip.training import finetuning, log, run
 from alexnet_skip.upkeep import speed_probe
 
 # 83 images to train on in 6 uneven steps an epoch, 20 held out. Every part of the full job is there: extraction of both
@@ -62,6 +62,7 @@ def shrink(replace: Callable[[Any, str, Any], None], *, pictures: bool = False) 
     replace(head, "HIDDEN_SIZES", (32, 16))
     replace(speed_probe, "PART_SECONDS", 0.01)
     replace(speed_probe, "PROBE_IMAGES", 4)
+    replace(finetuning, "PROBE_IMAGES", 4)
     # TensorBoard reads event files by name: second, process, and this number, of which 10 would come before 9. Only a
     # test is interrupted and goes on within one second and one process.
     replace(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1_000_000))

@@ -73,6 +73,8 @@ class Run(os.PathLike[str]):
         dataset = run.load_own_images(None, job)
         samples = run.select(split, dataset, job.console, is_training_dataset=True)
         run.tell_changed(samples, job.console)
-        features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap, mirrored=tta)
-        on = EvaluationSet(dataset.name, samples, features, tta=tta)
+        features, rows = run.open_features(
+            dataset, samples.source_split, samples.positions, job, tap=run.needs_tap, mirrored=tta
+        )
+        on = EvaluationSet(dataset.name, samples, features, rows, tta=tta)
         return evaluate_model(run, on, job.accelerator, topk=topk).summary

@@ -63,36 +63,41 @@ class Space(nn.Module):
 
 
 class RunFeatures:
-    """A run's frozen features, each stored split opened and verified once; used by all processes together."""
+    """A run's features, those of the same samples opened and verified once; used by all processes together."""
 
     def __init__(self, run: OpenedRun, dataset: Dataset, job: Job[EmbedSettings]) -> None:
         self.run = run
         self.job = job
-        self._dataset, self._frozen = dataset, run.features(job)
+        self._dataset = dataset
         self._tap = run.needs_tap or job.settings.skip_view == "tap"
-        self._opened: dict[str, CachedFeatures | LiveFeatures] = {}
+        self._opened: dict[tuple[str, bytes], tuple[CachedFeatures | LiveFeatures, np.ndarray]] = {}
 
-    def of(self, source_split: str) -> CachedFeatures | LiveFeatures:
-        """Features of a stored split."""
-        if source_split not in self._opened:
-            self._opened[source_split] = self._frozen.open(self._dataset, source_split, tap=self._tap)
-        return self._opened[source_split]
+    def of(self, source_split: str, positions: np.ndarray) -> tuple[CachedFeatures | LiveFeatures, np.ndarray]:
+        """Features of samples of a stored split, and their rows in them."""
+        # Of frozen convolutions the whole split is opened, whichever samples are asked for.
+        tuned = self.run.model_config.finetuned_layers
+        key = (source_split, positions.tobytes() if tuned else b"")
+        if key not in self._opened:
+            self._opened[key] = self.run.open_features(self._dataset, source_split, positions, self.job, tap=self._tap)
+        features, rows = self._opened[key]
+        return features, rows if tuned else positions
 
     def compute(self, module: nn.Module, source_split: str, positions: np.ndarray) -> np.ndarray:
         """What a module makes (N, width) of the features of samples; each process computes its share."""
         accelerator = self.job.accelerator
-        return predict(module.to(accelerator.device), self.of(source_split), positions, accelerator)
+        features, rows = self.of(source_split, positions)
+        return predict(module.to(accelerator.device), features, rows, accelerator)
 
     def rows(self, space: Space, source_split: str, positions: np.ndarray) -> tuple[Rows, np.ndarray | None]:
         """Samples (N, D) of a stored split in a space, and logits (N, C) where they come for free.
 
         Cached features are read when they are needed and never copied; all else is computed once.
         """
-        features = self.of(source_split)
+        features, places = self.of(source_split, positions)
         if space.single and isinstance(features, CachedFeatures):
             array = features.views[0][0 if space.single == "main" else 1]
             assert array is not None, "opened without the tap"
-            return LazyRows((len(positions), array.shape[1]), lambda rows: array[positions[rows]]), None
+            return LazyRows((len(positions), array.shape[1]), lambda rows: array[places[rows]]), None
         values = self.compute(space, source_split, positions)
         if space.layer == "features":
             return values, None

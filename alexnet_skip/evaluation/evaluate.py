@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
@@ -32,7 +33,8 @@ class EvaluationSet:
 
     Attributes:
         dataset: name of the dataset.
-        features: of the samples' stored split; of both views where ``tta``.
+        features: of the samples, among others; of both views where ``tta``.
+        rows: of the samples (N,) in them.
         tta: whether the logits of both views are averaged.
         elsewhere: name of the images where they are not the run's own (:meth:`OpenedRun.name_elsewhere`).
     """
@@ -40,6 +42,7 @@ class EvaluationSet:
     dataset: str
     samples: Selection
     features: FeatureSource
+    rows: np.ndarray
     tta: bool = False
     elsewhere: str = ""
 
@@ -68,7 +71,7 @@ def evaluate_model(
         draw: whether to draw figures; they can be drawn later from what is written.
     """
     model, samples = run.model, on.samples
-    logits = predict(model.trained.to(accelerator.device), on.features, samples.positions, accelerator, tta=on.tta)
+    logits = predict(model.trained.to(accelerator.device), on.features, on.rows, accelerator, tta=on.tta)
     digest = published_digest(run.folder, run.checkpoint_name)
     predictions = Predictions(
         logits, samples.labels, samples.index, samples.split.digest, digest, model.class_names, samples.files
@@ -137,9 +140,9 @@ def calibrate(run: OpenedRun, dataset: Dataset, job: Job[Any]) -> OpenedRun:
     """
     accelerator = job.accelerator
     samples = run.select("val", dataset, job.console, is_training_dataset=True)
-    features = run.features(job).open(dataset, samples.source_split, tap=run.needs_tap)
+    features, rows = run.open_features(dataset, samples.source_split, samples.positions, job, tap=run.needs_tap)
     with job.console.working("Fitting the temperature"):
-        logits = predict(run.model.trained.to(accelerator.device), features, samples.positions, accelerator)
+        logits = predict(run.model.trained.to(accelerator.device), features, rows, accelerator)
         temperature = fit_temperature(logits, samples.labels)
     if accelerator.is_main_process:
         _store(published_folder(run.folder, run.checkpoint_name), temperature)

@@ -1,5 +1,6 @@
 """Frozen features of one split, served by row: from the cache on disk, or live from the images."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -154,6 +155,17 @@ class FrozenFeatures:
             views.append((maps["main_mirrored"], maps.get("tap_mirrored")))
         # What is derived from the features is kept beside them only where all would find the same there.
         return CachedFeatures(views, self.accelerator.device, cache.folder if crew.shared else None)
+
+    def open_part(
+        self, dataset: Dataset, source_split: str, positions: np.ndarray, *, tap: bool, mirrored: bool = False
+    ) -> CachedFeatures | LiveFeatures:
+        """Features of some samples (N,) of a stored split, kept by themselves: row r is of ``positions[r]``.
+
+        For convolutions whose features of the other samples nobody needs. Raises as :meth:`open`.
+        """
+        part = dataset.splits[source_split].subset(positions)
+        of_part = dataclasses.replace(dataset, splits={source_split: part})
+        return self.open(of_part, source_split, tap=tap, mirrored=mirrored)
 
     def _extract_missing(
         self, cache: FeatureCache, names: Sequence[str], images: Images, title: str, crew: Crew

@@ -24,7 +24,9 @@ class UpperConvolutions(nn.Module):
         super().__init__()
         self.cut = UPPER[-num_layers]
         trained = {str(index): copy.deepcopy(backbone.features[str(index)]) for index in UPPER[-num_layers:]}
-        self.layers = nn.ModuleDict(trained).requires_grad_(True)
+        # In plain memory order, unlike the backbone's: fused optimizers take a parameter and its moments number by
+        # number as they lie, and moments from a checkpoint lie plainly.
+        self.layers = nn.ModuleDict(trained).to(memory_format=torch.contiguous_format).requires_grad_(True)
 
     @property
     def kernels(self) -> dict[str, nn.Parameter]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from alexnet_skip.devices.agreement import in_common, require_agreement
 from alexnet_skip.devices.launch import Job
-from alexnet_skip.features.source import FrozenFeatures
+from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFeatures
 from alexnet_skip.images.dataset import Dataset, Split
 from alexnet_skip.images.listing import listed
 from alexnet_skip.images.loading import load_images
@@ -150,6 +150,21 @@ class OpenedRun:
         """The frozen features that the published model's own convolutions make, from the run's cache."""
         backbone = self.model.backbone.to(job.accelerator.device)
         return FrozenFeatures(backbone, self.cache_dir, job.accelerator, job.console)
+
+    def open_features(
+        self, dataset: Dataset, source_split: str, positions: np.ndarray, job: Job[Any], *, tap: bool,
+        mirrored: bool = False,
+    ) -> tuple[CachedFeatures | LiveFeatures, np.ndarray]:  # fmt: skip
+        """Features of samples of a stored split at ``positions`` (N,), and their rows (N,) in them.
+
+        Frozen convolutions have those of the whole split, for all runs. Nobody else has use for what convolutions make
+        that were trained: of them only these samples are extracted.
+        """
+        frozen, whole = self.features(job), len(dataset.splits[source_split].labels)
+        if not self.model_config.finetuned_layers or len(positions) == whole:
+            return frozen.open(dataset, source_split, tap=tap, mirrored=mirrored), positions
+        part = frozen.open_part(dataset, source_split, positions, tap=tap, mirrored=mirrored)
+        return part, np.arange(len(positions))
 
 
 def _classes(names: Sequence[str], others: Sequence[str]) -> str:

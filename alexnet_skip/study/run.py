@@ -40,7 +40,7 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         UserError: if there is nothing to judge on, or the folder holds runs with other settings.
     """
     console, accelerator = session.console, session.accelerator
-    epochs = settings.run.snapshot_epochs or (max(1, settings.training.epochs // 5), settings.training.epochs)
+    epochs = settings.run.snapshot_epochs or _usual_epochs(settings)
     settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, snapshot_epochs=epochs))
     samples = _measured(settings, session)
     name = settings.run.name or f"study-{part_of_name(session.dataset.name)}"
@@ -73,6 +73,12 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         "trained": [cell.name for cell, _ in unfinished],
         "variants": figures,
     }
+
+
+def _usual_epochs(settings: TrainSettings) -> tuple[int, int]:
+    """A low and a high epoch; with a second stage, the ends of both."""
+    first = settings.training.epochs
+    return (first, settings.last_epoch) if settings.finetuning.finetune else (max(1, first // 5), first)
 
 
 def _locked(folder: Path, session: Session) -> AbstractContextManager[None]:
@@ -134,12 +140,17 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
     if not missing:
         return
     features = _features(samples.source_split, settings, session, mirrored=False)
-    digest = session.backbone.weights_digest
-    on = EvaluationSet(session.dataset.name, samples, features)
+    digest, dataset = session.backbone.weights_digest, session.dataset
+    shared = EvaluationSet(dataset.name, samples, features, samples.positions)
     with session.console.progress("Evaluate", len(missing)) as progress:
         for (variant, seed), epoch in missing:
             run = open_run(folder, str(folder / Cell(variant, seed).name), f"epoch-{epoch}")
-            if run.model.backbone.weights_digest != digest:
+            on = shared
+            if run.model_config.finetuned_layers:
+                # Nobody else has use for them: computed once, kept nowhere.
+                own = LiveFeatures(samples.split.images, run.model.backbone.to(accelerator.device), accelerator.device)
+                on = dataclasses.replace(shared, features=own)
+            elif run.model.backbone.weights_digest != digest:
                 raise UserError(
                     f"{run.folder}: the convolutions of its model epoch-{epoch} are not the study's (SHA-256 "
                     f"{run.model.backbone.weights_digest[:12]} and {digest[:12]}): the file was changed; remove that "

@@ -1,0 +1,47 @@
+"""Inputs of the upper convolutions by row: of shifted and mirrored images, whatever batch they are asked for in."""
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_skip.features import lower
+from alexnet_skip.features.lower import LowerLayers
+from alexnet_skip.images.augment import Shifts, shifted
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.weights import load_weights
+
+
+@pytest.fixture(scope="module")
+def backbone() -> FrozenAlexNet:
+    return FrozenAlexNet(load_weights("random").state)
+
+
+@pytest.fixture
+def images(rng) -> np.ndarray:
+    return rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+
+
+def source(images, backbone) -> LowerLayers:
+    return LowerLayers(images, backbone, 10, torch.device("cpu"))
+
+
+def test_without_an_epoch_images_are_taken_as_they_are_and_mirrored_in_their_second_view(images, backbone):
+    (found,) = source(images, backbone).fetch(np.array([4, 6 + 1]))
+    seen = np.stack([images[4], images[1][:, ::-1]])
+    assert torch.equal(found, backbone.lower(torch.from_numpy(seen), 10))
+
+
+def test_in_an_epoch_each_sample_has_its_own_shift_in_any_batch_and_after_any_other(images, backbone, monkeypatch):
+    one = source(images, backbone)
+    one.begin_epoch(seed=3, epoch=5)
+    (together,) = one.fetch(np.array([0, 2, 6 + 5]))
+    pixels = torch.from_numpy(Shifts.drawn(6, (32, 32), 3, 5).pixels[[0, 2, 5]])
+    seen = shifted(torch.from_numpy(images[[0, 2, 5]]), pixels, torch.tensor([False, False, True]))
+    assert torch.equal(together, backbone.lower(seen, 10))
+
+    monkeypatch.setattr(lower, "PART_ROWS", 2)
+    other = source(images, backbone)
+    for epoch in (4, 5):
+        other.begin_epoch(seed=3, epoch=epoch)
+    assert torch.equal(torch.cat([other.fetch(np.array([row]))[0] for row in (0, 2, 6 + 5)]), together)
+    assert torch.equal(other.fetch(np.array([0, 2, 6 + 5]))[0], together)

@@ -1,0 +1,185 @@
+"""The second stage of a run: what moves and what does not, where it begins, and that nothing stops it for good."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_run import ARGUMENTS, outcome, shrink, train_in
+
+import evaluate
+from alexnet_skip.images import dataset
+from alexnet_skip.network.model import AlexNetWithSkip, load_published
+from alexnet_skip.settings.records import read_model_config
+from alexnet_skip.training import trainer
+
+# Ten images to train on in two steps, ten held out; two epochs behind the three of the head.
+TUNED = (
+    *ARGUMENTS, "--val-fraction", "0.5", "--batch-size", "8",
+    "--finetune", "2", "--finetune-epochs", "2", "--finetune-batch-size", "8", "--finetune-lr", "1e-3",
+)  # fmt: skip
+HEAD = TUNED[: TUNED.index("--finetune")]
+LOWEST = "backbone.8.weight"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        patch.setattr(dataset, "SHAPES_TRAIN", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(small, tmp_path_factory) -> Path:
+    """A folder with the run ``run`` of both stages."""
+    folder = tmp_path_factory.mktemp("tuned")
+    assert train_in(folder, *TUNED, "--name", "run", "--snapshot-epochs", "3", "4", "--quiet") == 0
+    return folder
+
+
+@pytest.fixture
+def run(place) -> Path:
+    return place / "runs" / "run"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(place) -> dict:
+    return outcome(place / "runs" / "run")
+
+
+def tensors(model: Path) -> dict[str, torch.Tensor]:
+    return load_file(model / "model.safetensors")
+
+
+def history(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_only_the_chosen_convolutions_move_and_the_model_says_which(run):
+    before, after = tensors(run / "snapshots/epoch-0003"), tensors(run / "last")
+    moved = {name for name in before if name.startswith("backbone.") and not torch.equal(before[name], after[name])}
+    assert moved == {f"backbone.{layer}.{kind}" for layer in (8, 10) for kind in ("weight", "bias")}
+    assert not torch.equal(before["trained.head.fc3.weight"], after["trained.head.fc3.weight"])
+    assert not torch.equal(before["trained.skip.projection.weight"], after["trained.skip.projection.weight"])
+    told = [read_model_config(run / where).finetuned_layers for where in ("snapshots/epoch-0003", "last")]
+    assert told == [(), (8, 10)]
+
+
+def test_the_epochs_count_on_and_say_what_each_convolution_did(run):
+    lines = history(run)
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+    named = {name for line in lines[3:] for name in line if name.startswith("layer")}
+    gradients = {"layer8_gradient_main", "layer8_gradient_skip", "layer10_gradient_main"}
+    assert named == {*gradients, "layer8_moved", "layer10_moved"}
+    assert not any(name.startswith("layer") for line in lines[:3] for name in line)
+    before, after = tensors(run / "snapshots/epoch-0003"), tensors(run / "last")
+    distance = (after[LOWEST] - before[LOWEST]).norm() / before[LOWEST].norm()
+    assert lines[-1]["layer8_moved"] == pytest.approx(float(distance), rel=1e-4)
+
+
+def test_the_second_stage_begins_with_the_function_of_the_first_ones_best_epoch(run, place, monkeypatch):
+    """Learning nothing, it validates as the best epoch of the first stage did."""
+    assert train_in(place, *TUNED, "--name", "still", "--finetune-lr", "1e-12", "--quiet") == 0
+    lines = history(place / "runs" / "still")
+    best = max(lines[:3], key=lambda line: (line["val_top1"], -line["val_loss"]))
+    for line in lines[3:]:
+        assert line["val_loss"] == pytest.approx(best["val_loss"], rel=2e-3)
+
+
+def interrupt(monkeypatch, after: int) -> None:
+    """Send this process a real signal after so many steps of the run."""
+    steps, look = [0], trainer.Trainer._after_step
+
+    def after_step(one):
+        steps[0] += 1
+        if steps[0] == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        look(one)
+
+    monkeypatch.setattr(trainer.Trainer, "_after_step", after_step)
+
+
+@pytest.mark.parametrize("after", [5, 6, 7, 9], ids=["first-stage", "its-last-step", "second-stage", "second-epoch"])
+def test_a_run_stopped_in_either_stage_goes_on_to_the_same_end(place, uninterrupted, monkeypatch, after):
+    name = f"stopped-{after}"
+    with monkeypatch.context() as patch:
+        interrupt(patch, after)
+        assert train_in(place, *TUNED, "--name", name, "--snapshot-epochs", "3", "4") == 143
+    assert train_in(place, "--resume", name) == 0
+    assert outcome(place / "runs" / name) == uninterrupted
+
+
+def test_a_new_run_can_begin_with_the_model_of_a_finished_one(run, place, capsys):
+    """Both stages in one run, or the second in a run of its own: the same model but for the rounding of the fold."""
+    assert train_in(place, *HEAD, "--name", "head", "--quiet") == 0
+    more = TUNED[len(HEAD) :]
+    assert train_in(place, "--finetune-from", "head", *more, "--name", "from-head", "--quiet") == 0
+    folder = place / "runs" / "from-head"
+    assert [line["epoch"] for line in history(folder)] == [4, 5]
+    for mine, theirs in zip(history(folder), history(run)[3:], strict=True):
+        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+        assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-3)
+    _, config = load_published(folder / "last")
+    assert config.parent_sha256 == read_model_config(place / "runs" / "head" / "model").model_sha256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--finetune-from", "nowhere", "--finetune", "1"), "nowhere"),
+        (("--finetune-from", "run"), "--finetune-from is run"),
+        (("--finetune-from", "run", "--finetune", "1", "--pca-basis", "4"), "--pca-basis is 4, but was 8"),
+        (("--recipe", "report", "--finetune", "1"), "left out with --recipe report"),
+        (("--finetune", "4"), "0 (off), 1, 2 or 3"),
+    ],
+)
+def test_what_can_not_be_fine_tuned_is_refused(place, capsys, arguments, told):
+    assert train_in(place, *arguments, "--name", "refused") == 2
+    assert told in capsys.readouterr().err
+    assert not (place / "runs" / "refused").exists()
+
+
+def test_a_model_whose_convolutions_were_trained_is_no_parent(run, place, capsys):
+    if read_model_config(run / "model").finetuned_layers == ():
+        pytest.skip("its best epoch is of the first stage")
+    assert train_in(place, "--finetune-from", "run", "--finetune", "1", "--name", "grandchild") == 2
+    assert "its convolutions are not those of --weights random" in capsys.readouterr().err
+
+
+def test_the_best_of_all_epochs_is_published_though_the_second_stage_spoils_it(place):
+    """Convolutions of fresh values and hardly a step: the first stage's model stays the best."""
+    more = ("--finetune-reinit", "--finetune-lr", "1e-9")
+    assert train_in(place, *TUNED, *more, "--name", "spoilt", "--quiet") == 0
+    folder = place / "runs" / "spoilt"
+    lines = history(folder)
+    best = max(lines, key=lambda line: (line["val_top1"], -line["val_loss"]))
+    assert json.loads((folder / "summary.json").read_text())["best_epoch"] == best["epoch"]
+    if best["epoch"] <= 3:
+        assert read_model_config(folder / "model").finetuned_layers == ()
+    assert read_model_config(folder / "last").finetuned_layers == (8, 10)
+    assert lines[-1]["layer8_moved"] > 0.5
+
+
+def test_the_last_model_judged_from_its_images_has_the_figures_of_its_validation(run, place, capsys):
+    """Through its own convolutions, from its own cache: the judged network is the shipped network."""
+    options = ["--run", str(run), "--split", "val", "--checkpoint", "last", "--quiet"]
+    assert evaluate.main(options) == 0
+
+    with np.load(run / "evaluation/val-last/predictions.npz") as file:
+        logits, labels, index = file["logits"], file["labels"], file["index"]
+    figures = history(run)[-1]
+    loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert float(loss) == pytest.approx(figures["val_loss"], rel=1e-3)
+    assert (logits.argmax(1) == labels).mean() == pytest.approx(figures["val_top1"])
+    network = AlexNetWithSkip.from_pretrained(run / "last")
+    images = dataset.load_dataset("shapes").splits["train"].images[index]
+    with torch.no_grad():
+        assert np.allclose(network(torch.from_numpy(images)).numpy(), logits, rtol=1e-2, atol=1e-2)
+    # The ten held-out images, and not all of the split once more.
+    sizes = {json.loads(p.read_text())["key"]["num_samples"] for p in place.glob("cache/*/manifest.json")}
+    assert sizes == {20, 10}
