@@ -1,6 +1,5 @@
 """Frozen features of one split, served by row: from the cache on disk, or live from the images."""
 
-import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -163,9 +162,7 @@ class FrozenFeatures:
 
         For convolutions whose features of the other samples nobody needs. Raises as :meth:`open`.
         """
-        part = dataset.splits[source_split].subset(positions)
-        of_part = dataclasses.replace(dataset, splits={source_split: part})
-        return self.open(of_part, source_split, tap=tap, mirrored=mirrored)
+        return self.open(dataset.part(source_split, positions), source_split, tap=tap, mirrored=mirrored)
 
     def _extract_missing(
         self, cache: FeatureCache, names: Sequence[str], images: Images, title: str, crew: Crew

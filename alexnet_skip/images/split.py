@@ -1,5 +1,6 @@
 """A split of a dataset: images that may still lie in their files, labels, and the digest of both."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,10 @@ class Dataset:
     splits: Mapping[str, Split]
     left_out: str = ""
     fallback_reason: str | None = None
+
+    def part(self, source_split: str, positions: np.ndarray) -> "Dataset":
+        """A dataset of one split, which holds some samples (N,) of a stored one."""
+        return dataclasses.replace(self, splits={source_split: self.splits[source_split].subset(positions)})
 
 
 def make_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:

@@ -160,8 +160,8 @@ class OpenedRun:
         Frozen convolutions have those of the whole split, for all runs. Nobody else has use for what convolutions make
         that were trained: of them only these samples are extracted.
         """
-        frozen, whole = self.features(job), len(dataset.splits[source_split].labels)
-        if not self.model_config.finetuned_layers or len(positions) == whole:
+        frozen = self.features(job)
+        if not self.model_config.finetuned_layers:
             return frozen.open(dataset, source_split, tap=tap, mirrored=mirrored), positions
         part = frozen.open_part(dataset, source_split, positions, tap=tap, mirrored=mirrored)
         return part, np.arange(len(positions))

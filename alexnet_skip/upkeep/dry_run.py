@@ -12,12 +12,9 @@ from alexnet_skip.devices import launch
 from alexnet_skip.devices.idle_card import tell_idle_card
 from alexnet_skip.devices.launch import Job, start_job
 from alexnet_skip.devices.precision import Precision
-from alexnet_skip.features.basis import ITERATIONS
 from alexnet_skip.features.cache import array_names
-from alexnet_skip.features.coordinates import BASIS_ROWS
 from alexnet_skip.images.splits import train_val_positions
-from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.network.weights import AlexNetWeights, load_weights
+from alexnet_skip.network.weights import AlexNetWeights
 from alexnet_skip.runs.opened import OpenedRun, open_run
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.settings.evaluate import EvaluateSettings
@@ -30,6 +27,7 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.progress import duration
 from alexnet_skip.training.saving import require_way_on
 from alexnet_skip.upkeep import inventory, memory, speed_probe
+from alexnet_skip.upkeep.expected_time import expected_seconds
 from alexnet_skip.upkeep.inventory import CacheState, Images
 from alexnet_skip.upkeep.plan import Plan
 
@@ -91,8 +89,16 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
         "steps", f"{steps:,} an epoch of {options.batch_size} images, {options.epochs} epochs",
         steps_per_epoch=steps, batch_size=options.batch_size, epochs=options.epochs,
     )  # fmt: skip
+    if settings.finetuning.finetune:
+        second = settings.finetuning
+        plan.tell(
+            "stage 2", f"{second.finetune} convolution(s) learn for {second.finetune_epochs} epochs more of "
+            f"{-(-num_train // second.finetune_batch_size):,} steps", finetune_epochs=second.finetune_epochs,
+        )  # fmt: skip
     with plan.console.working("Measuring the speed"):
-        _tell_time(plan, settings, images, state, num_train, accelerator)
+        parts, runs = expected_seconds(settings, images, state, num_train, accelerator)
+    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items()) + f"; {runs} run(s)"
+    plan.tell("expected time", f"about {duration(sum(parts.values()))} ({told})", expected_seconds=parts)
     return plan.conclude("train.py would do this"), accelerator.is_main_process
 
 
@@ -140,27 +146,6 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
         plan.problems.append(
             f"--name {name}: {runs_dir / name} exists already; choose another name or remove that folder"
         )
-
-
-def _tell_time(
-    plan: Plan, settings: TrainSettings, images: Images, state: CacheState, num_train: int, accelerator: Accelerator
-) -> None:
-    """Add the row of the expected time, from about a second of the real work on this machine as it is now."""
-    options, processes = settings.training, accelerator.num_processes
-    backbone = FrozenAlexNet(load_weights("random").state).to(accelerator.device)
-    extraction = processes * speed_probe.extraction_rate(backbone, images.image_size, accelerator.device)
-    training = processes * speed_probe.training_rate(settings, images.num_classes, accelerator)
-    passes = state.missing_images if settings.cache.cache else options.epochs * num_train
-    parts = {"extract": passes / extraction, "train": options.epochs * num_train / training}
-    if options.pca_basis:
-        product = 2 * NUM_FEATURES * options.pca_basis
-        fitted = (2 * ITERATIONS + 1) * min(BASIS_ROWS, num_train)  # two products a pass, the last has one
-        rows = fitted + (2 if options.hflip else 1) * images.sizes["train"]
-        parts["basis"] = rows * product / speed_probe.multiplication_rate(accelerator.device)
-    runs = len(settings.study.study_variants) * len(settings.study.seeds) if settings.study.study else 1
-    parts["train"] *= runs
-    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items()) + f"; {runs} run(s)"
-    plan.tell("expected time", f"about {duration(sum(parts.values()))} ({told})", expected_seconds=parts)
 
 
 def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -240,6 +225,8 @@ def _tell_pass(
         plan.tell_cache(inventory.nothing_cached(len(samples.positions), names), None)
         return
     digest, device = run.model.backbone.weights_digest, accelerator.device
+    if run.model_config.finetuned_layers:  # of whose features only these samples' are kept
+        images = dataclasses.replace(images, dataset=images.dataset.part(samples.source_split, samples.positions))
     state = inventory.look_into_cache_of(folder, images, samples.source_split, digest, names, device)
     plan.tell_cache(state, folder)
     plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")

@@ -5,9 +5,11 @@ import torch
 from alexnet_skip.embedding.samples import FIT_ROWS
 from alexnet_skip.features.basis import Basis, make_head
 from alexnet_skip.features.coordinates import BASIS_ROWS, PROJECT_ROWS
+from alexnet_skip.features.source import PREDICT_ROWS
 from alexnet_skip.images.image_folder import KEPT_BYTES as KEPT_PIXELS
-from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.backbone import CONVOLUTIONS, NUM_FEATURES
 from alexnet_skip.network.head import HIDDEN_SIZES
+from alexnet_skip.network.upper import UPPER
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.statistics.separation import BLOCK_BYTES
@@ -19,6 +21,8 @@ from alexnet_skip.upkeep.inventory import Images
 PROCESS_BYTES = 560 * 2**20 + 320 * 2**20 + KEPT_BYTES
 # Parameter, gradient and AdamW's two moments, and the copy of the best epoch: fp32 each.
 COPIES_IN_MEMORY = 5
+# Values of one channel between AlexNet's pooling layers.
+PLACES = 13 * 13
 # Of a published model's file: its tensors as they are read, and the network that they are copied into.
 COPIES_TO_LOAD = 2
 
@@ -55,8 +59,24 @@ def training_bytes(settings: TrainSettings, images: Images, num_train: int, num_
     # The published form; with a basis, its first layer twice more in fp32 and once in float64 while it is folded.
     folding = 16 * width * HIDDEN_SIZES[0] if options.pca_basis else 0
     published = 4 * head_values(mode, classes) + folding
-    fullest = max(fitting, training + published + judging_bytes(num_val, classes))
+    tuning = tuning_bytes(settings) if settings.finetuning.finetune else 0
+    fullest = max(fitting, training + tuning + published + judging_bytes(num_val, classes))
     return PROCESS_BYTES + image_bytes(images) + fullest
+
+
+def tuning_bytes(settings: TrainSettings) -> int:
+    """What the second stage takes beside the head: convolutions in training, the basis, and activations.
+
+    Those of a step are kept for its gradients, before and after each ReLU; of a validation, whose rows are more, those
+    of the two largest layers are alive at once.
+    """
+    layers = [CONVOLUTIONS[index] for index in UPPER[-settings.finetuning.finetune :]]
+    trained = COPIES_IN_MEMORY * sum(outputs * inputs * kernel**2 for inputs, outputs, kernel, _, _ in layers)
+    basis = 2 * joined_width(settings.joined) * settings.training.pca_basis  # conv's has another order as well
+    widths = [layers[0][0], *(outputs for _, outputs, _, _, _ in layers)]
+    step = settings.finetuning.finetune_batch_size * PLACES * 2 * sum(widths)
+    validation = PREDICT_ROWS * PLACES * (widths[0] + 2 * max(widths[1:]))
+    return 4 * (trained + basis + max(step, validation))
 
 
 def evaluation_bytes(images: Images, mode: SkipMode, num_samples: int) -> int:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexnet_skip.features.basis import Basis, make_head
 from alexnet_skip.features.cache import compute_features
+from alexnet_skip.features.lower import LowerLayers
 from alexnet_skip.features.source import FeatureSource
+from alexnet_skip.features.tuned import TunedNetwork
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.network.upper import UpperConvolutions
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.training.optimization import make_optimizer
 
@@ -75,24 +78,48 @@ def multiplication_rate(device: torch.device) -> float:
 def training_rate(settings: TrainSettings, num_classes: int, accelerator: Accelerator) -> float:
     """Images a second through the head, forward, backward and step, on one process."""
     options, mode, device = settings.training, settings.joined, accelerator.device
-    width = NUM_FEATURES * (2 if mode == "concat" else 1)
-    basis, widths = None, (NUM_FEATURES, None if mode == "none" else NUM_FEATURES)
-    if options.pca_basis:
-        columns = min(options.pca_basis, width)
-        basis = Basis(torch.zeros(width), torch.zeros(width, columns))
-        widths = (columns, NUM_FEATURES if mode == "conv" else None)
+    basis, widths = _basis(settings), (NUM_FEATURES, None if mode == "none" else NUM_FEATURES)
+    if basis is not None:
+        widths = (basis.projection.shape[1], NUM_FEATURES if mode == "conv" else None)
     source: FeatureSource = NoFeatures(options.batch_size, widths, device)
     model = make_head(mode, num_classes, basis, options.dropout)
+    inputs = source.fetch(np.arange(-(-options.batch_size // accelerator.num_processes)))
+    return _step_rate(settings, model, lambda: inputs, accelerator)
+
+
+def tuning_rate(
+    settings: TrainSettings, backbone: FrozenAlexNet, image_size: tuple[int, int], num_classes: int,
+    accelerator: Accelerator,
+) -> float:  # fmt: skip
+    """Images a second through a step of the second stage: the lower layers, then all that learns, forward and back."""
+    size = min(PROBE_IMAGES, settings.finetuning.finetune_batch_size)
+    images = np.random.default_rng(0).integers(0, 256, (size, *image_size, 3), dtype=np.uint8)
+    upper, basis = UpperConvolutions(backbone, settings.finetuning.finetune), _basis(settings)
+    source = LowerLayers(images, backbone, upper.cut, accelerator.device)
+    model = TunedNetwork(upper, make_head(settings.joined, num_classes, basis, settings.training.dropout), basis)
+    return _step_rate(settings, model, lambda: source.fetch(np.arange(size)), accelerator)
+
+
+def _basis(settings: TrainSettings) -> Basis | None:
+    """One of the right size, where the settings have any."""
+    width = NUM_FEATURES * (2 if settings.joined == "concat" else 1)
+    columns = min(settings.training.pca_basis, width)
+    return Basis(torch.zeros(width), torch.zeros(width, columns)) if columns else None
+
+
+def _step_rate(
+    settings: TrainSettings, model: nn.Module, fetch: Callable[[], tuple[Tensor | None, ...]], accelerator: Accelerator
+) -> float:
+    """Images a second through steps of the recipe's optimizer."""
     optimizer, _ = make_optimizer(settings, model, 100)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    rows = np.arange(-(-options.batch_size // accelerator.num_processes))
-    inputs = source.fetch(rows)
-    target = torch.zeros(len(rows), dtype=torch.int64, device=device)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
 
     def work() -> int:
         optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(torch.nn.functional.cross_entropy(model(*inputs), target))
+        logits = prepared(*fetch())
+        target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        accelerator.backward(torch.nn.functional.cross_entropy(logits, target))
         optimizer.step()
-        return len(rows)
+        return len(logits)
 
-    return rate(work, device)
+    return rate(work, accelerator.device)

@@ -36,6 +36,19 @@ OTHER = {
     "seed": "--seed 1",
     "mixed_precision": "--mixed-precision bf16",
 }
+# The second stage, on ten images, and another value of every setting of it.
+TUNED = (
+    *PLAIN, "--limit-train", "20", "--val-fraction", "0.5",
+    "--finetune", "1", "--finetune-epochs", "1", "--finetune-lr", "1e-3", "--finetune-batch-size", "6",
+)  # fmt: skip
+OTHER_TUNED = {
+    "finetune": "--finetune 2",
+    "finetune_epochs": "--finetune-epochs 2",
+    "finetune_lr": "--finetune-lr 1.1e-3",
+    "finetune_layer_decay": "--finetune 2 --finetune-layer-decay 0.5",
+    "finetune_batch_size": "--finetune-batch-size 5",
+    "finetune_reinit": "--finetune-reinit",
+}
 # Settings that decide something else, and where a test fails when they do not.
 ELSEWHERE = {
     "weights": "network/test_weights.py", "dataset": "images/test_dataset.py", "data_dir": "images/test_cifar.py",
@@ -48,7 +61,7 @@ ELSEWHERE = {
     "checkpoint_minutes": "program/test_kills.py", "checkpoint_epochs": "training/test_trainer.py",
     "keep_checkpoints": "training/test_saving.py", "class_weights": "training/test_class_weights.py",
     "verify_images": "images/test_folder_record.py", "data_url": "images/test_cifar.py",
-    "json": "system/test_script.py",
+    "json": "system/test_script.py", "finetune_from": "training/test_finetuning.py",
 }  # fmt: skip
 
 
@@ -63,21 +76,21 @@ def small(monkeypatch):
     monkeypatch.setattr(dataset, "SHAPES_TRAIN", 40)
 
 
-def trained(place: Path, name: str, *other: str) -> tuple[list[float], str]:
+def trained(place: Path, name: str, *other: str, plain: tuple[str, ...] = PLAIN) -> tuple[list[float], str]:
     """Losses of every epoch, and the digest of what was trained of the last model."""
     if not (place / "runs" / name).exists():
-        assert train_in(place, *PLAIN, *other, "--name", name) == 0
+        assert train_in(place, *plain, *other, "--name", name) == 0
     lines = (place / "runs" / name / "metrics.jsonl").read_text().splitlines()
     state = load_file(place / "runs" / name / "last" / "model.safetensors")
     digest = hashlib.sha256()
-    for tensor in (state[key] for key in sorted(state) if key.startswith("trained.")):
+    for tensor in (state[key] for key in sorted(state) if key.startswith(("trained.", "backbone."))):
         digest.update(tensor.numpy().tobytes())
     return [json.loads(line)["train_loss"] for line in lines], digest.hexdigest()
 
 
 def test_every_setting_is_tried_here_or_elsewhere():
     settings = {name.rpartition(".")[2] for name in flat(to_dict(TrainSettings()))}
-    assert settings == {*OTHER, *ELSEWHERE}
+    assert settings == {*OTHER, *OTHER_TUNED, *ELSEWHERE}
     tests = Path(__file__).resolve().parents[1]
     for name, where in ELSEWHERE.items():
         assert name.replace("_", "-") in (tests / where).read_text().replace("_", "-"), f"{name} is not in {where}"
@@ -92,3 +105,15 @@ def test_another_value_trains_another_model(place, setting):
     losses, digest = trained(place, setting, *shlex.split(OTHER[setting]))
     assert digest != trained(place, "plain")[1]
     assert len(losses) == (3 if setting == "epochs" else 2)
+
+
+@pytest.mark.parametrize("setting", OTHER_TUNED)
+def test_another_value_tunes_another_model(place, setting):
+    compared = {"finetune_layer_decay": ("two", "--finetune", "2")}.get(setting, ("tuned",))
+    losses, digest = trained(place, setting, *shlex.split(OTHER_TUNED[setting]), plain=TUNED)
+    assert digest != trained(place, *compared, plain=TUNED)[1]
+    assert len(losses) == (4 if setting == "finetune_epochs" else 3)
+
+
+def test_the_second_stage_trains_the_same_model_to_the_bit(place):
+    assert trained(place, "tuned", plain=TUNED) == trained(place, "tuned-again", plain=TUNED)
