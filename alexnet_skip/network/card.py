@@ -30,7 +30,7 @@ def model_card(config: ModelConfig, evaluations: Sequence[Mapping[str, Any]] = (
     """
     names = config.class_names
     sections = [
-        f"# {config.dataset.name if config.dataset else 'Images'}: frozen AlexNet, {JOINS[config.skip_mode]}",
+        f"# {config.dataset.name if config.dataset else 'Images'}: {_network(config)}, {JOINS[config.skip_mode]}",
         f"Classifies images into {len(names)} classes: {', '.join(names)}.",
         "```python\nfrom alexnet_skip import AlexNetWithSkip\n\n"
         'model = AlexNetWithSkip.from_pretrained("THIS FOLDER")\n'
@@ -44,6 +44,14 @@ def model_card(config: ModelConfig, evaluations: Sequence[Mapping[str, Any]] = (
     return "\n\n".join(sections) + "\n"
 
 
+def _network(config: ModelConfig) -> str:
+    if not config.finetuned_layers:
+        return "frozen AlexNet"
+    *others, last = map(str, config.finetuned_layers)
+    told = f"layers {', '.join(others)} and {last}" if others else f"layer {last}"
+    return f"AlexNet with {told} fine-tuned"
+
+
 def _data(config: ModelConfig) -> str:
     lines = [f"* Dataset: {config.dataset.name if config.dataset else 'unknown'}"]
     if config.num_train is not None:
@@ -54,7 +62,10 @@ def _data(config: ModelConfig) -> str:
     lines.append(f"* Image size: {height}×{width}; other images are squeezed to it, nothing is cut off")
     if config.weights is not None:
         weights = config.weights
-        lines.append(f"* Frozen convolutions: {weights.source}, SHA-256 of the values `{weights.sha256}`")
+        kind = "Convolutions that training began with" if config.finetuned_layers else "Frozen convolutions"
+        lines.append(f"* {kind}: {weights.source}, SHA-256 of the values `{weights.sha256}`")
+    if config.parent_sha256:
+        lines.append(f"* Begun with the published model of SHA-256 `{config.parent_sha256}`")
     return "\n".join(lines)
 
 
@@ -97,6 +108,9 @@ def _training(config: ModelConfig) -> str:
     if config.settings is not None:
         options = to_dict(config.settings.training)
         lines = [f"* recipe: {config.settings.recipe}", *(f"* {name}: {options[name]}" for name in SETTINGS)]
+        if config.finetuned_layers:
+            second = to_dict(config.settings.finetuning)
+            lines += [f"* {name}: {value}" for name, value in second.items() if value not in (None, False)]
     shown = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
     if shown:
         lines.append(f"* made {config.created[:10]} with {', '.join(shown)}")

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 
 from alexnet_skip import __version__
-from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipConnection
+from alexnet_skip.network.layers import upper_layers
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.settings.command_line import to_dict
@@ -102,10 +102,10 @@ def embeddings_wanted(subject: Subject) -> list[str]:
 
 def skip_code() -> list[tuple[str, str]]:
     """The lines that are the skip, by the place they stand in: where it taps the network, and where it joins."""
-    lines = [line.strip() for line in inspect.getsource(FrozenAlexNet.convolutions).splitlines()]
+    lines = [line.strip() for line in inspect.getsource(upper_layers).splitlines()]
     first, last = (next(n for n, line in enumerate(lines) if line.startswith(start)) for start in TAPPED)
     return [
-        ("alexnet_skip/network/backbone.py", "\n".join(lines[first : last + 1])),
+        ("alexnet_skip/network/layers.py", "\n".join(lines[first : last + 1])),
         ("alexnet_skip/network/head.py", textwrap.dedent(inspect.getsource(SkipConnection.forward))),
     ]
 

@@ -29,7 +29,7 @@ def gradient_figures(model: TunedNetwork, x: Tensor, target: Tensor) -> dict[str
         ways["skip"] = "tap"
     was_training, figures = model.training, {}
     model.eval()
-    with fp32_products(x.device.type), torch.enable_grad():
+    with fp32_products(x.device.type), torch.autocast(x.device.type, enabled=False), torch.enable_grad():
         for told, way in ways.items():
             loss = F.cross_entropy(model.logits_through(x, way), target)
             gradients = torch.autograd.grad(loss, list(layers.values()), allow_unused=True)

@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from made_runs import change, make_images
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -20,6 +22,8 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import evaluate
 import train
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.network.model import load_published
 from alexnet_skip.runs import folders
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.train_arguments import parse_train
@@ -270,3 +274,22 @@ def test_a_study_without_anything_to_judge_on_is_refused(tmp_path, capsys):
     assert study(tmp_path / "runs", tmp_path / "cache", *arguments) == 2
     assert "--val-fraction is 0 and data has no test split" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_with_a_second_stage_judges_at_the_end_of_each(tmp_path, capsys):
+    """By each model's own convolutions: predictions of images, held against the shipped network's."""
+    few = ("--limit-train", "20", "--limit-test", "10", "--val-fraction", "0.5", "--study-variants", "identity")
+    second = ("--finetune", "1", "--finetune-epochs", "1", "--finetune-lr", "1e-3")
+    assert study(tmp_path / "runs", tmp_path / "cache", *few, *second) == 0
+    assert last_line(capsys)["snapshot_epochs"] == [3, 4]
+    run = tmp_path / "runs" / "skip-study" / "identity-seed1"
+    images = load_dataset("shapes").splits["test"].images
+    for epoch, layers in ((3, ()), (4, (10,))):
+        network, config = load_published(run / "snapshots" / f"epoch-{epoch:04d}")
+        assert config.finetuned_layers == layers
+        found = read_predictions(run / "evaluation" / f"test-epoch-{epoch}")
+        with torch.no_grad():
+            logits = network(torch.from_numpy(images[found.index])).numpy()
+        np.testing.assert_allclose(found.logits, logits, rtol=1e-2, atol=1e-2)
+    assert study(tmp_path / "runs", tmp_path / "cache", *few, *second, "--finetune-epochs", "2") == 2
+    assert "--finetune-epochs is 2, but" in capsys.readouterr().err
