@@ -29,6 +29,9 @@ NOT_RUN = {
     "python -m pytest -m soak": "takes long; its short form is among the tests",
     "python -m pytest -m gpu": "needs a card; GPU_TESTS_ON=cpu rehearses it",
     "accelerate launch train.py --resume": "training/test_trainer.py interrupts runs and goes on with them",
+    "accelerate launch train.py --skip --finetune": "training/test_finetuning.py trains both stages",
+    "accelerate launch train.py --finetune-from": "training/test_finetuning.py begins with a finished run",
+    "accelerate launch train.py --study --finetune": "study/test_run.py trains one in two stages",
     "python evaluate.py --export onnx": "test_export.py does where the extra packages are installed",
 }
 TINY = [
