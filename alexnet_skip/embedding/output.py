@@ -17,7 +17,7 @@ from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
-from alexnet_skip.plots.style import save_figure
+from alexnet_skip.plots.style import minus, save_figure
 from alexnet_skip.runs.folders import published_name
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics import metrics
@@ -147,7 +147,7 @@ def _knn(figures: Separation, digits: int) -> str:
 
 
 def _stated(value: float | None, form: str) -> str:
-    return "not stated" if value is None else f"{value:{form}}".replace("-", "−")
+    return "not stated" if value is None else minus(f"{value:{form}}")
 
 
 def _embedded(embedding: Embedding) -> str:

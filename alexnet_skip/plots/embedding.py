@@ -182,19 +182,23 @@ def _label_places(axes: Axes, means: np.ndarray, names: Sequence[str]) -> np.nda
     places = means.copy()
     for side in (-1, 1):
         rows = np.flatnonzero(np.where(means[:, 0] >= centre[0], 1, -1) == side)
-        rows = rows[np.argsort(means[rows, 1])]
-        edge = centre[0] + side * max(unit[0], np.abs(means[rows, 0] - centre[0]).max(initial=0) + 0.4 * unit[0])
-        heights = means[rows, 1].copy()
-        for i in range(1, len(rows)):
-            heights[i] = max(heights[i], heights[i - 1] + unit[1])
-        places[rows, 0] = edge
-        places[rows, 1] = heights + (means[rows, 1].mean() - heights.mean() if len(rows) else 0)
+        if len(rows):
+            rows = rows[np.argsort(means[rows, 1])]
+            reach = np.abs(means[rows, 0] - centre[0]).max() + 0.4 * unit[0]
+            places[rows, 0] = centre[0] + side * max(unit[0], reach)
+            places[rows, 1] = _spread(means[rows, 1], low[1], high[1], unit[1])
     half = np.array([len(name) / 2 + 1 for name in names]) * LETTER_INCHES / AXES_INCHES * (high[0] - low[0])
     # Of a name that is wider than the axes, the beginning is seen.
     places[:, 0] = np.maximum(np.minimum(places[:, 0], high[0] - half), low[0] + half)
-    bottom, top = low[1] + unit[1], high[1] - unit[1]
-    places[:, 1] += max(0, bottom - places[:, 1].min()) - max(0, places[:, 1].max() - top)
     return places
+
+
+def _spread(heights: np.ndarray, low: float, high: float, unit: float) -> np.ndarray:
+    """Ascending heights (M,) moved until they are a unit apart, or as far as there is room for, and within the ends."""
+    steps, unit = np.arange(len(heights)), min(unit, (high - low) / len(heights))
+    apart = np.maximum.accumulate(heights - unit * steps) + unit * steps
+    apart += heights.mean() - apart.mean()
+    return np.clip(apart, low + unit * (steps + 0.5), high - unit * (steps[::-1] + 0.5))
 
 
 def _draw_3d(figure: Figure, place: tuple[int, int, int], cloud: Cloud, angle: tuple[int, int]) -> Axes3D:
