@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from alexnet_skip.plots.style import BLUE, SMALL_SIZE, SOFT_INK, VERMILION, styl
 
 # Up to this many epochs each one is marked; a single epoch would be no line at all.
 MAX_MARKED_EPOCHS = 30
+# A legend that can be read where it lies over what is drawn.
+OVER_LINES: dict[str, Any] = {"frameon": True, "framealpha": 0.85, "edgecolor": "white"}
 
 
 # Of each panel: figure of metrics.jsonl, name in the legend, colour, kind of line. What is minimised can't be compared
@@ -55,7 +58,7 @@ def learning_curves_figure(history: Sequence[Mapping[str, float | None]], best_e
     for axes, name, label in ((loss, "val_loss", "loss"), (accuracy, "val_top1", "accuracy")):
         best = next((entry.get(name) for entry in history if entry["epoch"] == best_epoch), None)
         axes.set_title(label)
-        if best is not None:
+        if best is not None and best_epoch is not None:
             shown = f"{best:.3f}" if name == "val_loss" else f"top-1 {100 * best:.2f} %"
             axes.set_title(f"{label}; best epoch {best_epoch}: {shown} on val")
             axes.axvline(best_epoch, color=SOFT_INK, linewidth=0.8, linestyle=":", zorder=0)
@@ -78,7 +81,7 @@ def _draw_curves(
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
-    axes.legend(fontsize=SMALL_SIZE)
+    axes.legend(fontsize=SMALL_SIZE, **OVER_LINES)
 
 
 @styled
@@ -105,7 +108,7 @@ def reliability_figure(confidence: np.ndarray, accuracy: np.ndarray, num_samples
     )
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy of the bin")
     above.set_title(f"expected calibration error {100 * error:.2f} % on {total:,} images")
-    above.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="white")
+    above.legend(loc="best", **OVER_LINES)
     above.grid()
     below.bar(centres, num_samples / total, width=0.9 / bins, color=SOFT_INK)
     below.set(xlabel="confidence (highest probability)", ylabel="part of all images")

@@ -62,8 +62,8 @@ def compared_settings(config: RunConfig) -> dict[str, Any]:
     usual = to_dict(TrainingSettings(**RECIPES[settings.recipe]).for_images(config.num_train))
     found = {"skip": settings.joined, "seed": training["seed"]}
     found |= {name: value for name, value in training.items() if value != usual[name]}
-    others = {"dataset": config.dataset.name, "recipe": settings.recipe, "weights": Path(settings.weights).name}
-    others["limit_train"] = settings.data.limit_train
+    others: dict[str, Any] = {"dataset": config.dataset.name, "recipe": settings.recipe}
+    others |= {"weights": Path(settings.weights).name, "limit_train": settings.data.limit_train}
     return found | {name: value for name, value in others.items() if value != USUAL[name]}
 
 
