@@ -26,8 +26,8 @@ from alexnet_skip.system.commands import tensorboard_address
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.files import part_of_name, write_json
 
-# Of the animation, in parts of its width: the legend of ten classes has room beside it.
-LEAST_HEIGHT = 0.6
+# Of the animation, in parts of its width; and inches for a line of the legend beside it.
+LEAST_HEIGHT, LEGEND_INCHES = 0.6, 0.22
 
 # Above this many classes only those with the weakest neighbourhoods are shown on screen.
 MAX_CLASS_ROWS = 25
@@ -99,11 +99,11 @@ def write_pictures(where: Path, embedding: Embedding, labels: np.ndarray, title:
 def turning(cloud: Cloud, title: str) -> list[Image.Image]:
     """Frames of the first three coordinates' turn, as high as the cloud needs at its width."""
     names, scores, width = cloud.class_names, cloud.scores[:, :3], embedding_plots.TURN_INCHES
+    named = names if len(names) <= embedding_plots.MAX_NAMED_CLASSES else ()
     across, up = turntable.half_view(scores)
-    height = width * float(np.clip(up / across, LEAST_HEIGHT, 1))
+    height = max(width * float(np.clip(up / across, LEAST_HEIGHT, 1)), LEGEND_INCHES * (len(named) + 1))
     return turntable.turning_cloud(
-        scores, cloud.labels, embedding_plots.class_colours(len(names)), ("PC1", "PC2", "PC3"),
-        names if len(names) <= embedding_plots.MAX_NAMED_CLASSES else (),
+        scores, cloud.labels, embedding_plots.class_colours(len(names)), ("PC1", "PC2", "PC3"), named,
         embedding_plots.turn_background(names, title, height),
         (round(width * embedding_plots.TURN_DPI), round(height * embedding_plots.TURN_DPI)),
     )  # fmt: skip

@@ -152,6 +152,7 @@ def _draw_mean(
 ) -> None:
     """A class's mean as a ringed disc, its name beside it."""
     pen = ImageDraw.Draw(frame)
-    pen.circle(place, 7, fill=WHITE, outline=GREY)
-    pen.circle(place, 5, fill=colour)
-    pen.text((place[0] + 10, place[1]), name, fill=0, font=font, anchor="lm", stroke_width=2, stroke_fill=WHITE)
+    x, y = place
+    pen.ellipse((x - 7, y - 7, x + 7, y + 7), fill=WHITE, outline=GREY)
+    pen.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour)
+    pen.text((x + 10, y), name, fill=0, font=font, anchor="lm", stroke_width=2, stroke_fill=WHITE)
