@@ -19,6 +19,7 @@ def make_history(run: Path, rng: np.random.Generator, epochs: int = 4) -> None:
     for epoch in range(1, epochs + 1):
         top1 = 0.5 + 0.1 * epoch + rng.normal(0, 0.01)
         figures = {"train_loss": 2 / epoch, "val_loss": 2.2 / epoch, "val_top1": top1, "val_top3": top1 + 0.05}
+        figures |= {"train_eval_loss": 1.8 / epoch, "train_eval_top1": top1 + 0.02}
         lines.append(json.dumps({"epoch": epoch, **figures}) + "\n")
     (run / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
 
@@ -37,7 +38,7 @@ def make_embedding(run: Path, epoch: int, class_names: tuple[str, ...], rng: np.
     }
     images = np.broadcast_to((2 * np.arange(IMAGES))[:, None, None, None], (IMAGES, 32, 32, 3)).astype(np.uint8)
     scores = rng.normal(0, 3, (IMAGES, 5)).astype(np.float32)
-    export_embedding(run, name, scores, columns, make_sprite(images, 32), 32, {})
+    export_embedding(run, name, scores, columns, make_sprite(images, 32), 32, 0.85)
     full = {"knn_top1": 0.5, "silhouette": 0.1, "variance_ratio": 0.2}
     about = {"dataset": "pictures", "split": "test", "num_samples": IMAGES, "images_sha256": "d" * 64, "epoch": epoch,
              "space": "hidden2", "fitted_on": "30 train images", "explained_variance_ratio": [0.5, 0.25, 0.1],

@@ -107,7 +107,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("speed/")]
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("4 speed/")]
     models = sorted(folder.glob("**/model.safetensors"))
     assert not list(folder.glob("**/*.tmp"))
     return {

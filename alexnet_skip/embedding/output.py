@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.embedding import projector
@@ -16,13 +17,17 @@ from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
-from alexnet_skip.plots.style import save_figure
+from alexnet_skip.plots.style import minus, save_figure
 from alexnet_skip.runs.folders import published_name
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics import metrics
 from alexnet_skip.statistics.separation import Separation
+from alexnet_skip.system.commands import tensorboard_address
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.files import part_of_name, write_json
+
+# Of the animation, in parts of its width; and inches for a line of the legend beside it.
+LEAST_HEIGHT, LEGEND_INCHES = 0.6, 0.22
 
 # Above this many classes only those with the weakest neighbourhoods are shown on screen.
 MAX_CLASS_ROWS = 25
@@ -68,8 +73,12 @@ def write_all(
     write_coordinates(where / "coordinates.csv", embedding, points, logits)
     listed = write_projector(embedding, name, points, logits, job)
     write_json(where / "metrics.json", summary)
-    console.line(f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name}:")
+    console.line(
+        f"Written to {where}; in TensorBoard's projector it is {listed!r} of {run.folder.name} (a TensorBoard that is "
+        "running shows it when it is started again):"
+    )
     console.commands(("tensorboard", "--logdir", run.folder.parent))
+    console.line(f"then open {tensorboard_address('projector')} and choose Color by: true class")
     keys = ("dataset", "split", "num_samples", "space", "num_features", "fitted_on", "separation")
     figures = {key: summary[key] for key in keys} | compared
     return figures | {"run": str(run.folder), "embedding": str(where), "projector": listed}
@@ -84,12 +93,20 @@ def write_pictures(where: Path, embedding: Embedding, labels: np.ndarray, title:
     if cloud.scores.shape[1] < 3:
         return
     save_figure(embedding_plots.pca_3d_figure(cloud, title), where / "pca_3d.png")
-    frames = turntable.turning_cloud(
-        cloud.scores[:, :3], labels, embedding_plots.class_colours(len(cloud.class_names)), ("PC1", "PC2", "PC3"),
-        embedding_plots.turn_background(cloud.class_names, title),
-        round(embedding_plots.TURN_INCHES * embedding_plots.TURN_DPI),
+    turntable.save_turn(turning(cloud, title), where / "pca_3d.gif")
+
+
+def turning(cloud: Cloud, title: str) -> list[Image.Image]:
+    """Frames of the first three coordinates' turn, as high as the cloud needs at its width."""
+    names, scores, width = cloud.class_names, cloud.scores[:, :3], embedding_plots.TURN_INCHES
+    named = names if len(names) <= embedding_plots.MAX_NAMED_CLASSES else ()
+    across, up = turntable.half_view(scores)
+    height = max(width * float(np.clip(up / across, LEAST_HEIGHT, 1)), LEGEND_INCHES * (len(named) + 1))
+    return turntable.turning_cloud(
+        scores, cloud.labels, embedding_plots.class_colours(len(names)), ("PC1", "PC2", "PC3"), named,
+        embedding_plots.turn_background(names, title, height),
+        (round(width * embedding_plots.TURN_DPI), round(height * embedding_plots.TURN_DPI)),
     )  # fmt: skip
-    turntable.save_turn(frames, where / "pca_3d.gif")
 
 
 def write_coordinates(path: Path, embedding: Embedding, points: Points, logits: np.ndarray) -> None:
@@ -130,7 +147,7 @@ def _knn(figures: Separation, digits: int) -> str:
 
 
 def _stated(value: float | None, form: str) -> str:
-    return "not stated" if value is None else f"{value:{form}}".replace("-", "−")
+    return "not stated" if value is None else minus(f"{value:{form}}")
 
 
 def _embedded(embedding: Embedding) -> str:
@@ -170,14 +187,9 @@ def write_projector(
     }
     images = split.images[positions[kept]] if thumbnail_px else None
     sprite = projector.make_sprite(images, thumbnail_px) if images is not None else None
-    figures = {
-        f"embedding/{figure}/{space}": getattr(values, figure)
-        for space, values in embedding.figures.items()
-        for figure in ("knn_top1", "silhouette", "variance_ratio")
-        if getattr(values, figure) is not None
-    }
     coordinates = embedding.scores[kept, : job.settings.projector_components]
-    return projector.export_embedding(embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, figures)
+    share = float(embedding.pca.explained_variance_ratio_[: coordinates.shape[1]].sum())
+    return projector.export_embedding(embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, share)
 
 
 def show_embedding(console: Console, embedding: Embedding, title: str) -> None:

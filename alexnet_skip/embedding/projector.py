@@ -1,22 +1,22 @@
 """Files for TensorBoard's embedding projector, from arrays; written so that a running TensorBoard shows them.
 
-What its plugin does (tensorboard 2.21, ``plugins/projector/projector_plugin.py``) decides the order here: it reads all
-configs again only when the set of runs has changed, keeps a tensor by run and name, and fails altogether on a config
-that names a missing file. So assets come first, under names that hold their digest; then the config, which keeps other
-embeddings; last a new event file in a folder of its own, which is a new run.
+What its plugin does (tensorboard 2.21, ``plugins/projector/projector_plugin.py``) decides the order here: it fails
+altogether on a config that names a missing file. So assets come first, under names that hold their digest; then the
+config, which keeps other embeddings. It reads configs again only when it is started or the set of runs has changed. An
+embedding is no run of its own all the same: that would stand among the others in every tab.
 """
 
 import hashlib
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from google.protobuf import text_format
 from PIL import Image
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
 from alexnet_skip.system.files import replacing, write_bytes, write_text
 
@@ -78,9 +78,11 @@ def export_embedding(
     columns: Mapping[str, Sequence[object]],
     sprite: Image.Image | None,
     size_px: int,
-    figures: Mapping[str, float],
+    share: float,
 ) -> str:
     """Show an embedding in the projector of a run, beside those that are there; one of the same name is replaced.
+
+    With thumbnails it is listed twice, the second time as dots: thumbnails hide the colours.
 
     Args:
         run_folder: a run of TensorBoard; it holds the config.
@@ -88,10 +90,11 @@ def export_embedding(
         coordinates: (N, K) with K from 2 to :data:`MAX_DIMENSIONS`.
         columns: N values for each column of metadata, by its name.
         sprite: from :func:`make_sprite`, with thumbnails of ``size_px``, or None.
-        figures: scalars shown for this embedding.
+        share: part of the whole variance that the coordinates hold, for the name: the projector's own "total variance
+            described" is of the coordinates that it is given.
 
     Returns:
-        The name under which the projector lists it.
+        The name under which the projector lists it first.
 
     Raises:
         ValueError: if there are too few or too many dimensions, a value is not finite, or a column has another length.
@@ -117,19 +120,22 @@ def export_embedding(
     write_bytes(tensor_file, tensor.tobytes())
     write_text(table_file, table)
     config = _other_embeddings(run_folder, name)
-    entry = config.embeddings.add()
-    entry.tensor_name = f"{Path(name).name} {digest}"
-    entry.tensor_shape.extend([num_points, dimensions])
-    entry.tensor_path = f"{name}/{tensor_file.name}"
-    entry.metadata_path = f"{name}/{table_file.name}"
+    listed = f"{Path(name).name} ({100 * share:.1f} % of variance)"
+    dots = EmbeddingInfo(
+        tensor_name=listed, tensor_shape=[num_points, dimensions], tensor_path=f"{name}/{tensor_file.name}",
+        metadata_path=f"{name}/{table_file.name}",
+    )  # fmt: skip
     if sprite is not None:
         _write_sprite(sprite_file, sprite)
-        entry.sprite.image_path = f"{name}/{sprite_file.name}"
-        entry.sprite.single_image_dim.extend([size_px, size_px])
+        pictures = config.embeddings.add()
+        pictures.CopyFrom(dots)
+        pictures.sprite.image_path = f"{name}/{sprite_file.name}"
+        pictures.sprite.single_image_dim.extend([size_px, size_px])
+        dots.tensor_name += " as dots"
+    config.embeddings.append(dots)
     write_text(run_folder / CONFIG_NAME, text_format.MessageToString(config))
-    _announce(folder, digest, figures)
     _remove_others(folder, digest)
-    return entry.tensor_name
+    return listed
 
 
 def _other_embeddings(run_folder: Path, name: str) -> ProjectorConfig:
@@ -154,25 +160,13 @@ def _write_sprite(path: Path, sprite: Image.Image) -> None:
         sprite.save(temporary, format="JPEG", quality=SPRITE_QUALITY, subsampling=0)
 
 
-def _announce(folder: Path, digest: str, figures: Mapping[str, float]) -> None:
-    """A run that TensorBoard does not know yet; one of the same digest shows the same embedding and stays."""
-    run = folder / f"projector-{digest}"
-    if any(run.glob("events.out.tfevents.*")):
-        return
-    with SummaryWriter(str(run)) as writer:
-        for tag, value in figures.items():
-            writer.add_scalar(tag, float(value))
-
-
 def _remove_others(folder: Path, digest: str) -> None:
     """What earlier exports of this embedding left; what another program holds open stays."""
     for path in folder.iterdir():
         kind, _, rest = path.name.partition("-")
-        if kind in ("tensor", "metadata", "sprite", "projector") and not rest.startswith(digest):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                try:
-                    path.unlink()
-                except OSError:
-                    continue
+        if kind == "projector":
+            # A run of its own, which earlier versions made.
+            shutil.rmtree(path, ignore_errors=True)
+        elif kind in ("tensor", "metadata", "sprite") and not rest.startswith(digest):
+            with suppress(OSError):
+                path.unlink()

@@ -87,7 +87,8 @@ def evaluate_model(
         write_predictions_csv(where, predictions, model.class_names, run.model_config.temperature)
         figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
         write_sealed_json(where / "metrics.json", summary)
-        log_evaluation(run.folder, where.name, summary, figure)
+        images = where.name.replace(f"-{published_name(run.checkpoint_name)}", "", 1)
+        log_evaluation(run.folder, images, summary, figure)
         add_to_card(run.folder, published_folder(run.folder, run.checkpoint_name))
     accelerator.wait_for_everyone()
     return Evaluation(where, title, summary)
@@ -115,14 +116,18 @@ def add_to_card(run_folder: Path, published: Path) -> None:
     write_text(published / "README.md", model_card(config, mine))
 
 
-def log_evaluation(run_folder: Path, tag: str, summary: dict[str, Any], figure: Figure | None) -> None:
-    """Show an evaluation in the run's TensorBoard: top-k, NLL and, where it is drawn, the confusion matrix."""
+def log_evaluation(run_folder: Path, images: str, summary: dict[str, Any], figure: Figure | None) -> None:
+    """Show an evaluation in the run's TensorBoard: top-k, NLL and, where it is drawn, the confusion matrix.
+
+    Args:
+        images: what they are called: evaluations of several epochs on the same ones are points of one curve.
+    """
     writer = SummaryWriter(str(run_folder))
     for k, value in summary["topk"].items():
-        writer.add_scalar(f"evaluation/{tag}/top{k}", value, summary["epoch"])
-    writer.add_scalar(f"evaluation/{tag}/nll", summary["nll"], summary["epoch"])
+        writer.add_scalar(f"9 {images}/top-{k}", value, summary["epoch"])
+    writer.add_scalar(f"9 {images}/loss", summary["nll"], summary["epoch"])
     if figure is not None:
-        writer.add_figure(f"confusion_matrix/{tag}", figure, summary["epoch"])
+        writer.add_figure(f"9 {images}/confusion matrix", figure, summary["epoch"])
     writer.close()
 
 

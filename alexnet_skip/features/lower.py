@@ -38,6 +38,10 @@ class LowerLayers:
         """Shift the images as this epoch does; without it they are not shifted."""
         self._shifts = Shifts.drawn(self.num_samples, self.image_size, seed, epoch)
 
+    def end_epoch(self) -> None:
+        """Take the images as they are again."""
+        self._shifts = Shifts.none(self.num_samples)
+
     def fetch(self, rows: np.ndarray) -> tuple[Tensor]:
         """The convolution's inputs of rows (B,), as :meth:`FrozenAlexNet.lower` gives them, on the device."""
         view, sample = np.divmod(rows, self.num_samples)

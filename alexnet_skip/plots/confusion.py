@@ -1,5 +1,6 @@
 """Figures of confusion matrices: one classifier's, and what a second one changes."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from alexnet_skip.plots.style import (
     SOFT_INK,
     VERMILION,
     WORSE_BETTER,
+    minus,
     short_name,
     styled,
     titled_figure,
@@ -69,7 +71,7 @@ def confusion_matrix_figure(confusion: np.ndarray, class_names: Sequence[str], t
     figure, axes, bars = _matrix_figure(
         share, SHARES, PowerNorm(SHARE_GAMMA, 0, 1), np.where(counts > 0, np.char.mod("%d", counts), ""),
         [f"{100 * value:.1f} %" for value in recall], [class_names[label] for label in shown], title,
-        "share of the true class",
+        "share of the true class", "images; on the diagonal, recall below",
     )  # fmt: skip
     accuracy = np.trace(confusion) / max(1, confusion.sum())
     lines = [f"top-1 {100 * accuracy:.2f} % of {confusion.sum():,} images"]
@@ -106,10 +108,10 @@ def confusion_difference_figure(
     figure, axes, bars = _matrix_figure(
         better, WORSE_BETTER, Normalize(-limit, limit), np.where(change != 0, np.char.mod("%+d", change), ""),
         [f"{gain:+.1f} pt" for gain in gains], [class_names[label] for label in shown], title,
-        "blue better, vermilion worse",
+        "blue better, vermilion worse", "images more or fewer; on the diagonal, points of recall below",
     )  # fmt: skip
     points = 100 * np.trace(everywhere) / max(1, confusion_a.sum())
-    lines = [f"top-1 {points:+.2f} points on {confusion_a.sum():,} images"]
+    lines = [f"top-1 {minus(f'{points:+.2f}')} points on {confusion_a.sum():,} images"]
     axes.set_title("\n".join(filter(None, [*lines, _which(shown, len(everywhere), "most changed")])))
     bars.barh(range(len(gains)), gains, height=0.6, color=np.where(gains < 0, VERMILION, BLUE).tolist())
     bars.axvline(0, color=SOFT_INK, linewidth=0.8)
@@ -127,7 +129,8 @@ def _matrix_figure(
     below_diagonal: Sequence[str],
     class_names: Sequence[str],
     title: str,
-    meaning: str,
+    colour_meaning: str,
+    number_meaning: str,
 ) -> tuple[Figure, Axes, Axes]:
     """A matrix (C, C) in colours, with texts in its cells where they can be read, and axes for bars at its right."""
     class_names = [short_name(name) for name in class_names]
@@ -138,21 +141,25 @@ def _matrix_figure(
     side, bar_side = max(3.0, count * cell_inches), 1.0
     readable = count <= MAX_ANNOTATED_CLASSES
     width = side + bar_side + label_inches + (0.7 if readable else 1.7)
-    figure = titled_figure(width, side + (0.75 if readable else 1) * label_inches + 1.3, title)
+    explained = (f"numbers: {number_meaning}", f"colour: {colour_meaning}") if readable else ()
+    # A letter of this size is 0.6 of it wide on average.
+    below = [line for text in explained for line in textwrap.wrap(text, int((side + 0.6) * 12))]
+    height = side + (0.75 if readable else 1) * label_inches + 1.15 + 0.17 * len(below)
+    figure = titled_figure(width, height, title)
     # Not of equal aspect: then bars and rows stay aligned, and the figure's size makes the cells square enough.
     axes, bars = figure.subplots(1, 2, width_ratios=(side, bar_side), sharey=True)
     image = axes.imshow(values, cmap=colours, norm=scale, aspect="auto")
     turned: dict[str, Any] = {"rotation": 45 if readable else 90, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(count), class_names, fontsize=letters, va="top" if readable else "center", **turned)
     axes.set_yticks(range(count), class_names, fontsize=letters)
-    axes.set(xlabel=f"predicted class\n(colour: {meaning})" if readable else "predicted class", ylabel="true class")
+    axes.set(xlabel="\n".join(("predicted class", *below)), ylabel="true class")
     axes.spines[:].set_visible(False)
     bars.spines["left"].set_visible(False)
     bars.tick_params(axis="x", labelsize=SMALL_SIZE)
     if readable:
         _annotate(axes, image.to_rgba(values), texts, below_diagonal, letters)
     else:
-        figure.colorbar(image, ax=bars, shrink=0.5, label=meaning)
+        figure.colorbar(image, ax=bars, shrink=0.5, label=colour_meaning)
     axes.tick_params(which="both", length=0)
     bars.tick_params(axis="y", which="both", left=False, labelleft=False)
     return figure, axes, bars
@@ -171,7 +178,7 @@ def _annotate(axes: Axes, rgba: np.ndarray, texts: np.ndarray, below_diagonal: S
             lines = [(lines[0][0], 0.35, letters, "bold"), (below_diagonal[row], -0.85, 0.75 * letters, "normal")]
         for text, shift, size, weight in lines:
             axes.annotate(
-                text.replace("-", "−"), (column, row), (0, shift * letters), textcoords="offset points", ha="center",
+                minus(text), (column, row), (0, shift * letters), textcoords="offset points", ha="center",
                 va="center", fontsize=size, fontweight=weight, color=INK if light[row, column] else "white",
             )  # fmt: skip
 
@@ -219,17 +226,11 @@ def confusion_table_figure(
         if count <= MAX_COUNTED_CLASSES:
             for true, predicted in np.argwhere(confusion > 0):
                 colour = "white" if share[true, predicted] > 0.5 else INK
-                axes.text(
-                    predicted,
-                    true,
-                    f"{confusion[true, predicted]:d}",
-                    ha="center",
-                    va="center",
-                    fontsize=5,
-                    color=colour,
-                )
+                number = f"{confusion[true, predicted]:d}"
+                axes.text(predicted, true, number, ha="center", va="center", fontsize=5, color=colour)
         if column == 0:
             axes.set_ylabel(f"{row_names[row]}\ntrue class", fontsize=8.5)
-    meaning = "; ".join(filter(None, ["predicted class; colour: share of the true class", which]))
+    numbers = "numbers: images" if count <= MAX_COUNTED_CLASSES else ""
+    meaning = "; ".join(filter(None, ["predicted class", numbers, "colour: share of the true class", which]))
     figure.supxlabel(meaning, fontsize=8.5, color=SOFT_INK)
     return figure

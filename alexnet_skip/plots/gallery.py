@@ -139,5 +139,5 @@ def gallery(
     for values, label in zip(probabilities, labels, strict=True):
         says = int(values.argmax())
         caption = f"{class_names[says]} {100 * values[says]:.0f} %"
-        captions.append(caption if says == label else f"{caption}\nis: {class_names[label]}")
+        captions.append(f"✓ {caption}" if says == label else f"✗ {caption}\n   is: {class_names[label]}")
     return image_grid_figure(images, captions, title)

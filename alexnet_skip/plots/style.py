@@ -108,6 +108,11 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
+def minus(numbers: str) -> str:
+    """Numbers with the minus sign of matplotlib's own ticks."""
+    return numbers.replace("-", "−")
+
+
 def short_name(name: str) -> str:
     """A class's name, its middle left out where it would take the picture from what it names."""
     return (

@@ -22,7 +22,10 @@ from alexnet_skip.system.console import per_cent
 from alexnet_skip.system.errors import UserError
 
 # Of metrics.jsonl, by the key of the chart's title; whether it is a fraction, shown in per cent.
-QUANTITIES = (("val_top1", True), ("val_top3", True), ("val_loss", False), ("train_loss", False))
+QUANTITIES = (
+    ("val_top1", True), ("train_eval_top1", True), ("val_top3", True), ("val_loss", False), ("train_eval_loss", False),
+    ("train_loss", False),
+)  # fmt: skip
 # Side of the frame of a reliability diagram.
 FRAME = HEIGHT - TOP - BOTTOM
 

@@ -9,9 +9,10 @@ import numpy as np
 from alexnet_skip.report.charts import ForestScale, Interval, Tick
 from alexnet_skip.report.subject import Subject, epoch_of
 from alexnet_skip.report.text import Text
+from alexnet_skip.settings.shared import VARIANTS
 from alexnet_skip.statistics.metrics import precision_recall_f1_support, topk_accuracy, wilson_interval
 from alexnet_skip.study import source_report
-from alexnet_skip.study.sides import VARIANTS, Side
+from alexnet_skip.study.sides import Side
 from alexnet_skip.study.table import Column, beside_the_report, column_of, report_figures
 from alexnet_skip.study.verdict import (
     LITTLE_POINTS,

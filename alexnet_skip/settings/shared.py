@@ -85,6 +85,8 @@ class CheckpointSettings:
 
 # How the tap joins the features; none is without the skip connection.
 SkipMode = Literal["none", "identity", "conv", "concat"]
+# What each is called in tables and titles; the reference comes first.
+VARIANTS = {"none": "no skip", "identity": "skip (identity)", "conv": "skip (conv)", "concat": "skip (concat)"}
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,10 @@ from alexnet_skip.runs.predictions import (
     read_predictions,
 )
 from alexnet_skip.settings.records import RunConfig, read_run_config
+from alexnet_skip.settings.shared import VARIANTS
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import MAX_NAME_BYTES, part_of_name
-
-# The reference comes first.
-VARIANTS = {"none": "no skip", "identity": "skip (identity)", "conv": "skip (conv)", "concat": "skip (concat)"}
 
 
 @dataclass(frozen=True)

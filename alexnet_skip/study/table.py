@@ -10,10 +10,11 @@ from alexnet_skip.plots.confusion import MAX_SHOWN_CLASSES, confusion_table_figu
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
+from alexnet_skip.settings.shared import VARIANTS
 from alexnet_skip.statistics.metrics import most_confused_pairs, topk_accuracy, usual_topk
 from alexnet_skip.statistics.paired import mcnemar_exact, two_proportion_test
 from alexnet_skip.study import source_report
-from alexnet_skip.study.sides import VARIANTS, Side, find_study, read_sides, sides_of_runs, sides_of_study
+from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
 from alexnet_skip.study.verdict import sum_of_confusions
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
@@ -56,9 +57,8 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         _, high = read_sides(sides, split, f"epoch-{epochs[1]}")
     else:
         checkpoint_name = "last" if settings.checkpoint == "best" else settings.checkpoint
-        sides, epochs, split, low, high = _four_runs(
-            sides_of_runs(settings.runs_dir, names), settings.split, checkpoint_name
-        )
+        runs = sides_of_runs(settings.runs_dir, names)
+        sides, epochs, split, low, high = _four_runs(runs, settings.split, checkpoint_name)
     class_names = sides[0].config.dataset.class_names
     ours = [column_of(side, *of_side) for side, *of_side in zip(sides, low, high, strict=True)]
 
@@ -69,7 +69,8 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # As text, data and picture
     count, seeds = len(low[0][0].labels), len(sides[0].seeds)
-    title = f"{sides[0].config.dataset.name} ({split}, n = {count:,}), {' / '.join(f'top-{k} %' for k in ours[0].topk)}"
+    measured = " / ".join(f"top-{k} %" for k in ours[0].topk)
+    title = f"{sides[0].config.dataset.name} ({split}, n = {count:,}), {measured}"
     title += f", mean of {seeds} seeds (range of top-1); matrices added up" if seeds > 1 else ""
     rows = [f"Low epoch ({epochs[0]})", f"High epoch ({epochs[1]})"]
     cells = [[_text(column, row) for column in columns] for row in (0, 1)]
@@ -84,12 +85,11 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names, pairs))
     write_csv(where / f"{split}.csv", _csv(epochs, columns, class_names, pairs))
     confusions = [[column.confusions[row] for column in columns] for row in (0, 1)]
+    captions = [[f"{measured}: {cell}" for cell in of_row] for of_row in cells]
     with console.working("Drawing"):
-        figure = confusion_table_figure(confusions, cells, rows, [c.name for c in columns], class_names, title)
+        figure = confusion_table_figure(confusions, captions, rows, [c.name for c in columns], class_names, title)
         save_figure(figure, where / f"{split}.png")
-    console.table(
-        title, ["", *(column.name for column in columns)], [[r, *c] for r, c in zip(rows, cells, strict=True)]
-    )
+    console.table(title, ["", *(c.name for c in columns)], [[r, *c] for r, c in zip(rows, cells, strict=True)])
     for line in facts:
         console.line(line)
     console.line(f"Written to {where / split}.md, .csv and .png")

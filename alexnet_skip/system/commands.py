@@ -36,3 +36,11 @@ def command_line(*words: str | Path | int) -> str:
 def train_command(*words: str | Path | int) -> str:
     """:func:`command_line` of train.py, by the launcher, which takes all GPUs, without its own report of a failure."""
     return command_line("accelerate", "launch", "--quiet", "train.py", *words)
+
+
+def tensorboard_address(tab: str) -> str:
+    """Where a TensorBoard on this machine shows one of its tabs, such as ``timeseries``.
+
+    Its own smoothing would draw other curves than those of so few epochs.
+    """
+    return f"http://localhost:6006/?smoothing=0#{tab}"

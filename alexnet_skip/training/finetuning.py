@@ -31,7 +31,7 @@ PROBE_IMAGES = 128
 UPPER, TRAINED = "upper.layers.", "trained."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TuningInputs(Inputs):
     """What the upper convolutions train on and are validated on: images as far as the frozen lower layers take them.
 
@@ -85,6 +85,8 @@ class TuningInputs(Inputs):
     def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
         """Figures of the held-out images; of every convolution its gradient by its way, and how far it has moved."""
         assert isinstance(model, TunedNetwork)
+        assert isinstance(self.source, LowerLayers)
+        self.source.end_epoch()  # figures of training images, too, are of images as they are
         figures = super().validate(model, accelerator)
         return figures | gradient_figures(model, *self.probe) | moved(model, self.backbone)
 
@@ -132,7 +134,7 @@ def _open_inputs(first: Trainer) -> TuningInputs:
     probed = np.sort(np.random.default_rng(0).permutation(session.positions)[:PROBE_IMAGES])
     (x,) = LowerLayers(splits["train"].images, session.backbone, cut, device).fetch(probed)
     return TuningInputs(
-        lower("train"), inputs.labels, held_out, inputs.mode, inputs.num_classes, inputs.basis,
+        lower("train"), inputs.labels, held_out, inputs.mode, inputs.num_classes, inputs.basis, inputs.train_sample,
         backbone=session.backbone, finetuning=settings.finetuning, seed=settings.training.seed,
         head=first.state.best_state or first.model.state_dict(), probe=(x, inputs.labels[probed]),
     )  # fmt: skip

@@ -12,26 +12,37 @@ from accelerate import Accelerator
 
 from alexnet_skip.plots.curves import learning_curves_figure
 from alexnet_skip.plots.style import save_figure
+from alexnet_skip.settings.records import RunConfig
+from alexnet_skip.settings.shared import VARIANTS
 from alexnet_skip.system.console import Console, ProgressHandle
 from alexnet_skip.system.files import write_text
 
-# TensorBoard's tag for each figure: train and val of one quantity stand side by side.
+# TensorBoard's tag of each figure: it shows groups in the order of their names, and the first two unfolded.
 TAGS = {
-    "train_loss": "loss/train",
-    "val_loss": "loss/val",
-    "train_top1": "top1/train",
-    "val_top1": "top1/val",
-    "val_top3": "top3/val",
-    "lr": "optimizer/lr",
-    "grad_norm": "optimizer/grad_norm",
-    "images_per_second": "speed/images_per_second",
+    "train_eval_top1": "1 accuracy/top-1 train",
+    "train_top1": "1 accuracy/top-1 train, while training",
+    "val_top1": "1 accuracy/top-1 val",
+    "best_val_top1": "1 accuracy/top-1 val, best so far",
+    "val_top3": "1 accuracy/top-3 val",
+    "train_eval_loss": "2 loss/train",
+    "train_loss": "2 loss/train, as minimised",
+    "val_loss": "2 loss/val",
+    "lr": "3 optimizer/learning rate",
+    "grad_norm": "3 optimizer/gradient norm",
+    "images_per_second": "4 speed/images per second",
+    "seconds": "4 speed/seconds",
 }
+# Of metrics.jsonl, in this order; what an epoch does not have is null.
+FIGURES = (
+    "train_loss", "train_top1", "train_eval_loss", "train_eval_top1", "val_loss", "val_top1", "val_top3", "lr",
+    "grad_norm", "images_per_second",
+)  # fmt: skip
 
 
 def layer_tag(name: str) -> str | None:
     """The tag of a figure of one convolution, such as ``layer6_gradient_main``; None of any other figure."""
     layer, _, what = name.partition("_")
-    return f"finetuning/{what}/{layer}" if layer.startswith("layer") else None
+    return f"5 fine-tuning/{what.replace('_', ' ')}, {layer}" if layer.startswith("layer") else None
 
 
 class Stopwatch:
@@ -56,6 +67,11 @@ def best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
     return max(measured, key=lambda r: (r["val_top1"], -r["val_loss"]))["epoch"] if measured else None
 
 
+def run_title(config: RunConfig, name: str) -> str:
+    """What a run's pictures are called: its dataset, its form of the skip connection, its name."""
+    return f"{config.dataset.name}, {VARIANTS[config.settings.joined]}: {name}"
+
+
 class RunLog:
     """Writes a run's figures epoch by epoch; closes TensorBoard and draws the curves on failure as on success.
 
@@ -63,11 +79,12 @@ class RunLog:
         images: per epoch.
         epochs_before: epochs that an earlier stage of the run has.
         history: records of the epochs done before, in a run that goes on; each new one is added.
+        title: of the picture of the curves.
     """
 
     def __init__(
         self, accelerator: Accelerator, folder: Path, console: Console, num_epochs: int, images: int,
-        history: list[dict[str, Any]], *, epochs_before: int = 0,
+        history: list[dict[str, Any]], title: str, *, epochs_before: int = 0,
     ) -> None:  # fmt: skip
         self.accelerator = accelerator
         self.folder = folder
@@ -76,6 +93,7 @@ class RunLog:
         self.images = images
         self.epochs_before = epochs_before
         self.history = history
+        self.title = title
         self.began = time.perf_counter() - sum(record["seconds"] for record in history[-1:])
         self._stack = ExitStack()
         self._progress: ProgressHandle
@@ -106,7 +124,7 @@ class RunLog:
         self.accelerator.trackers.clear()
         if self.accelerator.is_main_process and self.history:
             with self.console.working("Drawing the curves"):
-                curves = learning_curves_figure(self.history, best_epoch(self.history), self.folder.name)
+                curves = learning_curves_figure(self.history, best_epoch(self.history), self.title)
                 save_figure(curves, self.folder / "learning_curves.png")
 
     def go_on(self, images: int, seconds: float) -> None:
@@ -125,16 +143,18 @@ class RunLog:
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Record the figures of one epoch."""
-        names = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top3", "lr", "grad_norm", "images_per_second")
-        record: dict[str, float | None] = {"epoch": epoch} | {name: figures.get(name) for name in names}
+        record: dict[str, float | None] = {"epoch": epoch} | {name: figures.get(name) for name in FIGURES}
         record |= {name: value for name, value in figures.items() if name.startswith("layer")}
         record["seconds"] = time.perf_counter() - self.began
         self.history.append(record)
         if self.accelerator.is_main_process:
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
+        # HParams shows each curve's last value, and runs are chosen by their best.
+        best = [line["val_top1"] for line in self.history if line["val_top1"] is not None]
+        curves = record | ({"best_val_top1": max(best)} if best else {})
         # float(): the tracker drops NumPy scalars without a word.
-        told = {tag: float(v) for n, v in figures.items() if (tag := TAGS.get(n) or layer_tag(n))}
+        told = {tag: float(v) for n, v in curves.items() if v is not None and (tag := TAGS.get(n) or layer_tag(n))}
         self.accelerator.log(told, step=epoch)
         shown = f"loss {figures['train_loss']:.4f}"
         if "val_top1" in figures:

@@ -15,10 +15,16 @@ from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import RunConfig
+from alexnet_skip.settings.train import RECIPES, TrainingSettings, TrainSettings
+from alexnet_skip.system.commands import tensorboard_address
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.progress import duration
 from alexnet_skip.training import tensorboard
+from alexnet_skip.training.log import run_title
 from alexnet_skip.training.trainer import Trainer
+
+# What most runs have, and HParams does not show.
+USUAL = {"dataset": "cifar10", "recipe": TrainSettings.recipe, "weights": TrainSettings.weights, "limit_train": None}
 
 
 def report_run(trainer: Trainer, summary: dict[str, Any]) -> None:
@@ -39,30 +45,28 @@ def report_run(trainer: Trainer, summary: dict[str, Any]) -> None:
     if held_out is not None and logits is not None:
         split = dataset.splits["val" if "val" in dataset.splits else "train"]
         epoch, images = summary["best_epoch"], split.subset(held_out.positions).images
-        title = f"{trainer.folder.name}: {len(images):,} held-out images, epoch {epoch}"
+        title = f"{run_title(config, trainer.folder.name)}, {len(images):,} held-out images, epoch {epoch}"
         tensorboard.log_validation(writer, images, logits, held_out.targets, dataset.class_names, epoch, title)
-    tensorboard.log_hparams(writer, compared_settings(config), final_figures(summary))
+    tensorboard.log_hparams(writer, compared_settings(config))
     network = _untrained_network(session.backbone, summary["skip_mode"], dataset)
     tensorboard.log_graph(writer, network, network.network.image_size)
     writer.close()
 
 
 def compared_settings(config: RunConfig) -> dict[str, Any]:
-    """Settings for the tab "HParams", which shows the first five by name until more are ticked."""
-    training = to_dict(config.settings.training)
-    first = {"skip": config.settings.joined, "dataset": config.dataset.name}
-    first |= {name: training.pop(name) for name in ("seed", "lr", "epochs")}
-    numbered = {f"{place} {name}": value for place, (name, value) in enumerate(first.items(), start=1)}
-    weights = config.weights.source if config.weights else config.settings.weights
-    return numbered | {"recipe": config.settings.recipe, "weights": weights} | training
+    """Settings for the tab "HParams": form of the skip and seed, and of the others those that are not the recipe's own.
 
-
-def final_figures(summary: dict[str, Any]) -> dict[str, float]:
-    """The best epoch's figures, those that runs are chosen by first; in "Scalars" they stand behind the curves."""
-    names = ("val_top1", "val_top3", "val_loss", "train_top1")
-    figures = {name: summary["best"][name] for name in names if name in summary["best"]}
-    figures |= {"best_epoch": summary["best_epoch"], "seconds": sum(summary["seconds"].values())}
-    return {f"whole run/{name}": value for name, value in figures.items()}
+    A column in which all runs are alike would only push aside those in which they differ.
+    """
+    settings, training = config.settings, to_dict(config.settings.training)
+    usual = to_dict(TrainingSettings(**RECIPES[settings.recipe]).for_images(config.num_train))
+    found = {"skip": settings.joined, "seed": training["seed"]}
+    found |= {name: value for name, value in training.items() if value != usual[name]}
+    if settings.finetuning.finetune:
+        found |= {name: value for name, value in to_dict(settings.finetuning).items() if value not in (None, False)}
+    others: dict[str, Any] = {"dataset": config.dataset.name, "recipe": settings.recipe}
+    others |= {"weights": Path(settings.weights).name, "limit_train": settings.data.limit_train}
+    return found | {name: value for name, value in others.items() if value != USUAL[name]}
 
 
 def _untrained_network(backbone: FrozenAlexNet, mode: Any, dataset: Dataset) -> PlainNetwork:
@@ -96,6 +100,7 @@ def show_run(console: Console, summary: Mapping[str, Any], runs_dir: Path) -> No
         ("python", "evaluate.py", "--images", "FILE", "--run", run),
         ("tensorboard", "--logdir", runs_dir),
     )
+    console.line(f"then open {tensorboard_address('timeseries')}")
 
 
 def show_study(console: Console, study: str, runs_dir: Path) -> None:
@@ -106,3 +111,4 @@ def show_study(console: Console, study: str, runs_dir: Path) -> None:
         ("python", "evaluate.py", "--table", study),
         ("tensorboard", "--logdir", runs_dir),
     )
+    console.line(f"then open {tensorboard_address('timeseries')}")

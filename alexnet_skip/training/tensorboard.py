@@ -22,6 +22,7 @@ from alexnet_skip.training.log import TAGS
 
 # More curves than this nobody looks through; the first classes have one.
 MAX_CURVES = 100
+VAL_PICTURES = "8 val, best epoch"
 # Names of modules that only hold others: "PlainNetwork/AlexNetWithSkip[network]/FrozenAlexNet[backbone]/Conv2d[0]".
 SCOPES = re.compile(r"^PlainNetwork/|AlexNetWithSkip\[network\]/|ModuleDict\[features\]/")
 
@@ -37,19 +38,18 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
 
 def charts(num_classes: int) -> dict[str, dict[str, Any]]:
-    """Charts for the tab "Custom Scalars": train and val of one quantity in one."""
-    accuracy = {"top-1, train and val": ["Multiline", [TAGS["train_top1"], TAGS["val_top1"]]]}
-    topk = metrics.usual_topk(num_classes)
-    if len(topk) > 1:
-        named = " and ".join(f"top-{k}" for k in topk)
-        accuracy[f"val, {named}"] = ["Multiline", [TAGS[f"val_top{k}"] for k in topk]]
+    """Charts for the tab "Custom Scalars": of many runs first one line each, then train beside val."""
+    of_val = {f"top-{k}": [f"val_top{k}"] for k in metrics.usual_topk(num_classes)} | {"loss": ["val_loss"]}
+    of_both = {
+        "top-1": ["train_eval_top1", "val_top1"],
+        "loss": ["train_eval_loss", "val_loss"],
+        "loss, as minimised": ["train_loss", "val_loss"],
+    }
+    of_steps = {"learning rate": ["lr"], "gradient norm": ["grad_norm"]}
+    # The tab takes each for a pattern of how a tag begins.
     return {
-        "accuracy": accuracy,
-        "loss": {"train and val": ["Multiline", [TAGS["train_loss"], TAGS["val_loss"]]]},
-        "optimizer": {
-            "learning rate": ["Multiline", [TAGS["lr"]]],
-            "gradient norm": ["Multiline", [TAGS["grad_norm"]]],
-        },
+        title: {name: ["Multiline", [f"{re.escape(TAGS[f])}$" for f in figures]] for name, figures in shown.items()}
+        for title, shown in {"val": of_val, "train beside val": of_both, "optimizer": of_steps}.items()
     }
 
 
@@ -91,20 +91,19 @@ def parameter_rows(model: nn.Module) -> list[list[str]]:
     return [*rows, ["all that is trained", "", f"{sum(p.numel() for p in model.parameters()):,}"]]
 
 
-def log_hparams(writer: SummaryWriter, settings: Mapping[str, Any], final: Mapping[str, float]) -> None:
-    """Fill the tab "HParams".
+def log_hparams(writer: SummaryWriter, settings: Mapping[str, Any]) -> None:
+    """Fill the tab "HParams" with settings beside the last value of every curve.
 
     Not ``add_hparams``, nor Accelerate's tracker: both write into folders of their own, which appear as stray runs.
 
     Args:
         settings: text, numbers and booleans by name; anything else is written as text.
-        final: figures by name.
     """
     plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()}
-    # The tab reads each figure from the scalar of its name.
-    for name, value in final.items():
-        writer.add_scalar(name, value)
-    for summary in hparams(plain, dict(final)):
+    # Without the experiment's own list of columns: of several runs' lists the tab takes one, and without any it looks
+    # which settings the runs have and puts those first in which they differ.
+    _, *session = hparams(plain, {})
+    for summary in session:
         writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
 
 
@@ -126,14 +125,14 @@ def log_validation(
     """
     probabilities, predicted = metrics.softmax(logits), logits.argmax(axis=1)
     pictures = {
-        f"validation/{name}": gallery(images[rows], probabilities[rows], labels[rows], class_names, title)
+        f"{VAL_PICTURES}/{name}": gallery(images[rows], probabilities[rows], labels[rows], class_names, title)
         for name, rows in (
             ("2 sample predictions", sample(len(labels))),
             ("3 most confident mistakes", confident_mistakes(probabilities, labels)),
         )
     }
     confusion = metrics.confusion_matrix(labels, predicted, len(class_names))
-    pictures["validation/1 confusion matrix"] = confusion_matrix_figure(confusion, class_names, title)
+    pictures[f"{VAL_PICTURES}/1 confusion matrix"] = confusion_matrix_figure(confusion, class_names, title)
     for name, figure in pictures.items():
         writer.add_figure(name, figure, epoch)
     for label, name in list(enumerate(class_names))[:MAX_CURVES]:

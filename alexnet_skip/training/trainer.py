@@ -19,7 +19,7 @@ from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.class_weights import balanced_weights
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
-from alexnet_skip.training.log import RunLog, Stopwatch
+from alexnet_skip.training.log import RunLog, Stopwatch, run_title
 from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer, process_seed
 from alexnet_skip.training.saving import Checkpointer, random_state, restore_random_state
 from alexnet_skip.training.session import Session
@@ -80,7 +80,7 @@ class Trainer:
         images, state = len(self.session.positions), self.state
         log = RunLog(
             self.accelerator, self.folder, self.console, self.stage.last_epoch, images, state.history,
-            epochs_before=self.stage.epochs_before,
+            run_title(self.config, self.folder.name), epochs_before=self.stage.epochs_before,
         )  # fmt: skip
         with log as self.log:
             if self.accelerator.is_main_process and not state.history:

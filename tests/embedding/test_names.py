@@ -48,6 +48,11 @@ def test_every_setting_that_decides_the_files_is_in_the_name():
     assert {name_of(settings) for settings in spelt} == {"embedding/test-features-checkpoint-epoch-3"}
 
 
+def test_every_number_of_points_has_a_place_of_its_own():
+    names = [name_of(EmbedSettings(max_points=count)) for count in (10, 20, 39)]
+    assert names == [f"embedding/test-features-points-{count}" for count in (10, 20, 39)]
+
+
 def test_a_limit_that_leaves_nothing_out_and_the_defaults_are_not_in_the_name():
     assert name_of(EmbedSettings()) == name_of(EmbedSettings(max_points=40)) == "embedding/test-features"
 
@@ -77,6 +82,7 @@ def test_fewer_points_another_fit_and_a_comparison_leave_an_embedding_as_it_was(
     before = {path: path.read_bytes() for path in where.rglob("*") if path.is_file()}
     others = [
         embedded("--thumbnails", "0", "--max-points", "20", "--compare", "copy"),
+        embedded("--thumbnails", "0", "--max-points", "30"),
         embedded("--thumbnails", "0", "--fit", "split"),
         embedded("--thumbnails", "0", "--components", "2"),
     ]
@@ -84,7 +90,7 @@ def test_fewer_points_another_fit_and_a_comparison_leave_an_embedding_as_it_was(
     config = text_format.Parse((runs / "run" / "projector_config.pbtxt").read_text(), ProjectorConfig())
     listed = [entry.tensor_name for entry in config.embeddings]
     assert listed == [result["projector"] for result in (whole, *others)]
-    assert len({name.rpartition(" ")[0] for name in listed}) == 4
+    assert len({name.partition(" (")[0] for name in listed}) == 5
 
     # Comparisons stand beside each other, those with runs of one name in two studies too.
     for other in ("copy", "one/cell", "two/cell"):

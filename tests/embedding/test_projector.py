@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from PIL import Image
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.embedding import projector
@@ -26,7 +26,7 @@ def coordinates(seed: int = 0, n: int = 10, d: int = 4) -> np.ndarray:
 
 
 def export(run, name="embedding/test-features", seed=0, sprite=None):
-    return export_embedding(run, name, coordinates(seed), COLUMNS, sprite, 8, {"embedding/knn_top1": 0.5})
+    return export_embedding(run, name, coordinates(seed), COLUMNS, sprite, 8, 0.4321)
 
 
 def read_config(run) -> ProjectorConfig:
@@ -77,12 +77,18 @@ class TensorBoard:
         return {entry["tensorName"]: entry for entry in json.loads(self.get("info", run=run)).get("embeddings", [])}
 
 
-def test_a_running_tensorboard_shows_embeddings_bit_by_bit_and_new_ones_without_a_restart(tmp_path):
+def make_tensorboard_run(folder):
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_scalar("2 loss/train", 1.0, 1)
+
+
+def test_tensorboard_shows_embeddings_bit_by_bit_and_no_run_of_their_own(tmp_path):
     run = tmp_path / "first"
-    with SummaryWriter(str(run)) as writer:
-        writer.add_scalar("loss/train", 1.0, 1)
+    make_tensorboard_run(run)
     pictures = images(10)
     name = export(run, sprite=make_sprite(pictures, 8))
+    second = export(run, "embedding/test-logits", seed=1)
+    make_old_embedding(tmp_path / "old")
     with TensorBoard(tmp_path) as board:
         entry = board.wait_for(lambda: board.listed("first")).get(name)
         assert entry["tensorShape"] == [10, 4]
@@ -97,15 +103,47 @@ def test_a_running_tensorboard_shows_embeddings_bit_by_bit_and_new_ones_without_
                 seen = np.asarray(sprite.crop((8 * column, 8 * row, 8 * column + 8, 8 * row + 8)), dtype=int)
                 assert np.abs(seen - picture).max() <= 3
         assert entry["sprite"]["singleImageDim"] == [8, 8]
-
-        # A second embedding of the same run, then other coordinates under the name of the first.
-        second = export(run, "embedding/test-logits", seed=1)
-        both = board.wait_for(lambda: len(found := board.listed("first")) == 2 and found)
-        assert set(both) == {name, second}
+        # The same points without pictures, whose colours can be seen.
+        listed = board.listed("first")
+        assert set(listed) == {name, f"{name} as dots", second}
+        assert "sprite" not in listed[f"{name} as dots"]
+        assert board.get("tensor", run="first", name=f"{name} as dots") == coordinates().tobytes()
         assert board.get("tensor", run="first", name=second) == coordinates(1).tobytes()
-        again = export(run, seed=2)
-        board.wait_for(lambda: set(board.listed("first")) == {second, again})
-        assert board.get("tensor", run="first", name=again) == coordinates(2).tobytes()
+
+        # One of an earlier version, in a run of its own; and no other.
+        (old,) = board.listed("old").values()
+        assert old["tensorName"] == "test-features 0a1b2c3d"
+        assert board.get("tensor", run="old", name="test-features 0a1b2c3d") == coordinates(5).tobytes()
+        runs = json.loads(urllib.request.urlopen(board.address.replace("plugin/projector/", "runs")).read())
+        assert sorted(runs) == ["first", "old", "old/embedding/test-features/projector-0a1b2c3d"]
+
+
+def make_old_embedding(run):
+    """As versions before this one left it: named with a digest, in a run of its own."""
+    make_tensorboard_run(run)
+    folder = run / "embedding" / "test-features"
+    make_tensorboard_run(folder / "projector-0a1b2c3d")
+    (folder / "tensor-0a1b2c3d.bytes").write_bytes(coordinates(5).tobytes())
+    (folder / "metadata-0a1b2c3d.tsv").write_text(metadata_table(COLUMNS))
+    entry = EmbeddingInfo(
+        tensor_name="test-features 0a1b2c3d", tensor_shape=[10, 4],
+        tensor_path="embedding/test-features/tensor-0a1b2c3d.bytes",
+        metadata_path="embedding/test-features/metadata-0a1b2c3d.tsv",
+    )  # fmt: skip
+    (run / "projector_config.pbtxt").write_text(text_format.MessageToString(ProjectorConfig(embeddings=[entry])))
+
+
+def test_an_embedding_of_an_earlier_version_is_replaced_with_its_run(tmp_path):
+    make_old_embedding(tmp_path)
+    name = export(tmp_path)
+    assert [entry.tensor_name for entry in read_config(tmp_path).embeddings] == [name]
+    kinds = sorted(path.name.partition("-")[0] for path in (tmp_path / "embedding" / "test-features").iterdir())
+    assert kinds == ["metadata", "tensor"]
+
+
+def test_the_name_says_what_and_how_much_of_the_variance_and_is_the_same_each_time(tmp_path):
+    assert export(tmp_path) == export(tmp_path, seed=1) == "test-features (43.2 % of variance)"
+    assert len(read_config(tmp_path).embeddings) == 1
 
 
 def test_an_embedding_replaces_its_older_self_and_leaves_others_alone(tmp_path):
@@ -116,10 +154,11 @@ def test_an_embedding_replaces_its_older_self_and_leaves_others_alone(tmp_path):
     assert [entry.tensor_path.rpartition("/")[0] for entry in entries] == [
         "embedding/test-logits",
         "embedding/test-features",
+        "embedding/test-features",
     ]
     kept = tmp_path / "embedding" / "test-features"
     kinds = sorted(path.name.partition("-")[0] for path in kept.iterdir())
-    assert kinds == ["metadata", "projector", "sprite", "tensor"], "nothing of the first export is left"
+    assert kinds == ["metadata", "sprite", "tensor"], "nothing of the first export is left"
     for entry in entries:
         assert (tmp_path / entry.tensor_path).is_file()
         assert (tmp_path / entry.metadata_path).is_file()
@@ -150,9 +189,9 @@ def test_entries_whose_files_are_gone_are_dropped_since_they_would_break_the_tab
     assert len(read_config(tmp_path).embeddings) == 1
 
 
-def test_every_file_is_there_before_the_config_names_it_and_the_new_run_comes_last(tmp_path, monkeypatch):
+def test_every_file_is_there_before_the_config_names_it(tmp_path, monkeypatch):
     seen = []
-    write_text, announce = projector.write_text, projector._announce
+    write_text = projector.write_text
 
     def watch(path, text):
         if path.name == "projector_config.pbtxt":
@@ -161,14 +200,9 @@ def test_every_file_is_there_before_the_config_names_it_and_the_new_run_comes_la
             seen.append(all((tmp_path / place).is_file() for place in places))
         write_text(path, text)
 
-    def watch_announcement(*arguments):
-        seen.append((tmp_path / "projector_config.pbtxt").is_file())
-        announce(*arguments)
-
     monkeypatch.setattr(projector, "write_text", watch)
-    monkeypatch.setattr(projector, "_announce", watch_announcement)
     export(tmp_path, sprite=make_sprite(images(10), 8))
-    assert seen == [True, True]
+    assert seen == [True]
 
 
 def test_tabs_line_breaks_and_empty_cells_do_not_shift_the_table():
@@ -213,5 +247,5 @@ def test_what_the_projector_would_alter_or_misread_is_refused_before_anything_is
     tmp_path, points, columns, message
 ):
     with pytest.raises(ValueError, match=message):
-        export_embedding(tmp_path, "embedding/x", points, columns, None, 8, {})
+        export_embedding(tmp_path, "embedding/x", points, columns, None, 8, 0.5)
     assert not list(tmp_path.iterdir())

@@ -111,6 +111,9 @@ def test_all_that_is_promised_is_written(runs, capsys, monkeypatch):
     assert {row[2] for row in table[1:]} <= {"right", "wrong"}
     with Image.open(sprite) as picture:
         assert picture.size == (7 * 32, 7 * 32)
+    held = 100 * sum(metrics["explained_variance_ratio"][:49])
+    assert result["projector"] == f"test-features ({held:.1f} % of variance)"
+    assert not list(where.rglob("events.out.tfevents.*")), "no run of its own"
     assert not list(runs.rglob("*.tmp"))
 
 
@@ -189,7 +192,10 @@ def test_views_of_the_features_are_what_their_names_say(trained, runs, capsys):
     expected = oracle.transform(cached(trained, "test", "tap"))
     assert_allclose(exported(tap)[0][:, :3], expected, atol=1e-3 * np.abs(expected).max())
     config = text_format.Parse((runs / "skip" / "projector_config.pbtxt").read_text(), ProjectorConfig())
-    assert len(config.embeddings) == 2, "two embeddings of one run stand side by side"
+    listed = [(entry.tensor_path.split("/")[1], bool(entry.sprite.image_path)) for entry in config.embeddings]
+    assert sorted(listed) == [
+        ("test-features", False), ("test-features", True), ("test-features-main", False), ("test-features-main", True),
+    ]  # fmt: skip
 
 
 def test_without_the_cache_the_same_comes_out(runs, capsys):

@@ -66,6 +66,8 @@ def test_a_difference_shows_gains_in_blue_and_losses_in_vermilion():
     axes, bars = figure.axes
     assert texts(axes) == ["+2", "+20.0 pt", "−2", "+2", "−2", "−20.0 pt"]
     assert axes.get_title(loc="left") == "top-1 +0.00 points on 20 images"
+    worse = confusion_difference_figure(b, np.array([[6, 4], [3, 7]]), ["cat", "dog"], "c against b").axes[0]
+    assert worse.get_title(loc="left") == "top-1 −10.00 points on 20 images"
     # Fewer cats taken for dogs is better, as more cats recognised is.
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.2, 0.2], [-0.2, -0.2]])
     assert [mpl.colors.to_hex(bar.get_facecolor()).upper() for bar in bars.patches] == [BLUE, VERMILION]

@@ -10,9 +10,12 @@ from alexnet_skip.statistics import metrics
 
 def history(epochs):
     return [
-        {"epoch": e, "train_loss": 1 / e, "train_top1": 1 - 0.5 / e, "val_loss": 1.2 / e, "val_top1": 0.9 - 0.4 / e}
+        {
+            "epoch": e, "train_loss": 2 / e, "train_top1": 0.8 - 0.5 / e, "train_eval_loss": 1 / e,
+            "train_eval_top1": 1 - 0.5 / e, "val_loss": 1.2 / e, "val_top1": 0.9 - 0.4 / e, "val_top3": 0.95 - 0.3 / e,
+        }
         for e in range(1, epochs + 1)
-    ]
+    ]  # fmt: skip
 
 
 def some_reliability():
@@ -32,18 +35,40 @@ def test_nothing_is_cut_off_at_the_edges_and_no_warning_is_given(name, tmp_path)
     assert_within_its_canvas(FIGURES[name](), tmp_path / "a.png")
 
 
-def test_learning_curves_show_both_splits_and_mark_the_best_epoch():
+def curves(axes):
+    """What is drawn in axes, by its name in the legend."""
+    named = {text.get_text() for text in axes.get_legend().get_texts()}
+    return {line.get_label(): list(line.get_ydata()) for line in axes.lines if line.get_label() in named}
+
+
+def test_learning_curves_show_what_was_measured_alike_and_what_was_minimised_and_mark_the_best_epoch():
     figure = learning_curves_figure(history(12), 10, "run")
-    loss, top1 = figure.axes
-    lines = {line.get_label(): line for line in top1.lines}
-    np.testing.assert_allclose(lines["val"].get_ydata(), [entry["val_top1"] for entry in history(12)])
-    np.testing.assert_allclose(lines["train"].get_ydata(), [entry["train_top1"] for entry in history(12)])
+    loss, accuracy = figure.axes
+
+    def of(name):
+        return [entry[name] for entry in history(12)]
+
+    assert curves(loss) == {
+        "train, as minimised": of("train_loss"), "train": of("train_eval_loss"), "val": of("val_loss"),
+    }  # fmt: skip
+    assert curves(accuracy) == {
+        "top-1 train, while training": of("train_top1"), "top-1 train": of("train_eval_top1"),
+        "top-1 val": of("val_top1"), "top-3 val": of("val_top3"),
+    }  # fmt: skip
     assert loss.get_title(loc="left") == "loss; best epoch 10: 0.120 on val"
-    assert top1.get_title(loc="left") == "top-1 accuracy; best epoch 10: 86.00 % on val"
+    assert accuracy.get_title(loc="left") == "accuracy; best epoch 10: top-1 86.00 % on val"
+    assert "label smoothing" in figure.get_supxlabel()
+
+
+def test_a_run_from_before_training_images_were_measured_is_drawn():
+    old = [{k: v for k, v in entry.items() if "eval" not in k and k != "val_top3"} for entry in history(3)]
+    loss, accuracy = learning_curves_figure(old, 2, "run").axes
+    assert set(curves(loss)) == {"train, as minimised", "val"}
+    assert set(curves(accuracy)) == {"top-1 train, while training", "top-1 val"}
 
 
 def test_one_epoch_and_no_validation_split_are_drawn():
-    entry = history(1)[0] | {"val_loss": None, "val_top1": None}
+    entry = {name: value for name, value in history(1)[0].items() if "val" not in name} | {"val_loss": None}
     loss, _ = learning_curves_figure([entry], 1, "run").axes
     (line,) = loss.lines
     assert line.get_marker() == "o"

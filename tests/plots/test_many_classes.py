@@ -103,7 +103,7 @@ def test_the_difference_of_many_classes_shows_where_it_lies_and_tells_all_of_it(
     b[150, 150], b[150, 7] = 12, 8
     assert {7, 150} <= set(shown_classes(np.abs(b - a)))
     axes = confusion_difference_figure(a, b, names(200), "b against a").axes[0]
-    assert axes.get_title(loc="left").startswith("top-1 -0.20 points on 4,000 images\n")
+    assert axes.get_title(loc="left").startswith("top-1 −0.20 points on 4,000 images\n")
     place = [label.get_text() for label in axes.get_yticklabels()].index("class 150")
     assert axes.images[0].get_array()[place, place] == pytest.approx(-8 / 20)
 

@@ -45,9 +45,9 @@ def folders(zygote, tmp_path_factory) -> dict[int, Path]:
 def test_the_curve_is_that_of_one_process(folders, processes):
     one, several = (outcome(folders[n] / "runs" / "run")["metrics"] for n in (1, processes))
     for a, b in zip(one, several, strict=True):
-        for name in ("train_loss", "val_loss", "lr", "grad_norm"):
+        for name in ("train_loss", "train_eval_loss", "val_loss", "lr", "grad_norm"):
             assert b[name] == pytest.approx(a[name], rel=1e-5), name
-        for name in ("train_top1", "val_top1", "val_top3"):
+        for name in ("train_top1", "train_eval_top1", "val_top1", "val_top3"):
             assert a[name] == b[name], name
         assert round(a["train_top1"] * 83, 9).is_integer(), "a sample was counted twice, or not at all"
 

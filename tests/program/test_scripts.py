@@ -53,7 +53,8 @@ def test_train_then_evaluate_leaves_all_that_is_promised(tmp_path, capsys, monke
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in history] == [1, 2]
     assert set(history[0]) >= {
-        "train_loss", "train_top1", "val_loss", "val_top1", "val_top3", "lr", "images_per_second", "seconds",
+        "train_loss", "train_top1", "train_eval_loss", "train_eval_top1", "val_loss", "val_top1", "val_top3", "lr",
+        "images_per_second", "seconds",
     }  # fmt: skip
     assert max(line["val_top1"] for line in history) == result["best"]["val_top1"]
     config = json.loads((folder / "config.json").read_text())

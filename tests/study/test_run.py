@@ -92,7 +92,15 @@ def test_each_runs_tensorboard_holds_its_own_curves_only(finished):
     for run in filter(Path.is_dir, folder.iterdir()):
         events = EventAccumulator(str(run))
         events.Reload()
-        assert [event.value for event in events.Scalars("loss/train")] == pytest.approx(curve(run))
+        assert [event.value for event in events.Scalars("2 loss/train, as minimised")] == pytest.approx(curve(run))
+
+
+def test_evaluations_of_two_epochs_are_points_of_one_curve(finished):
+    run = finished[0] / "identity-seed1"
+    events = EventAccumulator(str(run)).Reload()
+    told = [read_json(run / "evaluation" / f"test-epoch-{epoch}" / "metrics.json") for epoch in (1, 3)]
+    points = [(event.step, event.value) for event in events.Scalars("9 test/top-1")]
+    assert points == [(epoch, pytest.approx(metrics["top1"])) for epoch, metrics in zip((1, 3), told, strict=True)]
 
 
 def test_the_last_run_of_a_study_equals_the_same_run_alone(finished, tmp_path):

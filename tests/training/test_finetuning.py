@@ -13,6 +13,7 @@ from tiny_run import ARGUMENTS, outcome, shrink, train_in
 
 import evaluate
 from alexnet_skip.images import dataset
+from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.training import trainer
@@ -183,3 +184,13 @@ def test_the_last_model_judged_from_its_images_has_the_figures_of_its_validation
     # The ten held-out images, and not all of the split once more.
     sizes = {json.loads(p.read_text())["key"]["num_samples"] for p in place.glob("cache/*/manifest.json")}
     assert sizes == {20, 10}
+
+
+def test_training_images_are_measured_as_they_are_and_not_as_the_epoch_has_shifted_them(run):
+    """The last model's own logits of the training images: all ten are measured."""
+    network, images = AlexNetWithSkip.from_pretrained(run / "last"), dataset.load_dataset("shapes").splits["train"]
+    positions, _ = train_val_positions(images.labels, 0.5)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(images.images[positions]))
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(images.labels[positions]))
+    assert history(run)[-1]["train_eval_loss"] == pytest.approx(float(loss), rel=2e-3)

@@ -10,7 +10,7 @@ from torch import nn
 from alexnet_skip.features.basis import fit_basis
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.training.finite_guard import NonFiniteLossError
-from alexnet_skip.training.inputs import HeldOut, Inputs
+from alexnet_skip.training.inputs import MAX_TRAIN_SAMPLE, HeldOut, Inputs, choose_train_sample
 
 
 class Rows:
@@ -23,9 +23,22 @@ class Rows:
         return self.values[torch.from_numpy(rows)], None
 
 
+class _First(nn.Module):
+    """The features themselves as logits, of which training drops half."""
+
+    def forward(self, main, tap=None):
+        return nn.functional.dropout(main, 0.5, self.training)
+
+
 def inputs(held_out=None, basis=None, mode="none", num_classes=5) -> Inputs:
     rows = Rows(torch.zeros(1, 1))
     return Inputs(rows, torch.zeros(1, dtype=torch.int64), held_out, mode, num_classes, basis)
+
+
+def loss_of(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The cross-entropy as scikit-learn computes it."""
+    probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
+    return log_loss(targets, probabilities, labels=range(logits.shape[1]))
 
 
 def test_validation_measures_the_held_out_samples_and_no_others(rng):
@@ -37,10 +50,32 @@ def test_validation_measures_the_held_out_samples_and_no_others(rng):
     held_out = HeldOut(Rows(torch.from_numpy(logits)), positions, targets)
     figures = inputs(held_out).validate(_First(), Accelerator(cpu=True))
     chosen = logits[positions].astype(np.float32)
-    probabilities = torch.from_numpy(chosen).double().softmax(1).numpy()
-    assert figures["val_loss"] == pytest.approx(log_loss(targets, probabilities, labels=range(5)))
+    assert figures["val_loss"] == pytest.approx(loss_of(chosen, targets))
     assert figures["val_top1"] == pytest.approx(top_k_accuracy_score(targets, chosen, k=1, labels=range(5)))
     assert figures["val_top3"] == pytest.approx(top_k_accuracy_score(targets, chosen, k=3, labels=range(5)))
+
+
+def test_images_trained_on_are_measured_in_the_same_way_in_a_model_that_drops_nothing_out(rng):
+    logits = rng.normal(size=(40, 5)).astype(np.float32)
+    labels, sample = rng.integers(0, 5, 40), np.array([3, 8, 9, 30])
+    held_out = HeldOut(Rows(torch.zeros(2, 5)), np.arange(2), np.arange(2))
+    made = Inputs(Rows(torch.from_numpy(logits)), torch.from_numpy(labels), held_out, "none", 5, None, sample)
+    figures = made.validate(_First().train(), Accelerator(cpu=True))
+    assert figures["train_eval_loss"] == pytest.approx(loss_of(logits[sample], labels[sample]))
+    assert figures["train_eval_top1"] == (logits[sample].argmax(1) == labels[sample]).mean()
+
+
+def test_the_measured_training_images_are_some_of_them_balanced_and_the_same_in_every_run(rng):
+    labels = np.repeat(np.arange(4), (100, 200, 300, 400))
+    positions = np.delete(np.arange(1000), np.arange(0, 1000, 10))
+    sample = choose_train_sample(labels, positions, 100)
+    assert len(set(sample)) == 100
+    assert set(sample) <= set(positions)
+    assert np.bincount(labels[sample]).tolist() == [25] * 4
+    np.testing.assert_array_equal(choose_train_sample(labels, positions, 100), sample)
+    assert len(choose_train_sample(labels, positions, 10_000)) == len(positions)
+    many = np.zeros(9000, int)
+    assert len(choose_train_sample(many, np.arange(9000), 5000)) == MAX_TRAIN_SAMPLE
 
 
 @pytest.mark.parametrize(("classes", "topk"), [(2, {"val_top1"}), (3, {"val_top1", "val_top3"})])
@@ -48,13 +83,6 @@ def test_top3_is_measured_only_where_there_are_three_classes(classes, topk):
     held_out = HeldOut(Rows(torch.zeros(4, classes)), np.arange(4), np.zeros(4, dtype=int))
     figures = inputs(held_out, num_classes=classes).validate(_First(), Accelerator(cpu=True))
     assert set(figures) == {"val_loss", *topk}
-
-
-class _First(nn.Module):
-    """The features themselves as logits."""
-
-    def forward(self, main, tap=None):
-        return main
 
 
 def test_outputs_that_are_not_finite_are_refused():

@@ -1,31 +1,90 @@
 """What a run records, however it ends."""
 
+import dataclasses
+import json
+from contextlib import contextmanager
+
 import pytest
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from alexnet_skip.settings.records import DatasetRecord, RunConfig
+from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.console import Console
-from alexnet_skip.training.log import RunLog, best_epoch
+from alexnet_skip.training.log import TAGS, RunLog, best_epoch, run_title
 
-FIGURES = {"train_loss": 2.0, "train_top1": 0.3, "val_loss": 1.5, "val_top1": 0.4, "val_top3": 0.8}
+FIGURES = {
+    "train_loss": 2.0, "train_top1": 0.3, "train_eval_loss": 1.2, "train_eval_top1": 0.6, "val_loss": 1.5,
+    "val_top1": 0.4, "val_top3": 0.8, "lr": 0.1, "grad_norm": 3.0, "images_per_second": 9.0,
+}  # fmt: skip
+
+
+@contextmanager
+def log_in(folder, history, epochs=9):
+    """A log in the folder ``mine``, and Accelerate's tracker as a run has it."""
+    accelerator = Accelerator(
+        cpu=True, log_with="tensorboard", project_config=ProjectConfiguration(str(folder), str(folder))
+    )
+    (folder / "mine").mkdir()
+    with RunLog(accelerator, folder / "mine", Console(quiet=True), epochs, 10, history, "pets, no skip: mine") as log:
+        yield log
 
 
 def test_an_interrupted_run_leaves_the_learning_curves_of_its_epochs(tmp_path):
-    accelerator = Accelerator(
-        cpu=True, log_with="tensorboard", project_config=ProjectConfiguration(str(tmp_path), str(tmp_path))
-    )
-    folder = tmp_path / "mine"
-    folder.mkdir()
-
     def train_one_epoch_and_stop():
-        with RunLog(accelerator, folder, Console(quiet=True), 9, 10, []) as log:
+        with log_in(tmp_path, []) as log:
             log.epoch(1, FIGURES)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train_one_epoch_and_stop()
-    assert (folder / "learning_curves.png").stat().st_size > 5000
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    assert (tmp_path / "mine" / "learning_curves.png").stat().st_size > 5000
+    assert len((tmp_path / "mine" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_every_figure_is_in_the_file_and_a_curve_and_groups_are_in_the_order_of_their_importance(tmp_path):
+    epochs = [FIGURES | {"val_top1": value} for value in (0.4, 0.7, 0.6)]
+    with log_in(tmp_path, []) as log:
+        for epoch, figures in enumerate(epochs, start=1):
+            log.epoch(epoch, figures)
+    events = EventAccumulator(str(tmp_path / "mine")).Reload()
+    tags = events.Tags()["scalars"]
+    assert sorted(tags) == sorted(TAGS.values())
+    groups = sorted({tag.partition("/")[0] for tag in tags})
+    assert groups == ["1 accuracy", "2 loss", "3 optimizer", "4 speed"]
+    lines = [json.loads(line) for line in (tmp_path / "mine" / "metrics.jsonl").read_text().splitlines()]
+    for name, tag in TAGS.items():
+        values = [event.value for event in events.Scalars(tag)]
+        # A chart of one dot says nothing, and TensorBoard takes it for an outlier.
+        assert [event.step for event in events.Scalars(tag)] == [1, 2, 3]
+        shown = [0.4, 0.7, 0.7] if name == "best_val_top1" else [line[name] for line in lines]
+        assert values == pytest.approx(shown, rel=1e-6)
+
+
+def test_without_held_out_images_there_are_only_the_curves_of_training(tmp_path):
+    figures = {name: value for name, value in FIGURES.items() if not name.startswith(("val", "train_eval"))}
+    with log_in(tmp_path, []) as log:
+        log.epoch(1, figures)
+    (line,) = (tmp_path / "mine" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["train_eval_loss"] is None
+    tags = EventAccumulator(str(tmp_path / "mine")).Reload().Tags()["scalars"]
+    assert not [tag for tag in tags if "val" in tag]
+
+
+def test_a_run_goes_on_from_the_history_of_a_version_that_measured_less(tmp_path):
+    old = {"epoch": 1, "train_loss": 2.0, "train_top1": 0.2, "val_loss": 1.9, "val_top1": 0.8, "seconds": 3.0}
+    with log_in(tmp_path, [old]) as log:
+        log.epoch(2, FIGURES)
+    events = EventAccumulator(str(tmp_path / "mine")).Reload()
+    assert [event.value for event in events.Scalars(TAGS["best_val_top1"])] == [pytest.approx(0.8)]
+
+
+def test_a_title_says_dataset_and_form_of_the_skip():
+    config = RunConfig(TrainSettings(skip=True, skip_mode="concat"), DatasetRecord("pets", "", ("cat", "dog"), ""))
+    assert run_title(config, "mine") == "pets, skip (concat): mine"
+    plain = dataclasses.replace(config, settings=TrainSettings())
+    assert run_title(plain, "mine") == "pets, no skip: mine"
 
 
 def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss():

@@ -17,6 +17,7 @@ def test_figures_times_and_commands_with_exact_paths_are_told(capsys, tmp_path):
     assert "8 min 2 s in all (extract 4 min 42 s, train 3 min 20 s)" in shown
     assert '  python evaluate.py --run "my runs/a"\n' in shown
     assert f"  tensorboard --logdir {shell_word(str(tmp_path))}\n" in shown
+    assert "http://localhost:6006/?smoothing=0#timeseries\n" in shown
 
 
 def test_of_two_classes_no_top3_is_told_or_asked_for(capsys, tmp_path):

@@ -172,7 +172,7 @@ def test_a_run_with_overflows_is_recorded_and_goes_on_to_the_same_end(scalers, m
     assert train.main([*ALONE, *places, "--name", "whole"]) == 0
     whole = outcome(runs / "whole")
     assert [line["grad_norm"] is None for line in whole["metrics"]] == [True, False, True]
-    assert [event[0] for event in whole["scalars"]["optimizer/grad_norm"]] == [2]
+    assert [event[0] for event in whole["scalars"]["3 optimizer/gradient norm"]] == [2]
 
     after_step = module.Trainer._after_step
 

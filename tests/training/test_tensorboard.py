@@ -1,17 +1,26 @@
 """TensorBoard gets every tab filled, of real runs only."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.backend_context import Context
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.plots import gallery
 from alexnet_skip.settings.records import DatasetRecord, PrecisionRecord, RunConfig, WeightsRecord
-from alexnet_skip.settings.train import TrainingSettings, TrainSettings
+from alexnet_skip.settings.train import RECIPES, TrainingSettings, TrainSettings
 from alexnet_skip.training import report, tensorboard
+from alexnet_skip.training.log import TAGS
 
 NAMES = ("cat", "dog", "ship")
 CONFIG = RunConfig(
@@ -25,11 +34,8 @@ CONFIG = RunConfig(
     precision=PrecisionRecord("no", "fp32 on CPU"),
     environment={"torch": "2.14.1"},
 )
-SUMMARY = {
-    "best_epoch": 2,
-    "best": {"val_loss": 0.5, "val_top1": 0.75, "val_top3": 1.0, "train_top1": 0.8, "lr": 1e-4},
-    "seconds": {"train": 3.0, "load": 1.5},
-}
+# Values that are not the usual ones.
+OTHER = {"batch_size": 7, "weight_decay": 0.5, "dropout": (0.1, 0.1, 0.1), "hflip": False, "pca_basis": 3}
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +48,7 @@ def events(tmp_path_factory):
     tensorboard.log_texts(writer, CONFIG, model)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, 40)
     tensorboard.log_validation(writer, images, rng.normal(size=(40, 3)), labels, NAMES, 2, "mine")
-    settings = report.compared_settings(CONFIG)
-    tensorboard.log_hparams(writer, settings, report.final_figures(SUMMARY))
+    tensorboard.log_hparams(writer, report.compared_settings(CONFIG))
     writer.close()
     assert [path.name for path in folder.parent.rglob("*") if path.is_dir()] == ["mine"], "no stray run"
     return EventAccumulator(str(folder), {"tensors": 0, "images": 0}).Reload()
@@ -64,29 +69,71 @@ def test_the_text_tab_says_what_the_run_is(events):
 
 
 def test_images_and_precision_recall_curves_are_of_the_best_epoch(events):
-    pictures = [tag for tag in events.Tags()["images"] if tag.startswith("validation/")]
+    pictures = events.Tags()["images"]
+    assert {tag.partition("/")[0] for tag in pictures} == {"8 val, best epoch"}
     assert len(pictures) == 3
     assert all(events.Images(tag)[0].step == 2 for tag in pictures)
     curves = [tag for tag in events.Tags()["tensors"] if tag.startswith("precision and recall/")]
     assert curves == [f"precision and recall/{name}" for name in NAMES]
 
 
-def test_hparams_put_the_skip_first_and_every_figure_has_its_scalar(events):
-    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    assert b"1 skip" in content
-    assert b"4 lr" in content
-    assert events.Scalars("whole run/val_top1")[0].value == 0.75
-    assert events.Scalars("whole run/seconds")[0].value == 4.5
-    assert "whole run/lr" not in events.Tags()["scalars"]
+def columns_of_hparams(logdir):
+    """Settings in the order of TensorBoard's own table, each with whether runs differ in it, and figures."""
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(logdir)).Reload()
+    context = TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(logdir)))
+    backend, request = Context(context), RequestContext()
+    metadata = backend.hparams_metadata(request, "")
+    found = backend.experiment_from_metadata(request, "", True, metadata, [], hparams_limit=100)
+    settings = {info.name: info.differs for info in found.hparam_infos}
+    return settings, [metric.name.tag for metric in found.metric_infos]
 
 
-def test_charts_put_train_and_val_of_one_quantity_together(events):
-    assert "custom_scalars__config__" in events.Tags()["tensors"]
-    for classes, expected in (
-        (2, [["top1/train", "top1/val"]]),
-        (3, [["top1/train", "top1/val"], ["top1/val", "top3/val"]]),
-    ):
-        assert [tags for _, tags in tensorboard.charts(classes)["accuracy"].values()] == expected
+def test_hparams_show_settings_that_differ_first_and_the_curves(tmp_path):
+    for name, changes in {"a": {"seed": 1}, "b": {"seed": 2}, "c": {"seed": 2, "dropout": (0.1, 0.1, 0.1)}}.items():
+        training = dataclasses.replace(CONFIG.settings.training, **changes)
+        settings = dataclasses.replace(CONFIG.settings, training=training)
+        with SummaryWriter(str(tmp_path / name)) as writer:
+            writer.add_scalar("1 accuracy/top-1 val", 0.5, 1)
+            tensorboard.log_hparams(writer, report.compared_settings(dataclasses.replace(CONFIG, settings=settings)))
+    settings, figures = columns_of_hparams(tmp_path)
+    assert next(iter(settings.items())) == ("seed", True)
+    assert {"skip", "dropout", "dataset"} <= {name for name, differs in settings.items() if not differs}
+    assert not {"hflip", "pca_basis", "recipe"} & set(settings), "all runs have the recipe's own"
+    assert figures == ["1 accuracy/top-1 val"]
+    assert {path.name for path in tmp_path.rglob("*") if path.is_dir()} == {"a", "b", "c"}, "no stray run"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_of_a_run_as_most_are_only_form_and_seed_are_shown(recipe):
+    training = TrainingSettings(**RECIPES[recipe]).for_images(45_000)
+    settings = TrainSettings(recipe=recipe, training=training)
+    config = dataclasses.replace(
+        CONFIG, settings=settings, dataset=DatasetRecord("cifar10", "", NAMES, ""), num_train=45_000
+    )
+    shown = report.compared_settings(config)
+    assert shown == {"skip": "none", "seed": 0} | ({"recipe": "report"} if recipe == "report" else {})
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_setting_that_is_not_the_recipes_own_is_shown(name):
+    training = dataclasses.replace(CONFIG.settings.training, **{name: OTHER[name]})
+    settings = dataclasses.replace(CONFIG.settings, training=training)
+    shown = report.compared_settings(dataclasses.replace(CONFIG, settings=settings))
+    assert name in shown
+
+
+def test_charts_show_val_alone_first_and_their_patterns_match_one_tag_each():
+    shown = tensorboard.charts(10)
+    assert list(shown) == ["val", "train beside val", "optimizer"]
+    assert list(shown["val"]) == ["top-1", "top-3", "loss"]
+    assert "top-3" not in tensorboard.charts(2)["val"]
+    for charts in shown.values():
+        for _, patterns in charts.values():
+            # As the tab's plugin looks for them.
+            matched = [[tag for tag in TAGS.values() if re.match(pattern, tag)] for pattern in patterns]
+            assert [len(tags) for tags in matched] == [1] * len(patterns)
+    both = [re.match(pattern, tag) and tag for pattern in shown["train beside val"]["loss"][1] for tag in TAGS.values()]
+    assert [tag for tag in both if tag] == ["2 loss/train", "2 loss/val"]
 
 
 def test_the_graph_opens_on_the_layers_not_on_one_closed_box(tmp_path):

@@ -5,11 +5,17 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from sklearn.metrics import log_loss
 from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, copy_whole, outcome, shrink, train_in
 
+from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network import model
 from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.training.inputs import choose_train_sample
 from alexnet_skip.training.trainer import Trainer
 
 
@@ -178,3 +184,17 @@ def test_another_basis_is_refused(reference, monkeypatch, capsys):
     monkeypatch.setattr(Trainer, "_fixed_checksum", 1)
     assert train_in(reference, "--resume", "other-basis") == 2
     assert "the PCA basis is not the one that step-00000002 was trained in" in capsys.readouterr().err
+
+
+def test_what_is_recorded_of_training_images_is_what_the_published_model_says_of_them(reference):
+    split = load_dataset("shapes").splits["train"]
+    positions, held_out = train_val_positions(split.labels, 0.2)
+    sample = choose_train_sample(split.labels, positions, len(held_out))
+    run = reference / "runs" / "run"
+    published, _ = model.load_published(run / "last")
+    with torch.no_grad():
+        logits = published(torch.from_numpy(split.images[sample])).double()
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["train_eval_top1"] == np.mean(logits.argmax(1).numpy() == split.labels[sample])
+    expected = log_loss(split.labels[sample], logits.softmax(1).numpy(), labels=range(10))
+    assert last["train_eval_loss"] == pytest.approx(expected, rel=1e-3)
