@@ -1,5 +1,6 @@
 """Curves of a training, and of confidence against accuracy."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from alexnet_skip.plots.style import BLUE, SOFT_INK, VERMILION, styled, titled_f
 
 # Up to this many epochs each one is marked; a single epoch would be no line at all.
 MAX_MARKED_EPOCHS = 30
+# Of one line of a note over a reliability diagram.
+NOTE_LETTERS = 64
 
 
 @styled
@@ -60,13 +63,16 @@ def learning_curves_figure(history: Sequence[Mapping[str, float | None]], best_e
 
 
 @styled
-def reliability_figure(confidence: np.ndarray, accuracy: np.ndarray, num_samples: np.ndarray, title: str) -> Figure:
+def reliability_figure(
+    confidence: np.ndarray, accuracy: np.ndarray, num_samples: np.ndarray, title: str, note: str = ""
+) -> Figure:
     """A reliability diagram: accuracy against confidence in equal bins, over how many samples each bin holds.
 
     Args:
         confidence: mean confidence of each bin (bins,).
         accuracy: accuracy of each bin (bins,).
         num_samples: samples in each bin (bins,); empty bins are not drawn.
+        note: what it comes to, in words.
     """
     filled = num_samples > 0
     bins, total = len(num_samples), max(1, num_samples.sum())
@@ -82,7 +88,8 @@ def reliability_figure(confidence: np.ndarray, accuracy: np.ndarray, num_samples
         confidence[filled], accuracy[filled], sizes, color=BLUE, zorder=3, clip_on=False, label="at its mean confidence"
     )
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    above.set_title(f"expected calibration error {100 * error:.2f} % on {total:,} images")
+    told = f"expected calibration error {100 * error:.2f} % on {total:,} images"
+    above.set_title(f"{told}\n{textwrap.fill(note, NOTE_LETTERS)}" if note else told)
     above.legend(loc="upper left")
     above.grid()
     below.bar(centres, num_samples / total, width=0.9 / bins, color=SOFT_INK)

@@ -131,7 +131,8 @@ class ModelConfig:
 
     Attributes:
         model_sha256: of model.safetensors; None in models from before it was recorded.
-        temperature: fitted to the held-out images; None where none was.
+        temperature: fitted to held-out images, which chose the epoch too; None where none was, which counts as 1.
+        temperature_images: how many they were; None in models from before it was recorded.
         epoch: that it was published from.
         metrics: of that epoch.
         settings: of the run, where this version understands them.
@@ -144,6 +145,7 @@ class ModelConfig:
     model_sha256: str | None = None
     image_size: tuple[int, int] = (224, 224)
     temperature: float | None = None
+    temperature_images: int | None = None
     epoch: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     created: str = ""
@@ -170,6 +172,16 @@ class ModelConfig:
         if run.image_size is not None:
             known["image_size"] = run.image_size
         return cls(skip_mode=skip_mode, class_names=run.dataset.class_names, epoch=epoch, metrics=metrics, **known)
+
+    @property
+    def calibration(self) -> str:
+        """How the model's probabilities were fitted to how often it is right, in words."""
+        if self.temperature is None:
+            return "temperature 1: none was fitted, so its probabilities may be surer or less sure than it is right"
+        images = (
+            "held-out images" if self.temperature_images is None else f"{self.temperature_images:,} held-out images"
+        )
+        return f"temperature {self.temperature:.3f}, fitted on {images}"
 
     def as_json(self) -> dict[str, Any]:
         """The config, ready for JSON; what is not known is left out."""

@@ -68,13 +68,20 @@ class Inputs:
         assert isinstance(model, SkipHead)
         return model.eval()
 
-    def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        """``val_loss`` and ``val_topK`` (:func:`metrics.usual_topk`) on the held-out samples; nothing without any."""
+    def predict_held_out(self, model: nn.Module, accelerator: Accelerator) -> np.ndarray | None:
+        """Logits (M, num_classes) of the held-out samples, on every process; None without any."""
         if self.held_out is None:
-            return {}
+            return None
         logits = predict(model, self.held_out.source, self.held_out.positions, accelerator)
         if not np.isfinite(logits).all():
             raise NonFiniteLossError("validation: the model's outputs are not finite; try a lower --lr")
+        return logits
+
+    def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+        """``val_loss`` and ``val_topK`` (:func:`metrics.usual_topk`) on the held-out samples; nothing without any."""
+        logits = self.predict_held_out(model, accelerator)
+        if logits is None or self.held_out is None:
+            return {}
         targets = self.held_out.targets
         return {
             "val_loss": metrics.negative_log_likelihood(metrics.softmax(logits), targets),

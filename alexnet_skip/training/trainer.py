@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from alexnet_skip.network.model import publish
 from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.calibration import fit_calibration
 from alexnet_skip.training.class_weights import balanced_weights
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
 from alexnet_skip.training.inputs import Inputs
@@ -149,10 +151,14 @@ class Trainer:
         self._publish("last", self.settings.training.epochs, self.model.state_dict(), state.figures)
 
     def _publish(self, where: str, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
+        calibration = fit_calibration(self.inputs, weights, self.accelerator)
         if self.accelerator.is_main_process:
             trained = self.inputs.published_form(weights)
             about = ModelConfig.of_run(self.config, trained.skip.mode, epoch, figures)
+            about = replace(about, **calibration)
             publish(self.folder / where, trained, self.session.backbone, about)
+            if where == "model":
+                self.console.line(f"Probabilities of the best epoch's model: {about.calibration}")
 
     def _save_if(self, due: bool) -> None:
         save, number = self.checkpointer.look(due)

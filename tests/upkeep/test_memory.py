@@ -8,6 +8,7 @@ import pytest
 from made_runs import make_predictions
 
 from alexnet_skip.evaluation import figures
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.settings.train import TrainingSettings, TrainSettings
 from alexnet_skip.statistics.separation import BLOCK_BYTES, separation
 from alexnet_skip.upkeep import memory
@@ -38,10 +39,10 @@ def test_judging_takes_what_is_told(rng, tmp_path, monkeypatch, samples, classes
     monkeypatch.setattr(figures, "save_figure", lambda *_: None)
     monkeypatch.setattr(figures, "confusion_matrix_figure", lambda *_: None)
     some = make_predictions(0.5, rng, n=samples, classes=classes)
-    names = [f"class {number}" for number in range(classes)]
+    names = tuple(f"class {number}" for number in range(classes))
 
     def judge() -> None:
-        summary = figures.summarize_predictions(some, names, (), None)
+        summary = figures.summarize_predictions(some, names, (), ModelConfig("none", names))
         figures.draw_evaluation(tmp_path, "a title", summary, some, None)
 
     told = memory.judging_bytes(samples, classes)
