@@ -13,7 +13,8 @@ from alexnet_skip.devices.launch import start_job
 from alexnet_skip.images.file import as_rgb
 from alexnet_skip.images.listing import LeftOut, find_images
 from alexnet_skip.images.loading import tell_missing_fonts
-from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, Prediction, load_published
+from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, load_published
+from alexnet_skip.network.prediction import Prediction
 from alexnet_skip.plots.gallery import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs import folders

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet_skip.network.backbone import FEATURE_SHAPE, NUM_FEATURES
+from alexnet_skip.network.factored import FactoredLinear
 from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
 from alexnet_skip.settings.shared import SkipMode
 
@@ -33,15 +34,13 @@ class Basis:
         """Coordinates (B, K) of features (B, D)."""
         return torch.addmm(-(self.mean @ self.projection), features, self.projection)
 
-    def fold(self, linear: nn.Linear) -> nn.Linear:
+    def fold(self, linear: nn.Linear) -> FactoredLinear:
         """The layer on D features that equals ``linear`` on K coordinates."""
-        folded = nn.Linear(self.projection.shape[0], linear.out_features)
         with torch.no_grad():
-            weight = linear.weight.float().cpu() @ self.projection.cpu().T
-            folded.weight.copy_(weight)
             # In float64: the mean is large beside the coordinates, so this sum cancels.
-            folded.bias.copy_(linear.bias.double().cpu() - weight.double() @ self.mean.double().cpu())
-        return folded
+            origin = self.mean.double().cpu() @ self.projection.double().cpu()
+            bias = linear.bias.double().cpu() - linear.weight.double().cpu() @ origin
+            return FactoredLinear(linear.weight.detach().float().cpu().clone(), self.projection.cpu(), bias.float())
 
 
 def fit_basis(parts: Callable[[], Iterable[Tensor]], num_components: int, seed: int) -> Basis:
@@ -123,7 +122,10 @@ class SkipHeadInBasis(nn.Module):
 
     def fold(self, basis: Basis) -> SkipHead:
         """The same function on the features themselves: the published form."""
-        folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+        with torch.device("meta"):
+            folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+            folded.head.fc1 = nn.Identity()  # type: ignore[assignment]
+        folded.to_empty(device="cpu")
         folded.skip.load_state_dict(self.skip.state_dict())
         folded.head.fc1 = basis.fold(self.head.fc1)
         folded.head.fc2.load_state_dict(self.head.fc2.state_dict())

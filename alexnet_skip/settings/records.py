@@ -130,7 +130,9 @@ class ModelConfig:
     """A published model's config.json. Only what the model is built from must be there.
 
     Attributes:
-        model_sha256: of model.safetensors; None in models from before it was recorded.
+        model_sha256: of the model's file or, where it has several, of the list of theirs; None in models from before it
+            was recorded.
+        files: SHA-256 of each of them by its name; none in models of one file.
         temperature: fitted to held-out images, which chose the epoch too; None where none was, which counts as 1.
         temperature_images: how many they were; None in models from before it was recorded.
         epoch: that it was published from.
@@ -143,6 +145,7 @@ class ModelConfig:
     format_version: int = 1
     architecture: str = "AlexNetWithSkip"
     model_sha256: str | None = None
+    files: dict[str, Any] = field(default_factory=dict)
     image_size: tuple[int, int] = (224, 224)
     temperature: float | None = None
     temperature_images: int | None = None

@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather_object, set_seed
 
 from alexnet_skip.network.model import publish
+from alexnet_skip.runs.sharing import share_files
 from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -157,6 +158,7 @@ class Trainer:
             about = ModelConfig.of_run(self.config, trained.skip.mode, epoch, figures)
             about = replace(about, **calibration)
             publish(self.folder / where, trained, self.session.backbone, about)
+            share_files(self.folder / where, self.folder)
             if where == "model":
                 self.console.line(f"Probabilities of the best epoch's model: {about.calibration}")
 
