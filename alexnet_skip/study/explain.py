@@ -49,6 +49,7 @@ def explain(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console.line(f"Of {len(first.labels):,} images of {split}: {told}")
     path = _path(study, sides, split, checkpoint_name)
     result: dict[str, Any] = {"split": split, "checkpoint": checkpoint_name, "picture": str(path)}
+    result["models_sha256"] = {side.name: one.model for side, one in zip(sides, predictions, strict=True)}
     result["counts"] = {what: len(found) for what, found in kinds.items()}
     if not len(rows):
         console.line("There is no such image: nothing is drawn")
