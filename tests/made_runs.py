@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from alexnet_skip.network.state_files import file_of, whole_digest
 from alexnet_skip.runs.predictions import Predictions, write_predictions
 from alexnet_skip.system.files import file_digest, read_json, write_sealed_json
 
@@ -70,10 +71,13 @@ def make_predictions(
 
 def change(model: Path, tensor: str) -> None:
     """Another network in the folder of a published model: one tensor replaced, the checksums right."""
-    state = load_file(model / "model.safetensors")
+    path = model / file_of(tensor)
+    state = load_file(path)
     noise = torch.randn(state[tensor].shape, generator=torch.Generator().manual_seed(0))
     spread = 3 * state[tensor].std() if state[tensor].any() else 5.0
     state[tensor] = state[tensor] + spread * noise
-    save_file(state, model / "model.safetensors")
-    config = read_json(model / "config.json") | {"model_sha256": file_digest(model / "model.safetensors")}
-    write_sealed_json(model / "config.json", config)
+    path.unlink()  # other models may share the file, which is never written into
+    save_file(state, path)
+    config = read_json(model / "config.json")
+    files = config["files"] | {path.name: file_digest(path)}
+    write_sealed_json(model / "config.json", config | {"files": files, "model_sha256": whole_digest(files)})

@@ -19,7 +19,7 @@ import train
 from alexnet_skip.devices import launch
 from alexnet_skip.features import cache
 from alexnet_skip.images import dataset
-from alexnet_skip.network import head
+from alexnet_skip.network import head, state_files
 from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.machine import available_cpus
 from alexnet_skip.training import finetuning, log, run
@@ -108,7 +108,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("4 speed/")]
-    models = sorted(folder.glob("**/model.safetensors"))
+    models = sorted(path for name in state_files.NAMES for path in folder.glob(f"**/{name}"))
     assert not list(folder.glob("**/*.tmp"))
     return {
         "models": {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in models},

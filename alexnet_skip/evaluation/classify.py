@@ -13,11 +13,13 @@ from alexnet_skip.devices.launch import start_job
 from alexnet_skip.images.file import as_rgb
 from alexnet_skip.images.listing import LeftOut, find_images
 from alexnet_skip.images.loading import tell_missing_fonts
-from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, Prediction, load_published
+from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, load_published
+from alexnet_skip.network.prediction import Prediction
 from alexnet_skip.plots.gallery import MAX_SHEET_IMAGES, THUMBNAIL_PX, contact_sheet_figure
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs import folders
 from alexnet_skip.settings.evaluate import EvaluateSettings
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_text
@@ -29,8 +31,8 @@ BAR_LETTERS = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, Path]:
-    """The network that --run and --checkpoint name, and its folder; --run may be a published model itself.
+def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, ModelConfig, Path]:
+    """The network that --run and --checkpoint name, its config and folder; --run may be a published model itself.
 
     Raises:
         UserError: if there is none.
@@ -39,7 +41,7 @@ def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, Path]:
         folder = Path(settings.run)
     else:
         folder = folders.published_folder(folders.find_run(settings.runs_dir, settings.run), settings.checkpoint)
-    return load_published(folder)[0], folder
+    return *load_published(folder), folder
 
 
 def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -50,10 +52,11 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         return {}, False
     console = job.console
     with console.working("Reading the model"):
-        model, folder = open_network(settings)
+        model, config, folder = open_network(settings)
     model = model.to(job.accelerator.device)
     settings.check_topk(len(model.class_names), str(folder))
     tell_missing_fonts(model.class_names, console)
+    console.line(f"Probabilities: {config.calibration}")
     k = max(settings.topk or (), default=min(DEFAULT_TOPK, len(model.class_names)))
 
     # Files that can't be read stop the command if named, and are listed if found in a folder
@@ -79,7 +82,8 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         {"path": str(path), "top": [{"class": name, "probability": value} for name, value in prediction.top(k)]}
         for path, prediction in zip(read, predictions, strict=True)
     ]
-    result = {"model": str(folder), "images": images, "unreadable": {str(p): r for p, r in failures.items()}}
+    result = {"model": str(folder), "temperature": model.temperature, "images": images}
+    result["unreadable"] = {str(path): reason for path, reason in failures.items()}
     with console.working("Drawing the contact sheet"):
         figure = contact_sheet_figure(thumbnails, [p.name for p in read], [p.top(k) for p in predictions], title)
         written = write_predictions(where, result, figure)

@@ -22,8 +22,9 @@ from alexnet_skip.runs.opened import OpenedRun, find_split, load_images_of, spli
 from alexnet_skip.runs.predictions import Predictions, kept_predictions, published_digest, write_predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
-from alexnet_skip.statistics.metrics import fit_temperature
+from alexnet_skip.statistics.metrics import fit_temperature, is_determined
 from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json, write_text
 
 
@@ -78,7 +79,7 @@ def evaluate_model(
     )
     summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
     summary |= _made_of(predictions)
-    summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config.temperature)
+    summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config)
     title = evaluation_title(summary, run.folder, run.checkpoint_name)
     where = evaluation_folder(run.folder, samples.name, run.checkpoint_name, tta=on.tta, elsewhere=on.elsewhere)
     if accelerator.is_main_process:
@@ -141,24 +142,27 @@ def calibrate(run: OpenedRun, dataset: Dataset, job: Job[Any]) -> OpenedRun:
         The run with its calibrated model.
 
     Raises:
-        UserError: if the run held nothing out.
+        UserError: if the run held nothing out, or what it held out determines no temperature.
     """
     accelerator = job.accelerator
     samples = run.select("val", dataset, job.console, is_training_dataset=True)
     features, rows = run.open_features(dataset, samples.source_split, samples.positions, job, tap=run.needs_tap)
     with job.console.working("Fitting the temperature"):
         logits = predict(run.model.trained.to(accelerator.device), features, rows, accelerator)
-        temperature = fit_temperature(logits, samples.labels)
+        temperature, count = fit_temperature(logits, samples.labels), len(samples.labels)
+    if not is_determined(temperature):
+        raise UserError(
+            f"--fit-temperature: the {count:,} held-out images of {run.folder.name} determine no temperature (all of "
+            "them are right, or nearly all wrong); leave it out"
+        )
+    fitted: dict[str, Any] = {"temperature": temperature, "temperature_images": count}
     if accelerator.is_main_process:
-        _store(published_folder(run.folder, run.checkpoint_name), temperature)
+        config = published_folder(run.folder, run.checkpoint_name) / CONFIG_NAME
+        # All that stands there is kept, whatever version has written it.
+        write_sealed_json(config, read_json(config) | fitted)
     accelerator.wait_for_everyone()
-    job.console.line(f"Temperature {temperature:.3f}, fitted on {len(samples.labels):,} images of val")
-    return dataclasses.replace(run, model_config=dataclasses.replace(run.model_config, temperature=temperature))
-
-
-def _store(published: Path, temperature: float) -> None:
-    # All that stands there is kept, whatever version has written it.
-    write_sealed_json(published / CONFIG_NAME, read_json(published / CONFIG_NAME) | {"temperature": temperature})
+    job.console.line(f"Temperature {temperature:.3f}, fitted on {count:,} images of val")
+    return dataclasses.replace(run, model_config=dataclasses.replace(run.model_config, **fitted))
 
 
 def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -184,7 +188,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # Figures and files
     topk = settings.topk or ()
-    summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config.temperature)
+    summary = about | summarize_predictions(predictions, model_config.class_names, topk, model_config)
     write_predictions_csv(where, predictions, model_config.class_names, model_config.temperature)
     drawn = split_of(predictions, images) if images is not None else find_split(config, predictions, console)
     with console.working("Drawing"):

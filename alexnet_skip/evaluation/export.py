@@ -34,12 +34,13 @@ def export(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet)
     require_packages(form)
     with console.working("Reading the model"):
-        network, folder = open_network(settings)
+        network, config, folder = open_network(settings)
     path = folder / FILES[form]
     with console.working(f"Exporting {folder}"):
         difference = export_network(network, path, form)
     console.line(f"{path}: {path.stat().st_size / 2**20:,.0f} MiB, within {difference:.1e} of PyTorch's probabilities")
     console.line("It takes uint8 images (N, height, width, 3) of any size and returns probabilities (N, classes).")
+    console.line(f"They are those of {config.calibration}.")
     return {"export": str(path), "class_names": network.class_names, "largest_difference": difference}, True
 
 

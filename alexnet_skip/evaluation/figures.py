@@ -15,6 +15,7 @@ from alexnet_skip.plots.gallery import confident_mistakes, gallery
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.opened import images_at
 from alexnet_skip.runs.predictions import Predictions
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.statistics import metrics
 from alexnet_skip.system.console import Console, per_cent
 
@@ -22,9 +23,9 @@ MAX_CONFUSED_PAIRS = 10
 
 
 def summarize_predictions(
-    predictions: Predictions, class_names: Sequence[str], topk: Sequence[int], temperature: float | None
+    predictions: Predictions, class_names: Sequence[str], topk: Sequence[int], model: ModelConfig
 ) -> dict[str, Any]:
-    """:func:`metrics.summarize` with the most confused pairs and, with a temperature, what that mends.
+    """:func:`metrics.summarize` with the most confused pairs and, where the model has a temperature, what that mends.
 
     Of more classes than a picture of it shows, the confusion matrix is left out: as JSON, the square of their number
     takes longer to write than all else takes to compute, and confusion_matrix.csv has it.
@@ -37,9 +38,12 @@ def summarize_predictions(
         {"true": class_names[true], "predicted": class_names[predicted], "images": count}
         for true, predicted, count in pairs
     ]
-    if temperature is not None:
-        probabilities = metrics.softmax(predictions.logits / temperature)
-        summary["temperature"] = temperature
+    if model.settings is not None:
+        summary["label_smoothing"] = model.settings.training.label_smoothing
+    if model.temperature is not None:
+        probabilities = metrics.softmax(predictions.logits / model.temperature)
+        summary["temperature"] = model.temperature
+        summary["temperature_images"] = model.temperature_images
         summary["nll_calibrated"] = metrics.negative_log_likelihood(probabilities, predictions.labels)
         summary["ece_calibrated"] = metrics.expected_calibration_error(probabilities, predictions.labels)
     return summary
@@ -66,14 +70,15 @@ def draw_evaluation(
     write_confusion_csv(where, confusion, class_names)
     figure = confusion_matrix_figure(confusion, class_names, title)
     save_figure(figure, where / "confusion_matrix.png")
-    for suffix, temperature in (("", 1.0), ("_calibrated", summary.get("temperature"))):
-        if temperature is not None:
-            probabilities = metrics.softmax(predictions.logits / temperature)
-            bins = metrics.reliability_bins(probabilities, predictions.labels)
-            shown = f"{title}, temperature {temperature:.2f}" if suffix else title
-            save_figure(reliability_figure(*bins, shown), where / f"reliability{suffix}.png")
+    temperature = summary.get("temperature")
+    for suffix, divisor in (("", 1.0), ("_calibrated", temperature)):
+        if divisor is not None:
+            bins = metrics.reliability_bins(metrics.softmax(predictions.logits / divisor), predictions.labels)
+            note = calibration_note(bins, None if suffix else summary.get("label_smoothing"))
+            shown = f"{title}, temperature {divisor:.2f}" if suffix else title
+            save_figure(reliability_figure(*bins, shown, note), where / f"reliability{suffix}.png")
     if images is not None:
-        probabilities = metrics.softmax(predictions.logits)
+        probabilities = metrics.softmax(predictions.logits / (temperature or 1.0))
         rows = confident_mistakes(probabilities, predictions.labels)
         mistakes = gallery(
             images_at(images, predictions, rows), probabilities[rows], predictions.labels[rows], class_names,
@@ -81,6 +86,23 @@ def draw_evaluation(
         )  # fmt: skip
         save_figure(mistakes, where / "mistakes.png")
     return figure
+
+
+def calibration_note(bins: metrics.ReliabilityBins, label_smoothing: float | None) -> str:
+    """Whether a model is surer than right or less sure, in words, and why.
+
+    Args:
+        label_smoothing: that it was trained with, of logits as they are; None if that is not the reason.
+    """
+    gap = metrics.confidence_gap(bins)
+    if abs(gap) < metrics.EVEN_GAP:
+        return "as sure as it is right, on the whole"
+    points = f"{per_cent(abs(gap))} points"
+    if gap > 0:
+        why = "" if label_smoothing is None else ": training goes on to make sure what is right already"
+        return f"over-confident, {points} surer than right{why}"
+    why = f": label smoothing {label_smoothing:g} teaches it doubt" if label_smoothing else ""
+    return f"under-confident, {points} less sure than right{why}"
 
 
 # Above this many classes only the weakest are shown on screen.
@@ -95,11 +117,17 @@ def accuracy_rows(summary: Mapping[str, Any]) -> list[list[str]]:
         rows.append([f"top-{k}", f"{per_cent(value, 2)} %", f"{per_cent(low, 2)} to {per_cent(high, 2)}"])
     rows.append(["balanced accuracy", f"{per_cent(summary['balanced_accuracy'], 2)} %", ""])
     rows.append(["macro F1", f"{per_cent(summary['macro_f1'], 2)} %", ""])
-    rows.append(["negative log-likelihood", f"{summary['nll']:.4f}", ""])
-    rows.append(["calibration error (ECE)", f"{per_cent(summary['ece'], 2)} %", ""])
-    if "temperature" in summary:
-        rows.append([f"NLL at temperature {summary['temperature']:.2f}", f"{summary['nll_calibrated']:.4f}", ""])
-        rows.append(["ECE at that temperature", f"{per_cent(summary['ece_calibrated'], 2)} %", ""])
+    calibrated = "temperature" in summary
+    nll, ece = (
+        (summary["nll_calibrated"], summary["ece_calibrated"]) if calibrated else (summary["nll"], summary["ece"])
+    )
+    rows.append(["negative log-likelihood", f"{nll:.4f}", ""])
+    rows.append(["calibration error (ECE)", f"{per_cent(ece, 2)} %", ""])
+    if calibrated:
+        rows.append([f"NLL without its temperature of {summary['temperature']:.2f}", f"{summary['nll']:.4f}", ""])
+        rows.append(["ECE without it", f"{per_cent(summary['ece'], 2)} %", ""])
+    else:
+        rows.append(["temperature", "1: none was fitted", ""])
     return rows
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.factored import FactoredLinear
 from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
 from alexnet_skip.network.layers import FEATURE_SHAPE
 from alexnet_skip.settings.shared import SkipMode
@@ -21,8 +22,6 @@ from alexnet_skip.settings.shared import SkipMode
 ITERATIONS = 2
 # Coordinates are scaled by this power of their standard deviation: the leading ones count for more (measured).
 EMPHASIS = 0.6
-# A folded layer lies in the space of its basis but for rounding (1e-6, measured).
-UNFOLD_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,13 @@ class Basis:
         """Coordinates (B, K) of features (B, D)."""
         return torch.addmm(-(self.mean @ self.projection), features, self.projection)
 
-    def fold(self, linear: nn.Linear) -> nn.Linear:
+    def fold(self, linear: nn.Linear) -> FactoredLinear:
         """The layer on D features that equals ``linear`` on K coordinates."""
-        folded = nn.Linear(self.projection.shape[0], linear.out_features)
         with torch.no_grad():
-            weight = linear.weight.float().cpu() @ self.projection.cpu().T
-            folded.weight.copy_(weight)
             # In float64: the mean is large beside the coordinates, so this sum cancels.
-            folded.bias.copy_(linear.bias.double().cpu() - weight.double() @ self.mean.double().cpu())
-        return folded
+            origin = self.mean.double().cpu() @ self.projection.double().cpu()
+            bias = linear.bias.double().cpu() - linear.weight.double().cpu() @ origin
+            return FactoredLinear(linear.weight.detach().float().cpu().clone(), self.projection.cpu(), bias.float())
 
     def unfold(self, linear: nn.Linear) -> nn.Linear:
         """The layer on K coordinates that ``linear`` on D features is the fold of.
@@ -52,14 +49,13 @@ class Basis:
         Raises:
             ValueError: if it is the fold of none in this basis.
         """
-        projection, weight = self.projection.double().cpu(), linear.weight.detach().double().cpu()
-        unfolded = nn.Linear(projection.shape[1], linear.out_features)
-        found = torch.linalg.solve(projection.T @ projection, (weight @ projection).T).T
-        if float((found @ projection.T - weight).norm()) > UNFOLD_TOLERANCE * float(weight.norm()):
+        if not isinstance(linear, FactoredLinear) or not torch.equal(linear.projection, self.projection.cpu()):
             raise ValueError("its first layer was not trained in this PCA basis")
+        unfolded = nn.Linear(linear.factor.shape[1], linear.out_features)
         with torch.no_grad():
-            unfolded.weight.copy_(found)
-            unfolded.bias.copy_(linear.bias.double().cpu() + weight @ self.mean.double().cpu())
+            origin = self.mean.double().cpu() @ self.projection.double().cpu()
+            unfolded.weight.copy_(linear.factor)
+            unfolded.bias.copy_(linear.bias.double() + linear.factor.double() @ origin)
         return unfolded
 
 
@@ -142,7 +138,10 @@ class SkipHeadInBasis(nn.Module):
 
     def fold(self, basis: Basis) -> SkipHead:
         """The same function on the features themselves: the published form."""
-        folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+        with torch.device("meta"):
+            folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+            folded.head.fc1 = nn.Identity()  # type: ignore[assignment]
+        folded.to_empty(device="cpu")
         folded.skip.load_state_dict(self.skip.state_dict())
         folded.head.fc1 = basis.fold(self.head.fc1)
         folded.head.fc2.load_state_dict(self.head.fc2.state_dict())

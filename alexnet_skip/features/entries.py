@@ -109,7 +109,7 @@ def _use_of(run: Path) -> _Use:
     weights, images = {config.weights_digest}, {config.dataset.digest}
     for path in (run / "model", run / "last", *run.glob("snapshots/*")):
         with suppress(OSError, SafetensorError, KeyError):  # gone or damaged: it can't be evaluated either
-            weights.add(published_weights_digest(path / "model.safetensors"))
+            weights.add(published_weights_digest(path))
     for path in run.glob("evaluation/*/metrics.json"):
         with suppress(UserError):
             images.add(str(read_json(path).get("images_sha256", "")))

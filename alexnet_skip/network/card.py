@@ -121,7 +121,9 @@ def _limits(config: ModelConfig) -> str:
     lines = [
         f'* It answers with one of its {len(config.class_names)} classes whatever it is shown: there is no "none of '
         'these".',
-        "* Its probabilities are those of images like the training images; on others they can be confidently wrong.",
+        f"* Its probabilities: {config.calibration}"
+        + ("" if config.temperature is None else " (on which its epoch was chosen, too)")
+        + ". They hold for images like the training images; on others they can be confidently wrong.",
         "* One training run. Another seed gives somewhat other figures; the intervals do not include that.",
         "* The convolutions were trained on ImageNet and share its biases.",
     ]

@@ -2,65 +2,39 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from alexnet_skip.images.file import ImageLike, as_rgb, squeeze
 from alexnet_skip.network.backbone import IMAGE_SIZE, STATE_SHAPES, FrozenAlexNet, weights_digest
 from alexnet_skip.network.card import model_card
+from alexnet_skip.network.factored import FactoredLinear
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.inputs import Images, given_images
+from alexnet_skip.network.prediction import Prediction
+from alexnet_skip.network.state_files import (
+    CONVOLUTIONS,
+    HEAD,
+    PROJECTION_TENSOR,
+    read_state,
+    whole_digest,
+    write_state,
+)
 from alexnet_skip.settings.embed import Layer
 from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import file_digest, write_sealed_json, write_text
-from alexnet_skip.system.tensors import save_tensors
+from alexnet_skip.system.files import write_sealed_json, write_text
 
 # Images that predict() holds in their original size at once.
 PREDICT_IMAGES = 64
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network thinks of one image.
-
-    Attributes:
-        class_names: C names.
-        probabilities: (C,), in the order of the names; they sum to 1.
-        file: that the image was read from; empty if it was none.
-    """
-
-    class_names: tuple[str, ...]
-    probabilities: np.ndarray
-    file: str = ""
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The k most probable classes (fewer where there are fewer) with their probabilities, the best first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(self.class_names[c], float(self.probabilities[c])) for c in order]
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return self.top(1)[0][0]
-
-    @property
-    def probability(self) -> float:
-        """Probability of :attr:`label`."""
-        return self.top(1)[0][1]
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in self.top(3))
 
 
 class AlexNetWithSkip(nn.Module):
@@ -206,18 +180,20 @@ def publish(folder: Path, trained: SkipHead, backbone: FrozenAlexNet, config: Mo
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in state.items()}
     # Complete or absent: without its config.json a folder is no published model, and that is written last.
     (folder / CONFIG_NAME).unlink(missing_ok=True)
-    save_tensors(folder / "model.safetensors", tensors)
-    config = dataclasses.replace(config, model_sha256=file_digest(folder / "model.safetensors"))
+    files = write_state(folder, tensors)
+    config = dataclasses.replace(config, files=files, model_sha256=whole_digest(files))
     write_text(folder / "README.md", model_card(config))
     write_sealed_json(folder / CONFIG_NAME, config.as_json())
 
 
-def published_weights_digest(path: Path) -> str:
-    """Digest of the convolutions in a published model's file, of which nothing else is read.
+def published_weights_digest(folder: Path) -> str:
+    """Digest of the convolutions of a published model, of which nothing else is read.
 
     Raises:
-        OSError, SafetensorError, KeyError: if it can't be read, or holds none.
+        OSError, SafetensorError, KeyError: if they can't be read, or there are none.
     """
+    apart = folder / CONVOLUTIONS
+    path = apart if apart.is_file() else folder / HEAD
     with safe_open(str(path), framework="pt") as file:
         return weights_digest({name: file.get_tensor(f"backbone.{name}") for name in STATE_SHAPES})
 
@@ -229,13 +205,10 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, ModelConfig]:
         UserError: if a file is missing, damaged or does not fit the config.
     """
     config = read_model_config(folder)
-    path = folder / "model.safetensors"
+    path = folder / HEAD
     try:
-        # A flipped bit would be another model. Models from before this was recorded are taken as they are.
-        if config.model_sha256 not in (None, file_digest(path)):
-            raise ValueError("its content does not fit the checksum in config.json")
-        state = load_file(str(path))
-        trained = SkipHead(config.skip_mode, len(config.class_names))
+        state = read_state(folder, config.files, config.model_sha256)
+        trained = _empty_head(config, state)
         trained.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("trained.")})
         backbone = FrozenAlexNet({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
@@ -248,3 +221,13 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, ModelConfig]:
         raise UserError(f"{path} holds values that are not finite in {bad[0]}; train the run again with a lower --lr")
     network = AlexNetWithSkip(backbone, trained, config.class_names, config.image_size, config.temperature or 1.0)
     return network.eval(), config
+
+
+def _empty_head(config: ModelConfig, state: Mapping[str, Tensor]) -> SkipHead:
+    """The head of a published state, to be loaded into: its values are not initialised, which would take longer."""
+    with torch.device("meta"):
+        trained = SkipHead(config.skip_mode, len(config.class_names))
+        if (projection := state.get(PROJECTION_TENSOR)) is not None:
+            first = trained.head.fc1
+            trained.head.fc1 = FactoredLinear.empty(first.out_features, first.in_features, projection.shape[-1])
+    return trained.to_empty(device="cpu")

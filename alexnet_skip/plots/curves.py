@@ -34,6 +34,8 @@ EXPLANATION = (
     "Train and val: plain cross-entropy and accuracy of the model at the end of the epoch, on images trained on and "
     "held out. Dotted: over the epoch's steps, with dropout and label smoothing where they are used."
 )
+# Of one line of a note over a reliability diagram.
+NOTE_LETTERS = 64
 
 
 @styled
@@ -72,7 +74,7 @@ def learning_curves_figure(history: Sequence[Mapping[str, float | None]], best_e
 def _draw_curves(
     axes: Axes, history: Sequence[Mapping[str, float | None]], curves: Sequence[tuple[str, str, str, str]]
 ) -> None:
-    epochs = [entry["epoch"] for entry in history]
+    epochs = np.array([entry["epoch"] for entry in history], dtype=float)
     marker = "o" if len(history) <= MAX_MARKED_EPOCHS else ""
     for name, label, colour, line in curves:
         values = np.array([entry.get(name) for entry in history], dtype=float)
@@ -85,13 +87,16 @@ def _draw_curves(
 
 
 @styled
-def reliability_figure(confidence: np.ndarray, accuracy: np.ndarray, num_samples: np.ndarray, title: str) -> Figure:
+def reliability_figure(
+    confidence: np.ndarray, accuracy: np.ndarray, num_samples: np.ndarray, title: str, note: str = ""
+) -> Figure:
     """A reliability diagram: accuracy against confidence in equal bins, over how many samples each bin holds.
 
     Args:
         confidence: mean confidence of each bin (bins,).
         accuracy: accuracy of each bin (bins,).
         num_samples: samples in each bin (bins,); empty bins are not drawn.
+        note: what it comes to, in words.
     """
     filled = num_samples > 0
     bins, total = len(num_samples), max(1, num_samples.sum())
@@ -107,7 +112,8 @@ def reliability_figure(confidence: np.ndarray, accuracy: np.ndarray, num_samples
         confidence[filled], accuracy[filled], sizes, color=BLUE, zorder=3, clip_on=False, label="at its mean confidence"
     )
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy of the bin")
-    above.set_title(f"expected calibration error {100 * error:.2f} % on {total:,} images")
+    told = f"expected calibration error {100 * error:.2f} % on {total:,} images"
+    above.set_title(f"{told}\n{textwrap.fill(note, NOTE_LETTERS)}" if note else told)
     above.legend(loc="best", **OVER_LINES)
     above.grid()
     below.bar(centres, num_samples / total, width=0.9 / bins, color=SOFT_INK)

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from alexnet_skip.plots.embedding import class_colours
-from alexnet_skip.report import curves, facts, findings, matrices, pictures, space
+from alexnet_skip.report import calibration, curves, facts, findings, looks, matrices, pictures, space
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.study.verdict import LITTLE_POINTS, SIGNIFICANCE
@@ -51,11 +51,13 @@ def content(subject: Subject, text: Text) -> dict[str, Any]:
         "charts": curves.charts(subject, text),
         "groups": matrices.groups(subject, text),
         "only": only,
+        "looks": looks.find_looks(subject),
+        "looks_wanted": looks.looks_wanted(subject),
         "clouds": shown,
         "num_clouds": len(clouds),
         "space": space_json(shown, titles, subject, text),
         "wanted": facts.embeddings_wanted(subject),
-        "calibrations": curves.calibrations(subject, text),
+        "calibrations": calibration.calibrations(subject, text),
         "skip_code": facts.skip_code(),
         "settings": facts.settings_rows(subject),
         "data": facts.data_rows(subject, text),

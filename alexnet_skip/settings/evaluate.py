@@ -9,12 +9,19 @@ from alexnet_skip.settings.command_line import arguments_or_own, read_command_li
 from alexnet_skip.settings.modes import Mode, chosen_mode, refuse_idle_flags
 from alexnet_skip.system.errors import UserError
 
+# One picture that can still be taken in.
+MAX_EXPLAINED = 40
+
 # In every mode.
 EVERYWHERE = ("runs_dir", "quiet", "json")
 
 MODES = (
     Mode("images", "alexnet_skip.evaluation.classify:classify", ("topk", "run", "checkpoint", *EVERYWHERE)),
     Mode("export", "alexnet_skip.evaluation.export:export", ("run", "checkpoint", *EVERYWHERE)),
+    Mode(
+        "explain", "alexnet_skip.study.explain:explain",
+        ("run", "compare", "split", "checkpoint", "dataset", *EVERYWHERE),
+    ),
     Mode("compare", "alexnet_skip.study.compare:compare_runs", ("topk", "split", "checkpoint", "dataset", *EVERYWHERE)),
     Mode("table", "alexnet_skip.study.table:report_table", ("split", "checkpoint", *EVERYWHERE)),
     Mode(
@@ -34,7 +41,7 @@ MODES = (
 # The settings in ``--help``: the everyday ones, then what is done instead of evaluating, then the rest.
 GROUPS = {
     "everyday": ("run", "topk", "split", "checkpoint", "dataset", "runs_dir", "dry_run", "quiet", "json"),
-    "mode": ("images", "export", "compare", "table", "report", "lang", "out", "redraw"),
+    "mode": ("images", "export", "compare", "explain", "table", "report", "lang", "out", "redraw"),
     "probability": ("tta", "fit_temperature"),
     "image": ("verify_images",),
 }
@@ -72,14 +79,17 @@ class EvaluateSettings:
     """Write the whole network into one file that takes uint8 images, instead of evaluating: onnx (needs the extra
     packages of pip install ".[export]") or torch (a .pt2 file of torch.export)."""
     fit_temperature: bool = False
-    """First fit a temperature on the run's held-out images (never on test) and store it with the model: then
-    its probabilities are as confident as it is right."""
+    """First fit the model's temperature again, on the run's held-out images (never on test), and store it: for models
+    from before training did so. With it, probabilities are as confident as the model is right."""
     redraw: bool = False
     """Make the figures and metrics.json of an evaluation again from its predictions.npz, without the model."""
     compare: tuple[str, ...] | None = None
     """Compare RUN RUN ... with the first of them, or the variants of a STUDY (the newest if none is named) with the one
     without the skip: what they get right on the same samples, from their evaluations. A study is compared at the last
     of its snapshots unless --checkpoint names another."""
+    explain: int = 0
+    """Draw where the model looks (Grad-CAM of the last convolution and of the tapped one) in so many of its images, its
+    surest mistakes and hits; with --compare RUN RUN, or a STUDY, in those that only one of the two gets right."""
     table: tuple[str, ...] | None = None
     """Print and write the source report's table, low and high epoch without and with the skip, from a STUDY (the newest
     if none is named) or from four RUNs, with the report's own figures beside it."""
@@ -104,6 +114,9 @@ class EvaluateSettings:
         given = self.topk is None or (bool(self.topk) and all(k >= 1 for k in self.topk))
         require(given, "--topk", self.topk, "1 or more")
         require_checkpoint(self.checkpoint)
+        require(0 <= self.explain <= MAX_EXPLAINED, "--explain", self.explain, f"1 to {MAX_EXPLAINED} images")
+        both = bool(self.explain) and self.run is not None and self.compare is not None
+        require(not both, "--run", self.run, "left out with --explain --compare, which names the runs")
         refuse_idle_flags(self, MODES)
 
     @property

@@ -132,8 +132,11 @@ class ModelConfig:
     """A published model's config.json. Only what the model is built from must be there.
 
     Attributes:
-        model_sha256: of model.safetensors; None in models from before it was recorded.
-        temperature: fitted to the held-out images; None where none was.
+        model_sha256: of the model's file or, where it has several, of the list of theirs; None in models from before it
+            was recorded.
+        files: SHA-256 of each of them by its name; none in models of one file.
+        temperature: fitted to held-out images, which chose the epoch too; None where none was, which counts as 1.
+        temperature_images: how many they were; None in models from before it was recorded.
         epoch: that it was published from.
         metrics: of that epoch.
         finetuned_layers: convolutions, by their index in torchvision's `features`, that are not the weights' own.
@@ -146,8 +149,10 @@ class ModelConfig:
     format_version: int = 1
     architecture: str = "AlexNetWithSkip"
     model_sha256: str | None = None
+    files: dict[str, Any] = field(default_factory=dict)
     image_size: tuple[int, int] = (224, 224)
     temperature: float | None = None
+    temperature_images: int | None = None
     epoch: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     finetuned_layers: tuple[int, ...] = ()
@@ -182,6 +187,16 @@ class ModelConfig:
             skip_mode=skip_mode, class_names=run.dataset.class_names, epoch=epoch, metrics=metrics,
             finetuned_layers=finetuned_layers, parent_sha256=run.parent_sha256, **known,
         )  # fmt: skip
+
+    @property
+    def calibration(self) -> str:
+        """How the model's probabilities were fitted to how often it is right, in words."""
+        if self.temperature is None:
+            return "temperature 1: none was fitted, so its probabilities may be surer or less sure than it is right"
+        images = (
+            "held-out images" if self.temperature_images is None else f"{self.temperature_images:,} held-out images"
+        )
+        return f"temperature {self.temperature:.3f}, fitted on {images}"
 
     def as_json(self) -> dict[str, Any]:
         """The config, ready for JSON; what is not known is left out."""

@@ -8,6 +8,8 @@ import numpy as np
 
 # Bounds of the search for a temperature; a result at a bound means that the labels do not determine it.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
+# A model whose mean confidence is less than this from its accuracy is neither over- nor under-confident.
+EVEN_GAP = 0.01
 
 
 class ReliabilityBins(NamedTuple):
@@ -160,6 +162,11 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
     return float((np.abs(confidence - accuracy) * count).sum() / count.sum())
 
 
+def confidence_gap(bins: ReliabilityBins) -> float:
+    """Mean confidence less accuracy: above 0 of a model that is surer than right."""
+    return float(((bins.confidence - bins.accuracy) * bins.num_samples).sum() / bins.num_samples.sum())
+
+
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T at which softmax(logits / T) gives the labels the highest likelihood (Guo et al. 2017).
 
@@ -183,6 +190,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         expected = (softmax(logits * np.exp(-middle)) * logits).sum(axis=1).mean()
         low, high = (low, middle) if expected <= of_label else (middle, high)
     return float(np.exp((low + high) / 2))
+
+
+def is_determined(temperature: float) -> bool:
+    """Whether labels determine a temperature that :func:`fit_temperature` has found, which lies at a bound if not."""
+    return 1.01 * MIN_TEMPERATURE < temperature < MAX_TEMPERATURE / 1.01
 
 
 def most_confused_pairs(confusion: np.ndarray, n: int) -> list[tuple[int, int, int]]:

@@ -47,6 +47,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def link_to(path: Path, twin: Path) -> bool:
+    """Make a file one with an equal other (a hard link), so that both take the room of one.
+
+    Returns:
+        False where that can't be (no links on that disk, another disk, too many of them): the file is as it was.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.unlink(missing_ok=True)
+            os.link(twin, temporary)
+    except OSError:
+        return False
+    return True
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically."""
     with replacing(path) as temporary:

@@ -92,6 +92,12 @@ class Inputs:
             assert self.basis is not None
             return head.fold(self.basis)
 
+    def predict_held_out(self, model: nn.Module, accelerator: Accelerator) -> np.ndarray | None:
+        """Logits (M, num_classes) of the held-out samples, on every process; None without any."""
+        if self.held_out is None:
+            return None
+        return _finite_logits(model, self.held_out.source, self.held_out.positions, accelerator)
+
     def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
         """Plain cross-entropy and accuracy of a model as it is published, on images held out and on some trained on.
 
@@ -102,11 +108,10 @@ class Inputs:
         Raises:
             NonFiniteLossError: if the model's outputs are not finite.
         """
-        held_out, sample = self.held_out, self.train_sample
-        if held_out is None:
+        logits, sample = self.predict_held_out(model, accelerator), self.train_sample
+        if logits is None or self.held_out is None:
             return {}
-        logits = _finite_logits(model, held_out.source, held_out.positions, accelerator)
-        targets = held_out.targets
+        targets = self.held_out.targets
         figures = {
             "val_loss": metrics.negative_log_likelihood(metrics.softmax(logits), targets),
             **{f"val_top{k}": metrics.topk_accuracy(logits, targets, k) for k in metrics.usual_topk(self.num_classes)},

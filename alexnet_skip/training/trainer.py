@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -14,9 +15,11 @@ from accelerate.utils import gather_object, set_seed
 
 from alexnet_skip.network.model import publish
 from alexnet_skip.network.upper import layers_that_differ
+from alexnet_skip.runs.sharing import share_files
 from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.calibration import fit_calibration
 from alexnet_skip.training.class_weights import balanced_weights
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
 from alexnet_skip.training.log import RunLog, Stopwatch, run_title
@@ -156,6 +159,7 @@ class Trainer:
         self._publish("last", self.stage.last_epoch, self.model.state_dict(), state.figures)
 
     def _publish(self, where: str, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
+        calibration = fit_calibration(self.inputs, weights, self.accelerator)
         if self.accelerator.is_main_process:
             trained = self.inputs.published_form(weights)
             frozen = self.session.backbone
@@ -163,7 +167,11 @@ class Trainer:
             about = ModelConfig.of_run(
                 self.config, trained.skip.mode, epoch, figures, finetuned_layers=layers_that_differ(backbone, frozen)
             )
+            about = replace(about, **calibration)
             publish(self.folder / where, trained, backbone, about)
+            share_files(self.folder / where, self.folder)
+            if where == "model":
+                self.console.line(f"Probabilities of the best epoch's model: {about.calibration}")
 
     def _save_if(self, due: bool) -> None:
         save, number = self.checkpointer.look(due)

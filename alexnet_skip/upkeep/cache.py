@@ -101,20 +101,20 @@ def show(console: Console, title: str, entries: Sequence["Entry"]) -> None:
     console.table(title, columns, rows, optional=(5, 2, 4))
 
 
-def _remove_emptied(entries: Sequence["Entry"]) -> None:
+def remove_emptied(folders: Sequence[Path]) -> None:
     """The folders that the locks have kept.
 
     Raises:
         UserError: if one is not empty.
     """
-    for entry in entries:
+    for folder in folders:
         try:
-            entry.folder.rmdir()
+            folder.rmdir()
         except FileNotFoundError:
             continue
         except OSError as error:
             raise UserError(
-                f"{entry.folder} can't be removed ({error.strerror}): another program has a file in it open; end "
+                f"{folder} can't be removed ({error.strerror}): another program has a file in it open; end "
                 "that and try again"
             ) from None
 
@@ -148,7 +148,7 @@ def care(command: CacheCommand) -> tuple[dict[str, Any], bool]:
                 for entry in entries:
                     # On Windows the lock's own file is open, and goes with the lock.
                     shutil.rmtree(entry.folder, ignore_errors=os.name == "nt")
-            _remove_emptied(entries)
+            remove_emptied([entry.folder for entry in entries])
         show(console, f"{'Removed' if command.yes else 'Would be removed'}: {total}", entries)
         if entries and not command.yes:
             console.line("Nothing was removed; give --yes to remove them.")

@@ -67,15 +67,15 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     state = _cache_of_training(settings, images, weights, accelerator.device)
     plan.tell_cache(state, cache_dir)
     views, total = 2 if options.hflip else 1, images.sizes["train"]
-    width = memory.joined_width(mode)
-    coordinates = views * total * min(options.pca_basis, width) * 2 if options.pca_basis and cache_dir else 0
+    coordinates = views * total * min(options.pca_basis, memory.joined_width(mode)) * 2 if cache_dir else 0
     if cache_dir:
         needed = state.missing_bytes + coordinates
         way_out = "choose another --cache-dir, --no-hflip, --limit-train or --no-cache"
         plan.tell_room("disk for the cache", needed, machine.free_disk_bytes(cache_dir), way_out)
-    num_values = memory.head_values(mode, images.num_classes)
+    head = images.num_classes, options.pca_basis
     kept = settings.checkpoints.keep_checkpoints + 1 if settings.checkpoints.checkpoint_minutes else 0
-    needed = 4 * num_values * ((2 + len(settings.run.snapshot_epochs)) + kept * COPIES_IN_CHECKPOINT)
+    needed = (2 + len(settings.run.snapshot_epochs)) * memory.published_bytes(mode, *head)
+    needed += kept * COPIES_IN_CHECKPOINT * 4 * memory.head_values(mode, *head)
     free = machine.free_disk_bytes(settings.run.runs_dir)
     plan.tell_room("disk for the run", needed, free, "choose another --runs-dir or fewer --snapshot-epochs")
     _check_run_folder(plan, settings, images, weights)

@@ -1,5 +1,7 @@
 """How much memory a command would take, from what it holds at once; on a GPU the head's part is taken there instead."""
 
+import math
+
 import torch
 
 from alexnet_skip.embedding.samples import FIT_ROWS
@@ -7,7 +9,7 @@ from alexnet_skip.features.basis import Basis, make_head
 from alexnet_skip.features.coordinates import BASIS_ROWS, PROJECT_ROWS
 from alexnet_skip.features.source import PREDICT_ROWS
 from alexnet_skip.images.image_folder import KEPT_BYTES as KEPT_PIXELS
-from alexnet_skip.network.backbone import CONVOLUTIONS, NUM_FEATURES
+from alexnet_skip.network.backbone import CONVOLUTIONS, NUM_FEATURES, STATE_SHAPES
 from alexnet_skip.network.head import HIDDEN_SIZES
 from alexnet_skip.network.upper import UPPER
 from alexnet_skip.settings.shared import SkipMode
@@ -40,6 +42,13 @@ def joined_width(mode: SkipMode) -> int:
     return NUM_FEATURES * (2 if mode == "concat" else 1)
 
 
+def published_bytes(mode: SkipMode, num_classes: int, pca_basis: int) -> int:
+    """What a published model takes on a disk where it shares nothing: head, PCA projection and convolutions."""
+    width = joined_width(mode)
+    convolutions = sum(math.prod(shape) for shape in STATE_SHAPES.values())
+    return 4 * (head_values(mode, num_classes, pca_basis) + width * min(pca_basis, width) + convolutions)
+
+
 def judging_bytes(num_samples: int, num_classes: int) -> int:
     """What figures of so many predictions take.
 
@@ -56,9 +65,10 @@ def training_bytes(settings: TrainSettings, images: Images, num_train: int, num_
     width, rows = joined_width(mode), min(PROJECT_ROWS if settings.cache.cache else BASIS_ROWS, num_train)
     fitting = 2 * 4 * width * (rows + options.pca_basis) if options.pca_basis else 0
     training = COPIES_IN_MEMORY * 4 * head_values(mode, classes, options.pca_basis)
-    # The published form; with a basis, its first layer twice more in fp32 and once in float64 while it is folded.
-    folding = 16 * width * HIDDEN_SIZES[0] if options.pca_basis else 0
-    published = 4 * head_values(mode, classes) + folding
+    # The published form and a copy while it is written; with a basis, that and the first layer in float64 while the
+    # mean is taken out of them.
+    folding = 8 * min(options.pca_basis, width) * (width + HIDDEN_SIZES[0])
+    published = 2 * 4 * head_values(mode, classes, options.pca_basis) + folding
     tuning = tuning_bytes(settings) if settings.finetuning.finetune else 0
     fullest = max(fitting, training + tuning + published + judging_bytes(num_val, classes))
     return PROCESS_BYTES + image_bytes(images) + fullest

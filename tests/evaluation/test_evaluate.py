@@ -1,6 +1,7 @@
 """An evaluation draws all it knows from its predictions, and can do so again without the model."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.statistics import metrics
-from alexnet_skip.system.files import read_json
+from alexnet_skip.system.files import read_json, write_sealed_json
 
-PICTURES = ("confusion_matrix.png", "reliability.png", "mistakes.png")
+PICTURES = ("confusion_matrix.png", "reliability.png", "reliability_calibrated.png", "mistakes.png")
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,6 @@ def test_everything_promised_is_drawn_and_counted(runs):
     for name in PICTURES:
         with Image.open(where / name) as image:
             assert min(image.size) > 250
-    assert not (where / "reliability_calibrated.png").exists()
     summary = read_json(where / "metrics.json")
     names, confusion = list(summary["per_class"]), np.array(summary["confusion_matrix"])
     for pair in summary["most_confused"]:
@@ -92,20 +93,51 @@ def test_split_checkpoint_and_tta_say_which_model_predicts_which_views_of_which_
     assert written["top1"] == np.mean(found.logits.argmax(1) == split.labels[positions])
 
 
-def test_the_temperature_is_fitted_on_val_and_stored_with_the_model(runs, capsys):
+def uncalibrated(published: Path) -> None:
+    """A published model as it was before it had a temperature."""
+    config = read_json(published / "config.json")
+    write_sealed_json(published / "config.json", {n: v for n, v in config.items() if not n.startswith("temperature")})
+
+
+def test_a_model_is_judged_at_the_temperature_that_it_was_published_with_and_its_plain_figures_are_kept(runs, capsys):
+    assert evaluate.main(["--split", "val", "--runs-dir", str(runs)]) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "fitted on these very images" in shown
+    where, config = runs / "run" / "evaluation" / "val-best", read_json(runs / "run" / "model" / "config.json")
+    found, summary = read_predictions(where), read_json(where / "metrics.json")
+    assert summary["temperature"] == config["temperature"] != 1
+    assert summary["temperature_images"] == config["temperature_images"] == len(found.labels) == 20
+    plain, fitted = metrics.softmax(found.logits), metrics.softmax(found.logits / config["temperature"])
+    for suffix, probabilities in (("", plain), ("_calibrated", fitted)):
+        assert summary[f"nll{suffix}"] == metrics.negative_log_likelihood(probabilities, found.labels)
+        assert summary[f"ece{suffix}"] == metrics.expected_calibration_error(probabilities, found.labels)
+    assert summary["nll_calibrated"] < summary["nll"]
+    assert summary["top1"] == (fitted.argmax(1) == found.labels).mean()
+    assert f"NLL without its temperature of {config['temperature']:.2f}" in shown
+
+    uncalibrated(runs / "run" / "model")
+    assert evaluate.main(["--split", "val", "--runs-dir", str(runs)]) == 0
+    assert "1: none was fitted" in " ".join(capsys.readouterr().err.split())
+    assert "temperature" not in read_json(where / "metrics.json")
+    assert read_json(where / "metrics.json")["ece"] == summary["ece"]
+
+
+def test_a_model_from_before_is_given_its_temperature_by_the_flag(runs, capsys):
+    published = read_json(runs / "run" / "model" / "config.json")["temperature"]
+    uncalibrated(runs / "run" / "model")
+    assert AlexNetWithSkip.from_pretrained(runs / "run").temperature == 1
     assert evaluate.main(["--fit-temperature", "--runs-dir", str(runs)]) == 0
     assert "fitted on 20 images of val" in capsys.readouterr().err
-    temperature = read_json(runs / "run" / "model" / "config.json")["temperature"]
-    test = read_json(runs / "run" / "evaluation" / "test-best" / "metrics.json")
-    assert test["temperature"] == temperature
-    assert (runs / "run" / "evaluation" / "test-best" / "reliability_calibrated.png").is_file()
+    config = read_json(runs / "run" / "model" / "config.json")
+    temperature = config["temperature"]
+    # Of features in halves, where publishing has coordinates in halves.
+    assert temperature == pytest.approx(published, rel=0.01)
+    assert config["temperature_images"] == 20
+    assert read_json(runs / "run" / "evaluation" / "test-best" / "metrics.json")["temperature"] == temperature
 
     assert evaluate.main(["--split", "val", "--runs-dir", str(runs)]) == 0
-    assert "fitted on these very images" in capsys.readouterr().err
     val = read_predictions(runs / "run" / "evaluation" / "val-best")
     assert metrics.fit_temperature(val.logits, val.labels) == pytest.approx(temperature, rel=1e-4)
-    summary = read_json(runs / "run" / "evaluation" / "val-best" / "metrics.json")
-    assert summary["nll_calibrated"] <= summary["nll"]
 
     model = AlexNetWithSkip.from_pretrained(runs / "run")
     image = load_dataset("shapes").splits["test"].images[:1]
@@ -114,6 +146,33 @@ def test_the_temperature_is_fitted_on_val_and_stored_with_the_model(runs, capsys
     np.testing.assert_allclose(
         model.predict(image)[0].probabilities, metrics.softmax(logits / temperature)[0], rtol=1e-5
     )
+
+
+def test_held_out_images_that_are_all_right_fit_no_temperature(runs, monkeypatch, capsys):
+    before = (runs / "run" / "model" / "config.json").read_bytes()
+    labels = load_dataset("shapes").splits["train"].labels
+    monkeypatch.setattr(evaluation, "predict", lambda model, features, positions, *_: np.eye(10)[labels[positions]])
+    assert evaluate.main(["--fit-temperature", "--runs-dir", str(runs)]) == 2
+    assert "20 held-out images of run determine no temperature" in " ".join(capsys.readouterr().err.split())
+    assert (runs / "run" / "model" / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("factor", "smoothing", "told"),
+    [
+        (1.0, 0.1, "as sure as it is right"),
+        (0.3, 0.1, "less sure than right: label smoothing 0.1 teaches it doubt"),
+        (0.3, None, "less sure than right$"),
+        (0.3, 0.0, "less sure than right$"),
+        (4.0, 0.0, "surer than right: training goes on"),
+        (4.0, None, "surer than right$"),
+    ],
+)
+def test_the_diagram_says_what_is_wrong_with_the_confidence_and_why(rng, factor, smoothing, told):
+    logits = rng.normal(0, 2, (40_000, 5))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(1)  # drawn with the very chances that softmax gives
+    bins = metrics.reliability_bins(metrics.softmax(factor * logits), labels)
+    assert re.search(told, figures.calibration_note(bins, smoothing))
 
 
 def test_a_temperature_that_is_none_is_refused(runs, capsys):
@@ -147,7 +206,7 @@ def test_without_predictions_redraw_says_how_to_make_them(runs, capsys):
 def test_the_matrix_of_many_classes_is_in_the_csv_alone(tmp_path, rng, classes):
     names = tuple(f"c{number}" for number in range(classes))
     some = make_predictions(0.5, rng, n=200, classes=classes)
-    summary = figures.summarize_predictions(some, names, (), None)
+    summary = figures.summarize_predictions(some, names, (), ModelConfig("none", names))
     matrix = metrics.confusion_matrix(some.labels, some.predicted, classes)
     assert ("confusion_matrix" in summary) == (classes == 50)
     np.fill_diagonal(wrong := matrix.copy(), 0)

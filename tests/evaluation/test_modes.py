@@ -23,7 +23,7 @@ from alexnet_skip.settings import evaluate as evaluate_settings
 from alexnet_skip.settings.embed import EmbedSettings, parse_embed
 from alexnet_skip.settings.evaluate import EvaluateSettings, parse_evaluate
 from alexnet_skip.settings.modes import chosen_mode
-from alexnet_skip.study import compare, table
+from alexnet_skip.study import compare, explain, table
 from alexnet_skip.study.source_report import CLASS_NAMES
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.upkeep import speed_probe
@@ -34,7 +34,7 @@ FLAGS = {
         "topk": "--topk 1 2", "images": "--images photo.png", "run": "--run mine", "split": "--split val",
         "checkpoint": "--checkpoint last", "tta": "--tta", "dataset": "--dataset shapes", "export": "--export torch",
         "fit_temperature": "--fit-temperature", "redraw": "--redraw", "compare": "--compare a b",
-        "table": "--table", "report": "--report",
+        "table": "--table", "report": "--report", "explain": "--explain 4",
         "lang": "--report --lang ko", "out": "--report --out page.html",
         "runs_dir": "--runs-dir elsewhere", "dry_run": "--dry-run", "quiet": "--quiet",
         "json": "--json", "verify_images": "--verify-images",
@@ -59,9 +59,13 @@ MODES = {"evaluate": evaluate_settings.MODES, "embed": embed_settings.MODES}
 MINE = "--run run --split val --checkpoint last --tta --topk 1 2"
 DONE = {
     "evaluate": {
-        "": [f"{MINE} --dataset shapes --fit-temperature", MINE],
+        "": [f"{MINE} --dataset shapes --fit-temperature", MINE, "--run run --split val --checkpoint last"],
         "images": ["--images photo.png --run run --checkpoint last --topk 2"],
         "export": ["--export torch --run run --checkpoint last"],
+        "explain": [
+            "--explain 2 --run run --split val --checkpoint last",
+            "--explain 2 --compare run run --split val --checkpoint last --dataset shapes",
+        ],
         "compare": ["--compare none-2 conv-2 --checkpoint last --topk 2", "--compare study --split test"],
         "table": ["--table study", "--table none-2 none-9 conv-2 conv-9 --checkpoint last"],
         "report": ["--report study --lang ko --out page.html"],
@@ -119,7 +123,8 @@ def looked_at(whole_run, tmp_path_factory) -> dict[tuple[str, str], set[str]]:
         # Nothing is drawn: figures are made from what was read.
         for module, name in (
             (output, "write_pictures"), (compare, "_draw"), (compare, "find_split"), (table, "confusion_table_figure"),
-            (table, "save_figure"), (evaluation, "draw_evaluation"),
+            (table, "save_figure"), (evaluation, "draw_evaluation"), (explain, "save_figure"),
+            (explain, "heatmaps_figure"),
         ):  # fmt: skip
             patch.setattr(module, name, lambda *_: None)
         patch.setattr(export, "export_network", lambda network, path, form: path.write_bytes(b"") or 0.0)

@@ -11,10 +11,11 @@ from alexnet_skip.network import model as network
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip
+from alexnet_skip.network.state_files import CONVOLUTIONS, HEAD, PROJECTION
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import read_json, write_json
+from alexnet_skip.system.files import file_digest, read_json, write_json
 
 CONFIG = ModelConfig("conv", ("cat", "dog"), image_size=(224, 224), epoch=3)
 
@@ -56,7 +57,8 @@ def test_weights_that_are_not_finite_or_of_another_shape_are_refused(published):
     """Whatever wrote the file: one that fits its checksum, or has none."""
     folder, _ = published
     config = read_json(folder / "config.json")
-    write_json(folder / "config.json", {name: value for name, value in config.items() if name != "model_sha256"})
+    known = {name: value for name, value in config.items() if name not in ("model_sha256", "files")}
+    write_json(folder / "config.json", known)
     state = load_file(str(folder / "model.safetensors"))
     save_file(state | {"trained.head.fc3.bias": torch.tensor([1.0, float("nan")])}, str(folder / "model.safetensors"))
     with pytest.raises(UserError, match="not finite"):
@@ -84,6 +86,49 @@ def test_a_model_folder_holds_all_it_needs_wherever_it_is_moved(published, tmp_p
     after = AlexNetWithSkip.from_pretrained(str(moved)).predict(image)[0]
     np.testing.assert_array_equal(after.probabilities, before.probabilities)
     assert (moved / "README.md").is_file()
+
+
+def test_a_model_of_one_file_from_before_loads_as_it_was(published):
+    folder, _ = published
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = network.load_published(folder)[0](images)
+    state = {k: v for path in folder.glob("*.safetensors") for k, v in load_file(str(path)).items()}
+    (folder / CONVOLUTIONS).unlink()
+    save_file(state, str(folder / HEAD))
+    config = {name: value for name, value in read_json(folder / "config.json").items() if name != "files"}
+    write_json(folder / "config.json", config | {"model_sha256": file_digest(folder / HEAD)})
+    with torch.no_grad():
+        torch.testing.assert_close(network.load_published(folder)[0](images), expected)
+    assert network.published_weights_digest(folder) == network.load_published(folder)[0].backbone.weights_digest
+    write_json(folder / "config.json", config | {"model_sha256": "0" * 64})
+    with pytest.raises(UserError, match="does not fit the checksum"):
+        network.load_published(folder)
+
+
+def test_each_file_of_a_model_is_held_against_its_checksum(published, backbone):
+    """A file of another model in its place is sound in itself, and still refused."""
+    folder, _ = published
+    whole = (folder / CONVOLUTIONS).read_bytes()
+    state = load_file(str(folder / CONVOLUTIONS))
+    (folder / CONVOLUTIONS).unlink()
+    with pytest.raises(UserError, match=r"content of convolutions\.safetensors does not fit"):
+        network.load_published(folder)
+    save_file(state | {"backbone.0.bias": state["backbone.0.bias"] + 1}, str(folder / CONVOLUTIONS))
+    with pytest.raises(UserError, match=r"content of convolutions\.safetensors does not fit"):
+        network.load_published(folder)
+    (folder / CONVOLUTIONS).write_bytes(whole)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {"model_sha256": "0" * 64})
+    with pytest.raises(UserError, match="does not fit the checksum"):
+        network.load_published(folder)
+
+
+def test_a_projection_of_a_model_that_has_none_any_more_does_not_stay(published, backbone):
+    folder, trained = published
+    (folder / PROJECTION).write_bytes(b"of the model before")
+    network.publish(folder, trained, backbone, CONFIG)
+    assert not (folder / PROJECTION).exists()
 
 
 def test_what_is_no_model_is_refused_with_what_would_be_one(tmp_path):

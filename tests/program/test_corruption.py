@@ -84,6 +84,8 @@ def content(path: Path) -> Any:
 # File, how it is read, and how many times it is damaged in the default suite.
 READ: dict[str, tuple[str, Reader, int]] = {
     "published model": ("model/model.safetensors", lambda path: model_state(path.parent), 25),
+    "published convolutions": ("model/convolutions.safetensors", lambda path: model_state(path.parent), 8),
+    "published projection": ("model/projection.safetensors", lambda path: model_state(path.parent), 8),
     "published config": ("model/config.json", lambda path: model_state(path.parent), 25),
     "run's config": ("config.json", content, 100),
     "summary": ("summary.json", content, 60),

@@ -92,7 +92,8 @@ def run(command):
     words = shlex.split(command)
     words = words[2:] if words[:2] == ["accelerate", "launch"] else words[1:]
     if words[0] == "-m":
-        module = {"alexnet_skip.features": "alexnet_skip.upkeep.cache"}[words[1]]
+        rooms = {"alexnet_skip.features": "alexnet_skip.upkeep.cache", "alexnet_skip.runs": "alexnet_skip.upkeep.runs"}
+        module = rooms[words[1]]
         return importlib.import_module(module).main(words[2:])
     script = words[0].removesuffix(".py")
     small = {"train": TINY, "evaluate": ["--quiet"], "embed": ["--quiet"]}[script]

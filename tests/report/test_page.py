@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made_report import make_embedding, make_history, make_study
 from made_runs import make_predictions, make_run
+from PIL import Image
 
 from alexnet_skip.report.subject import find_subject
 from alexnet_skip.report.text import load_text
@@ -107,6 +108,43 @@ def test_images_that_only_one_gets_right_are_counted_and_shown(study, read):
     assert all(len(set(found["alt"].split(", taken for "))) == 2 for found in shown)
     assert shown
     assert all(found["src"].startswith("data:image/jpeg;base64,") and "taken for" in found["alt"] for found in shown)
+
+
+def test_where_models_look_is_shown_where_it_was_drawn_of_these_very_models(tmp_path):
+    study = make_study(tmp_path / "runs" / "study", seeds=1)
+    where = study / "comparison" / "test-epoch-4"
+    where.mkdir(parents=True)
+    Image.new("RGB", (1000, 300), (200, 30, 30)).save(where / "conv-against-none-where-they-look.png")
+    models = [{"name": "no skip", "says": "dog 80 %"}, {"name": "skip (conv)", "says": "cat 90 %"}]
+    told = {"models_sha256": {"no skip": "", "skip (conv)": ""}, "images": [{"true": "cat", "models": models}]}
+
+    def alts() -> list[str]:
+        (where / "conv-against-none-where-they-look.json").write_text(json.dumps(told))
+        page = Reader(write_report(study.parent, [study.name]).read_text(encoding="utf-8"))
+        assert ("--explain 12 --compare" in page.text["only"]) == (
+            not any(f.get("class") == "looks" for _, f in page.tags)
+        )
+        return [found["alt"] for tag, found in page.tags if tag == "img" and found.get("class") == "looks"]
+
+    assert alts() == ["Heatmaps over images. cat: no skip dog 80 %, skip (conv) cat 90 %"]
+    told["models_sha256"]["no skip"] = "0" * 64
+    assert alts() == [], "another model's"
+    told["models_sha256"] = 3
+    assert alts() == []
+
+
+def test_the_temperature_of_each_model_is_what_its_calibration_is_told_at(tmp_path):
+    study = make_study(tmp_path / "runs" / "study", seeds=1)
+    folder = study / "conv-seed0" / "snapshots" / "epoch-0004"
+    folder.mkdir(parents=True)
+    about = {"skip_mode": "conv", "class_names": list(CLASS_NAMES), "temperature": 2.5, "temperature_images": 9}
+    (folder / "config.json").write_text(json.dumps(about))
+    text = Reader(write_report(study.parent, [study.name]).read_text(encoding="utf-8")).text["calibration"]
+    (found,) = (read_predictions(study / "conv-seed0" / "evaluation" / "test-epoch-4"),)
+    fitted, plain = (100 * expected_calibration_error(softmax(found.logits / t), found.labels) for t in (2.5, 1.0))
+    assert f"ECE {fitted:.2f} %" in text
+    assert f"At temperature 2.50; without it ECE {plain:.2f} %" in text
+    assert text.count("At temperature 1: none was fitted") == 2
 
 
 def test_the_page_asks_for_nothing_and_is_small(page):

@@ -81,7 +81,8 @@ def trained(place: Path, name: str, *other: str, plain: tuple[str, ...] = PLAIN)
     if not (place / "runs" / name).exists():
         assert train_in(place, *plain, *other, "--name", name) == 0
     lines = (place / "runs" / name / "metrics.jsonl").read_text().splitlines()
-    state = load_file(place / "runs" / name / "last" / "model.safetensors")
+    files = (place / "runs" / name / "last").glob("*.safetensors")
+    state = {key: value for file in files for key, value in load_file(file).items()}
     digest = hashlib.sha256()
     for tensor in (state[key] for key in sorted(state) if key.startswith(("trained.", "backbone."))):
         digest.update(tensor.numpy().tobytes())

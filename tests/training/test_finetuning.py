@@ -54,7 +54,7 @@ def uninterrupted(place) -> dict:
 
 
 def tensors(model: Path) -> dict[str, torch.Tensor]:
-    return load_file(model / "model.safetensors")
+    return {name: value for path in model.glob("*.safetensors") for name, value in load_file(path).items()}
 
 
 def history(run: Path) -> list[dict]:

@@ -5,11 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from made_runs import make_predictions
 
 from alexnet_skip.evaluation import figures
+from alexnet_skip.features.basis import Basis, make_head
+from alexnet_skip.network import model
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.weights import load_weights
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.settings.train import TrainingSettings, TrainSettings
 from alexnet_skip.statistics.separation import BLOCK_BYTES, separation
+from alexnet_skip.system.disk import disk_usage
 from alexnet_skip.upkeep import memory
 from alexnet_skip.upkeep.inventory import Images
 
@@ -33,15 +40,27 @@ def test_a_head_has_as_many_values_as_the_report_says():
     assert memory.head_values("concat", 10) == 41_958_410 + 9216 * 4096
 
 
+@pytest.mark.parametrize("pca_basis", [0, 16])
+def test_a_published_model_takes_the_disk_that_is_told(tmp_path, pca_basis):
+    generator = torch.Generator().manual_seed(0)
+    basis = Basis(torch.zeros(9216), torch.randn(9216, 16, generator=generator)) if pca_basis else None
+    head = make_head("conv", 10, basis)
+    trained = head.fold(basis) if basis else head
+    config = ModelConfig("conv", tuple(f"class {number}" for number in range(10)))
+    model.publish(tmp_path, trained, FrozenAlexNet(load_weights("random").state), config)
+    told = memory.published_bytes("conv", 10, pca_basis)
+    assert told <= disk_usage([tmp_path]).num_bytes < told + 100_000
+
+
 @pytest.mark.parametrize(("samples", "classes"), [(300, 700), (4000, 200)])
 def test_judging_takes_what_is_told(rng, tmp_path, monkeypatch, samples, classes):
     monkeypatch.setattr(figures, "save_figure", lambda *_: None)
     monkeypatch.setattr(figures, "confusion_matrix_figure", lambda *_: None)
     some = make_predictions(0.5, rng, n=samples, classes=classes)
-    names = [f"class {number}" for number in range(classes)]
+    names = tuple(f"class {number}" for number in range(classes))
 
     def judge() -> None:
-        summary = figures.summarize_predictions(some, names, (), None)
+        summary = figures.summarize_predictions(some, names, (), ModelConfig("none", names))
         figures.draw_evaluation(tmp_path, "a title", summary, some, None)
 
     told = memory.judging_bytes(samples, classes)

@@ -1,0 +1,50 @@
+"""Equal files of published models lie on the disk once, under all their names (hard links).
+
+Each folder stays complete: moved or copied it has files of its own, and removed it takes nothing from the others. Files
+of published models are only ever replaced whole, under another name first, so none is changed by way of another.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from alexnet_skip.runs.folders import runs_in
+from alexnet_skip.settings.records import CONFIG_NAME, read_model_config
+from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import file_digest, link_to
+
+
+def published_models(run: Path) -> list[Path]:
+    """Folders of a run's published models, the best first."""
+    places = (run / "model", run / "last", *sorted(run.glob("snapshots/epoch-*")))
+    return [place for place in places if (place / CONFIG_NAME).is_file()]
+
+
+def share_files(published: Path, run: Path) -> list[str]:
+    """Make files of a published model one with equal files of other models of its run, or of the runs beside that.
+
+    Where the disk has no links, or they are damaged, the model keeps its own.
+
+    Returns:
+        Names of the files that are shared now.
+    """
+    shared = []
+    for name, digest in read_model_config(published).files.items():
+        path = published / name
+        for twin in _others(published, run, name, digest):
+            if path.samefile(twin) or (file_digest(twin) == digest and link_to(path, twin)):
+                shared.append(name)
+                break
+    return shared
+
+
+def _others(published: Path, run: Path, name: str, digest: str) -> Iterator[Path]:
+    """Files of that name and digest of other published models, those of the same run first."""
+    beside = (other for other in runs_in(run.parent) if other != run)
+    for folder in (place for one in (run, *beside) for place in published_models(one)):
+        if folder == published or not (folder / name).is_file():
+            continue
+        try:
+            if read_model_config(folder).files.get(name) == digest:
+                yield folder / name
+        except UserError:
+            continue  # damaged: nothing is shared with it
