@@ -68,7 +68,8 @@ def shrink(replace: Callable[[Any, str, Any], None], *, pictures: bool = False) 
     replace(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1_000_000))
     if not pictures:
         replace(run, "report_run", lambda *_: None)
-        replace(log, "learning_curves_figure", lambda *_: None)
+        replace(log, "learning_curves_figure", lambda *_, **__: None)
+        replace(log, "gradients_figure", lambda *_: None)
         replace(log, "save_figure", lambda *_: None)
 
 

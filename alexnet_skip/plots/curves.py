@@ -39,13 +39,16 @@ NOTE_LETTERS = 64
 
 
 @styled
-def learning_curves_figure(history: Sequence[Mapping[str, float | None]], best_epoch: int | None, title: str) -> Figure:
+def learning_curves_figure(
+    history: Sequence[Mapping[str, float | None]], best_epoch: int | None, title: str, second_stage: int | None = None
+) -> Figure:
     """Loss and accuracy over epochs, train against val, with the best epoch marked.
 
     Args:
         history: one mapping per epoch, as in metrics.jsonl: ``epoch``, and figures of :data:`LOSSES` and
             :data:`ACCURACIES`; absent or None values leave gaps.
         best_epoch: marked where it is in the history; None marks nothing.
+        second_stage: epoch from which on convolutions learn as well, shaded; None shades nothing.
 
     Raises:
         ValueError: if the history is empty.
@@ -57,9 +60,16 @@ def learning_curves_figure(history: Sequence[Mapping[str, float | None]], best_e
     _draw_curves(loss, history, LOSSES)
     _draw_curves(accuracy, history, ACCURACIES)
     accuracy.yaxis.set_major_formatter(_per_cent)
+    last = max(entry["epoch"] or 0 for entry in history)
     for axes, name, label in ((loss, "val_loss", "loss"), (accuracy, "val_top1", "accuracy")):
         best = next((entry.get(name) for entry in history if entry["epoch"] == best_epoch), None)
         axes.set_title(label)
+        if second_stage is not None:
+            axes.axvspan(second_stage - 0.5, last + 0.5, color=SOFT_INK, alpha=0.08, linewidth=0, zorder=0)
+            axes.text(
+                second_stage - 0.4, 0.02, "convolutions learn", transform=axes.get_xaxis_transform(), color=SOFT_INK,
+                fontsize=SMALL_SIZE,
+            )  # fmt: skip
         if best is not None and best_epoch is not None:
             shown = f"{best:.3f}" if name == "val_loss" else f"top-1 {100 * best:.2f} %"
             axes.set_title(f"{label}; best epoch {best_epoch}: {shown} on val")

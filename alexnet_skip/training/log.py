@@ -11,6 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from alexnet_skip.plots.curves import learning_curves_figure
+from alexnet_skip.plots.gradients import gradients_figure
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.settings.shared import VARIANTS
@@ -124,8 +125,11 @@ class RunLog:
         self.accelerator.trackers.clear()
         if self.accelerator.is_main_process and self.history:
             with self.console.working("Drawing the curves"):
-                curves = learning_curves_figure(self.history, best_epoch(self.history), self.title)
+                second = self.epochs_before + 1 if self.epochs_before else None
+                curves = learning_curves_figure(self.history, best_epoch(self.history), self.title, second)
                 save_figure(curves, self.folder / "learning_curves.png")
+                if self.epochs_before and len(self.history) > self.epochs_before:
+                    save_figure(gradients_figure(self.history, self.title), self.folder / "gradients.png")
 
     def go_on(self, images: int, seconds: float) -> None:
         """Count the epochs done before, and those images and seconds of an epoch that was interrupted."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from drawn import assert_within_its_canvas
+from matplotlib.patches import Rectangle
 
 from alexnet_skip.plots.curves import learning_curves_figure, reliability_figure
 from alexnet_skip.statistics import metrics
@@ -89,3 +90,12 @@ def test_a_reliability_diagram_states_the_calibration_error_and_leaves_out_empty
     assert above.get_title(loc="left") == f"expected calibration error {100 * error:.2f} % on 500 images"
     assert 0 < len(above.patches) == (bins.num_samples > 0).sum() < 20
     assert sum(bar.get_height() for bar in below.patches) == pytest.approx(1)
+
+
+def test_the_second_stage_is_shaded_from_its_first_epoch_to_its_last():
+    """Of a run that begins with another's model, whose history begins later, too."""
+    history = [{"epoch": epoch, "train_loss": 1.0, "val_loss": 1.0, "val_top1": 0.5} for epoch in (4, 5, 6)]
+    for axes in learning_curves_figure(history, 6, "a run", second_stage=5).axes:
+        (shade,) = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == (4.5, 6.5)
+    assert not any(axes.patches for axes in learning_curves_figure(history, 6, "a run").axes)
