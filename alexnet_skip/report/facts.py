@@ -21,8 +21,9 @@ TAPPED = ('x = layers["8"]', "tap =")
 
 def settings_rows(subject: Subject) -> list[tuple[str, str]]:
     """Settings of the training by flag; a study's seeds and forms are told beside them."""
-    training = to_dict(subject.config.settings.training)
-    rows: list[tuple[str, str]] = [("recipe", subject.config.settings.recipe)]
+    settings = subject.config.settings
+    training = to_dict(settings.training) | (to_dict(settings.finetuning) if settings.finetuning.finetune else {})
+    rows: list[tuple[str, str]] = [("recipe", settings.recipe)]
     rows += [(name, " ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in training.items()]
     seeds = " ".join(str(seed) for seed in subject.sides[0].seeds)
     return [(f"--{name.replace('_', '-')}", seeds if name == "seed" else value) for name, value in rows]

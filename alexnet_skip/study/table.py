@@ -102,13 +102,13 @@ def _four_runs(
 ) -> tuple[list[Side], Sequence[int], str, list[list[Predictions]], list[list[Predictions]]]:
     """Without and with the skip, each with the run of few and the one of many epochs."""
     by_skip = [[side for side in sides if (side.variant != "none") == skip] for skip in (False, True)]
-    lengths = [sorted({side.config.settings.training.epochs for side in group}) for group in by_skip]
+    lengths = [sorted({side.config.settings.last_epoch for side in group}) for group in by_skip]
     if [len(group) for group in by_skip] != [2, 2] or len(lengths[0]) != 2 or lengths[0] != lengths[1]:
         raise UserError(
             f"--table {' '.join(side.name for side in sides)}: name a study, or four runs: two without and two with "
             "the skip, one of each with few and one with many --epochs (the same two numbers)"
         )
-    ordered = [sorted(group, key=lambda side: side.config.settings.training.epochs) for group in by_skip]
+    ordered = [sorted(group, key=lambda side: side.config.settings.last_epoch) for group in by_skip]
     split, predictions = read_sides([side for group in ordered for side in group], split, checkpoint_name)
     return [group[1] for group in ordered], lengths[0], split, predictions[0::2], predictions[1::2]
 
