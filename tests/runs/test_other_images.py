@@ -133,6 +133,15 @@ def test_images_are_read_again_where_that_is_asked_for(trained, runs, capsys, qu
     assert digests[0] != digests[1] == known
 
 
+@pytest.mark.parametrize("quietly_changed", ["train"], indirect=True)
+def test_training_images_that_have_changed_are_no_longer_the_runs_own(trained, runs, capsys, quietly_changed):
+    asked = ["--dry-run", "--dataset", str(trained / "two"), "--runs-dir", str(runs), "--quiet"]
+    assert embed.main(asked) == 0
+    capsys.readouterr()
+    assert embed.main([*asked, "--verify-images"]) == 2
+    assert "does not hold the images that mine was trained on" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_same_training_images_with_another_test_split_are_not_the_runs_own(trained, runs, tmp_path, capsys):
     shutil.copytree(trained / "two" / "train", tmp_path / "two" / "train")
     make_images(tmp_path / "two", 3, (("test", 5),))
