@@ -157,6 +157,15 @@ def test_coordinates_of_both_views_are_those_of_the_joined_features(tmp_path, rn
         assert np.load(path, mmap_mode="r").dtype == np.float16
 
 
+def test_a_basis_is_fitted_on_no_more_samples_than_choose_it_well(rng, monkeypatch):
+    monkeypatch.setattr(coordinates, "BASIS_ROWS", 12)
+    source = Live(*(torch.from_numpy(rng.normal(size=(80, 50))).float() for _ in range(2)))
+    basis, _ = open_basis(source, np.arange(30), "none", 8, Accelerator(cpu=True), Console(quiet=True), mirrored=False)
+    assert source.asked == 12
+    mean = source.main[np.random.default_rng(0).permutation(30)[:12]].mean(0)
+    torch.testing.assert_close(basis.mean, mean, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "npy", "json"])
 def test_a_damaged_basis_or_its_coordinates_are_made_again(tmp_path, rng, kind):
     values = rng.normal(size=(40, 50)).astype(np.float16)

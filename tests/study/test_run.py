@@ -192,7 +192,7 @@ def test_stopped_by_a_signal_it_goes_on_from_the_very_step(finished, tmp_path, c
     assert "The whole study goes on with the command" in capsys.readouterr().err
     assert study(tmp_path, cache, "--no-quiet") == 0
     captured = capsys.readouterr()
-    assert "Going on with identity-seed1 from step-00000004" in captured.err
+    assert "Going on with identity-seed1 from step-00000004: epoch 1, after 4 of 6 steps" in captured.err
     assert json.loads(captured.out.splitlines()[-1])["trained"] == ["identity-seed1"]
     assert trained(tmp_path / "skip-study" / "identity-seed1") == trained(folder / "identity-seed1")
 
@@ -224,7 +224,7 @@ def test_without_a_cache_a_study_leaves_none_and_it_is_judged_after_the_epochs_t
     tmp_path, capsys, monkeypatch
 ):
     for name in ("SHAPES_TRAIN", "SHAPES_TEST"):
-        monkeypatch.setattr(dataset, name, 20)
+        monkeypatch.setattr(dataset, name, 30)
     asked = ("--no-cache", "--study-variants", "none", "--snapshot-epochs", "2", "3")
     assert study(tmp_path / "runs", tmp_path / "cache", *asked) == 0
     result = last_line(capsys)
