@@ -60,6 +60,7 @@ def test_a_run_has_its_variant_seed_and_place_and_else_the_settings_of_the_study
     study = parse_train(STUDY.split())
     made = cell_settings(study, tmp_path, Cell(variant, 3), resume)
     assert (made.joined, made.training.seed, made.run.runs_dir) == (variant, 3, tmp_path)
+    assert (made.skip, made.skip_mode) == ((False, "concat") if variant == "none" else (True, variant))
     assert (made.run.name, made.study.study) == (f"{variant}-seed3", False)
     assert made.checkpoints.resume == (str(tmp_path / f"{variant}-seed3") if resume else None)
     changed = {"skip", "skip_mode", "seed", "runs_dir", "name", "study", "resume"}
