@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from alexnet_skip.system.console import Console
 from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer
 
 
-def main() -> None:
-    stored, weights, num_images, pca_basis, cache = sys.argv[1:]
+def main(argv: Sequence[str] | None = None) -> int:
+    stored, weights, num_images, pca_basis, cache = sys.argv[1:] if argv is None else argv
     images = np.load(Path(stored).with_suffix(".npy"), mmap_mode="r")[: int(num_images)]
     labels = np.load(Path(stored).with_suffix(".labels.npy"))[: int(num_images)]
     # The batch size of many images for few as well: that is what is compared.
@@ -60,7 +61,8 @@ def main() -> None:
     # process (pytorch#179291); train.py waits here too.
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -36,7 +36,7 @@ class Zygote:
         return self._answer()
 
     def start(self, arguments, log: Path, *, script: str = "train", **environment: str) -> int:
-        """Start ``train.py``, or another script, with these arguments; returns its process id at once."""
+        """Start ``train.py``, or another module's ``main``, with these arguments; returns its process id at once."""
         arguments = [str(a) for a in arguments]
         return self._ask(do="start", script=script, arguments=arguments, log=str(log), environment=environment)
 
@@ -78,7 +78,7 @@ def _child(script: str, arguments: list[str], log: str, environment: dict[str, s
             _spoil()
         if "RUN_AS" in environment:
             os.setuid(int(environment["RUN_AS"]))
-        code = {"train": train, "evaluate": evaluate, "embed": embed}[script].main(arguments)
+        code = importlib.import_module(script).main(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:
@@ -105,14 +105,11 @@ def _spoil() -> None:
 if __name__ == "__main__":
     import tiny_run
 
-    import embed
-    import evaluate
-    import train
-
     tiny_run.shrink(setattr)
     tiny_run.share_processors(setattr)
-    # What the first optimizer imports: once here, not in every child.
-    importlib.import_module("torch._dynamo")
+    # Once here, not in every child; the last is what the first optimizer imports.
+    for module in ("train", "evaluate", "embed", "torch._dynamo"):
+        importlib.import_module(module)
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

@@ -124,7 +124,8 @@ def separation(X: Rows, labels: np.ndarray, num_classes: int, queries: np.ndarra
         rows = np.arange(len(asked))
         squares[rows, asked] = np.inf
         voters = labels[_nearest(squares, k)]
-        correct += int(((_elected(voters, num_classes) == own) & (counts[own] > 1)).sum())
+        # Of an image alone in its class no voter is of that class.
+        correct += int((_elected(voters, num_classes) == own).sum())
         np.add.at(votes, (own[:, None], voters), 1)
         squares[rows, asked] = 0
         present, sums = _sums_by_class(np.sqrt(squares, out=squares), labels, axis=1)

@@ -94,7 +94,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             "seeds": b.seeds,
         }
         result |= _as_json(pair.comparison, class_names)
-        result["verdict"] = verdict(pair.comparison, title, subject)
+        result["verdict"] = verdict(pair.comparison, title, subject, same_skip=a.variant == b.variant)
         write_json(where / f"{pair.stem}.json", result)
         results.append(result)
 

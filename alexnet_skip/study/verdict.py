@@ -172,12 +172,13 @@ def conclusion(comparison: Comparison) -> Conclusion:
     return "helps" if comparison.method.mean > 0 else "hurts"
 
 
-def verdict(comparison: Comparison, where: str, subject: str) -> str:
+def verdict(comparison: Comparison, where: str, subject: str, *, same_skip: bool = False) -> str:
     """The plain sentence that a comparison ends with.
 
     Args:
         where: dataset and split, such as ``cifar10 (test, n = 10,000)``.
         subject: what is held against what, such as ``skip (conv)``.
+        same_skip: both sides have the same form of the skip, or both none: the skip can't be why they differ.
     """
     said = conclusion(comparison)
     top1, method, count = comparison.differences[1], comparison.method, comparison.num_pairs
@@ -191,7 +192,7 @@ def verdict(comparison: Comparison, where: str, subject: str) -> str:
         text = f"On {where}, {subject}: these two models differ in top-1 by {apart}"
         if said == "models_open":
             return f"{text}, which may be chance: no difference can be claimed."
-        return f"{text}; one run each can't say that the skip is why."
+        return f"{text}; one run each can't say {'why' if same_skip else 'that the skip is why'}."
     if said == "identical":
         return f"On {where} {subject} changes nothing: the predictions are identical."
     text = f"On {where} {subject} changes top-1 by {apart}"

@@ -11,7 +11,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -82,17 +82,25 @@ def folder_lock(folder: Path, report: Callable[[str], None], *, wait: bool = Tru
 def open_for_writing(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
     """Make a folder of the feature cache and hold its lock within this context.
 
+    Whoever held it before may have removed the folder (``prune``): then it is made again.
+
     Raises:
         UserError: if it can't be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--cache-dir {folder.parent}: {folder} can't be made ({error.strerror}); choose another --cache-dir, or "
-            "--no-cache"
-        ) from None
-    with folder_lock(folder, report):
+    with ExitStack() as lock:
+        while True:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"--cache-dir {folder.parent}: {folder} can't be made ({error.strerror}); choose another "
+                    "--cache-dir, or --no-cache"
+                ) from None
+            with suppress(FileNotFoundError):
+                lock.enter_context(folder_lock(folder, report))
+                if folder.is_dir():
+                    break
+            lock.close()
         yield
 
 

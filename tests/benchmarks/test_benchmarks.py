@@ -1,18 +1,26 @@
 """Every benchmark runs in its quick form and ends with one JSON object; how fast is not for tests to tell."""
 
+import contextlib
 import importlib
+import io
 import json
 import os
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tiny_run import shrink
+from zygote import Zygote
 
+import train
 from alexnet_skip.network.weights import load_weights
-from benchmarks import extract_throughput, report_loop, time_to_accuracy
+from benchmarks import extract_throughput, report_loop, scaling, time_to_accuracy
 from benchmarks.report_loop import ReportExtractor, report_head
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,12 +38,38 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
+def in_this_process(command: Sequence[str], *, check: bool, **_: Any) -> subprocess.CompletedProcess[str]:
+    """What ``subprocess.run`` does with a training, without importing PyTorch anew."""
+    assert Path(command[1]) == ROOT / "train.py"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = train.main(command[2:])
+    assert not (check and code)
+    return subprocess.CompletedProcess(command, code, printed.getvalue(), "")
+
+
+def forked(zygote: Zygote, logs: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """What ``subprocess.run`` does with a launch of processes, as forks; test_scripts.py starts the launcher."""
+
+    def run(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[1:3] == ["-m", "torch.distributed.run"]
+        at = command.index("--nproc_per_node")
+        log = logs / f"log-of-{command[at + 1]}"
+        pids = zygote.start_together(int(command[at + 1]), command[at + 4 :], log, script=command[at + 3])
+        codes = [zygote.wait(pid) for pid in pids]
+        told = [log.with_name(f"{log.name}-{rank}").read_text() for rank in range(len(pids))]
+        return subprocess.CompletedProcess(command, max(codes), told[0], "".join(told))
+
+    return run
+
+
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, zygote, tmp_path):
     """Narrow heads, in the runs that a benchmark starts too, and no workers: they would be forks of a busy process."""
     shrink(monkeypatch.setattr)
-    monkeypatch.setattr(time_to_accuracy, "TRAIN", ROOT / "tests" / "tiny_train.py")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+    here = SimpleNamespace(run=in_this_process, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(time_to_accuracy, "subprocess", here)
+    if hasattr(os, "fork"):
+        monkeypatch.setattr(scaling, "subprocess", SimpleNamespace(run=forked(zygote, tmp_path)))
     monkeypatch.setattr(report_loop, "NUM_WORKERS", 0)
     monkeypatch.setattr(extract_throughput, "NUM_WORKERS", 0)
     precision = torch.get_float32_matmul_precision()

@@ -87,9 +87,9 @@ def test_the_self_test_passes_where_fp16_is_sound_and_draws_no_random_numbers(mo
 class Faulty(nn.Module):
     """Sound in fp32; in fp16 it does what the GTX 16xx do: something wrong from a certain batch size on."""
 
-    def __init__(self, fault: float) -> None:
+    def __init__(self, fault: float, classes: int = 10) -> None:
         super().__init__()
-        self.layer = nn.Linear(9216, 10)
+        self.layer = nn.Linear(9216, classes)
         self.fault = fault
 
     def forward(self, main, tap):
@@ -102,6 +102,20 @@ class Faulty(nn.Module):
 def test_the_self_test_finds_a_fault_that_shows_only_at_the_real_batch_size(fault, told):
     assert fp16_self_test(torch.device("cpu"), 6, lambda: Faulty(fault)) is None
     assert told in fp16_self_test(torch.device("cpu"), 7, lambda: Faulty(fault))
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+def test_the_self_test_takes_a_model_of_any_number_of_classes(classes):
+    gradients = []
+
+    def made() -> Faulty:
+        model = Faulty(1.0, classes)
+        model.layer.bias.register_hook(gradients.append)
+        return model
+
+    assert fp16_self_test(torch.device("cpu"), 64, made) is None
+    # Only for classes that are right somewhere has the loss a gradient below zero.
+    assert (gradients[0][10:] < 0).any() == (classes > 10)
 
 
 def test_forcing_what_is_not_asked_for_is_refused():

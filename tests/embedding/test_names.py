@@ -61,6 +61,9 @@ def test_a_limit_that_leaves_nothing_out_and_the_defaults_are_not_in_the_name():
 def small(monkeypatch):
     shrink(monkeypatch.setattr)
     monkeypatch.setattr(output, "write_pictures", lambda *_: None)
+    # Which files there are is told by their names; what is drawn, by other tests.
+    monkeypatch.setattr(output.embedding_plots, "comparison_figure", lambda *_: None)
+    monkeypatch.setattr(output, "save_figure", lambda _, path: path.touch())
 
 
 @pytest.fixture(scope="module")

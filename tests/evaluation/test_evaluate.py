@@ -21,7 +21,7 @@ from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.statistics import metrics
-from alexnet_skip.system.files import read_json, write_sealed_json
+from alexnet_skip.system.files import read_json, write_json, write_sealed_json
 
 PICTURES = ("confusion_matrix.png", "reliability.png", "reliability_calibrated.png", "mistakes.png")
 
@@ -37,8 +37,9 @@ def runs(whole_run, tmp_path) -> Path:
     return copy_whole(whole_run, tmp_path, checkpoints=False) / "runs"
 
 
-def test_everything_promised_is_drawn_and_counted(runs):
+def test_everything_promised_is_drawn_and_counted(runs, capsys):
     assert evaluate.main(["--runs-dir", str(runs), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
     where = runs / "run" / "evaluation" / "test-best"
     for name in PICTURES:
         with Image.open(where / name) as image:
@@ -63,12 +64,15 @@ def test_everything_promised_is_drawn_and_counted(runs):
         (["--tta"], "test-best-tta", "model"),
     ],
 )
-def test_split_checkpoint_and_tta_say_which_model_predicts_which_views_of_which_images(
+def test_run_split_checkpoint_tta_and_topk_say_which_model_predicts_which_views_of_what(
     runs, monkeypatch, flags, folder, place
 ):
     """The published network itself, on the images themselves, is the oracle; features are stored as halves."""
     monkeypatch.setattr(evaluation, "draw_evaluation", lambda *_: None)
-    assert evaluate.main([*flags, "--runs-dir", str(runs), "--quiet"]) == 0
+    for file, content in (("config.json", {"created": "9999"}), ("model/config.json", {})):
+        (runs / "newer" / file).parent.mkdir(parents=True, exist_ok=True)
+        write_json(runs / "newer" / file, content)
+    assert evaluate.main([*flags, "--run", "run", "--topk", "2", "5", "--runs-dir", str(runs), "--quiet"]) == 0
     found = read_predictions(runs / "run" / "evaluation" / folder)
     split = load_dataset("shapes").splits["test" if folder.startswith("test") else "train"]
     positions = np.arange(40)
@@ -91,6 +95,7 @@ def test_split_checkpoint_and_tta_say_which_model_predicts_which_views_of_which_
     written = read_json(runs / "run" / "evaluation" / folder / "metrics.json")
     assert written["tta"] == ("--tta" in flags)
     assert written["top1"] == np.mean(found.logits.argmax(1) == split.labels[positions])
+    assert list(written["topk"]) == ["1", "2", "3", "5"]
 
 
 def uncalibrated(published: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -165,11 +166,19 @@ def test_every_part_of_the_key_changes_the_entry():
     assert len({key.short for key in keys}) == len(keys)
 
 
-def test_a_full_disk_is_told_before_anything_is_written(cache, monkeypatch):
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(UserError, match="MiB free, but the features need"):
-        cache.prepare(["main"], lambda line: None)
-    assert not (cache.folder / "main.npy").exists()
+def test_a_disk_without_room_for_every_value_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    cache = FeatureCache(tmp_path / "cache" / "entry", FeatureKey("data", "weights", N))
+    need = 2 * N * NUM_FEATURES * 2  # two arrays of two bytes a value
+    for free in (need - 1, need):
+        monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        if free < need:
+            with pytest.raises(UserError, match="MiB free, but the features need"):
+                cache.prepare(["main", "tap"], lambda line: None)
+            assert not list(cache.folder.iterdir())
+        else:
+            cache.prepare(["main", "tap"], lambda line: None)
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    cache.prepare(["main", "tap"], lambda line: None)  # they have their room
 
 
 def test_images_that_lie_in_files_give_the_features_of_the_array(tmp_path, cache, images, backbone):

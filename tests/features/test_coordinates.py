@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from alexnet_skip.features import coordinates
 from alexnet_skip.features import source as feature_source
 from alexnet_skip.features.basis import SkipHeadInBasis, fit_basis
 from alexnet_skip.features.coordinates import open_basis
@@ -39,6 +40,9 @@ def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, feature
     coordinates = basis.transform(main if mode == "conv" else fixed(main, tap))
     folded = model.fold(basis)
     plain = SkipHead(mode, 10)
+    # What follows from the basis is neither trained nor saved, and is there for conv alone.
+    assert len(list(model.buffers())) == (2 if mode == "conv" else 0)
+    assert model.state_dict().keys() == plain.state_dict().keys()
     first = plain.head.fc1 = nn.Linear(folded.head.fc1.in_features, folded.head.fc1.out_features)
     with torch.no_grad():
         first.weight.copy_(folded.head.fc1.weight)
@@ -75,10 +79,10 @@ def test_coordinates_have_mean_square_one_and_stay_ordered_by_variance(rng):
 
 def test_two_maps_side_by_side_count_alike(rng):
     main, tap = (torch.from_numpy(rng.normal(size=(60, NUM_FEATURES))).float() for _ in range(2))
-    basis = fit_basis(lambda: [torch.cat((main, 30 * tap), dim=1)], 40, seed=0)
+    main, tap = 0.1 * main, 3 * tap
+    basis = fit_basis(lambda: [torch.cat((main, tap), dim=1)], 40, seed=0)
     from_main, from_tap = (
-        (part @ rows).square().sum().item()
-        for part, rows in zip((main, 30 * tap), basis.projection.chunk(2), strict=True)
+        (part @ rows).square().sum().item() for part, rows in zip((main, tap), basis.projection.chunk(2), strict=True)
     )
     assert from_main == pytest.approx(from_tap, rel=0.2)
 
@@ -108,14 +112,64 @@ def test_folding_survives_a_mean_much_larger_than_the_coordinates():
 def open_small(folder: Path, values: np.ndarray):
     source = CachedFeatures([(values, None)], torch.device("cpu"), folder)
     arguments = (np.arange(30), "none", 8, Accelerator(cpu=True), Console(quiet=True))
-    basis, coordinates = open_basis(source, *arguments, mirrored=False)
-    return basis, coordinates.fetch(np.arange(40))[0]
+    basis, opened = open_basis(source, *arguments, mirrored=False)
+    return basis, opened.fetch(np.arange(40))[0]
 
 
 def test_the_kept_coordinates_are_those_of_the_basis(tmp_path, rng):
     values = rng.normal(size=(40, 50)).astype(np.float16)
-    basis, coordinates = open_small(tmp_path, values)
-    torch.testing.assert_close(coordinates, basis.transform(torch.from_numpy(values).float()), rtol=2**-10, atol=1e-2)
+    basis, found = open_small(tmp_path, values)
+    torch.testing.assert_close(found, basis.transform(torch.from_numpy(values).float()), rtol=2**-10, atol=1e-2)
+
+
+class Live:
+    """Features that are computed anew at every fetch; counts the rows that were asked for."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, main: torch.Tensor, tap: torch.Tensor) -> None:
+        self.main, self.tap, self.num_samples, self.asked = main, tap, len(main) // 2, 0
+
+    def fetch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked += len(rows)
+        return self.main[rows], self.tap[rows]
+
+
+@pytest.mark.parametrize("kind", ["kept", "on several disks", "live"])
+@pytest.mark.parametrize("mode", MODES)
+def test_coordinates_of_both_views_are_those_of_the_joined_features(tmp_path, rng, monkeypatch, mode, kind):
+    monkeypatch.setattr(coordinates, "PROJECT_ROWS", 16)
+    views = [tuple(rng.normal(size=(2, 40, 50)).astype(np.float16)) for _ in range(2)]
+    main, tap = (torch.from_numpy(np.concatenate(arrays)).float() for arrays in zip(*views, strict=True))
+    source = CachedFeatures(views, torch.device("cpu"), tmp_path if kind == "kept" else None)
+    source = Live(main, tap) if kind == "live" else source
+    arguments = (np.arange(30), mode, 8, Accelerator(cpu=True), Console(quiet=True))
+    basis, opened = open_basis(source, *arguments, mirrored=True)
+    assert kind != "live" or source.asked == 30, "in one pass over the images"
+
+    joined = {"none": main, "concat": torch.cat((main, tap), dim=1)}.get(mode, main + tap)
+    # Which samples are taken, in which order, and that views alternate: bases of earlier runs are found by it.
+    sample = np.random.default_rng(0).permutation(30) + 40 * (np.arange(30) % 2)
+    torch.testing.assert_close(basis.mean, joined[sample].mean(0), rtol=1e-4, atol=1e-5)
+    rows = rng.permutation(80)
+    found, kept_tap = opened.fetch(rows)
+    # The trained projection of conv is added to them in every step.
+    expected = basis.transform(main if mode == "conv" else joined)[rows]
+    torch.testing.assert_close(found, expected, rtol=2**-10, atol=1e-2)
+    assert (kept_tap is not None) == (mode == "conv")
+    if kept_tap is not None:
+        assert torch.equal(kept_tap, tap[rows])
+    for path in tmp_path.glob("*.npy"):
+        assert np.load(path, mmap_mode="r").dtype == np.float16
+
+
+def test_a_basis_is_fitted_on_no_more_samples_than_choose_it_well(rng, monkeypatch):
+    monkeypatch.setattr(coordinates, "BASIS_ROWS", 12)
+    source = Live(*(torch.from_numpy(rng.normal(size=(80, 50))).float() for _ in range(2)))
+    basis, _ = open_basis(source, np.arange(30), "none", 8, Accelerator(cpu=True), Console(quiet=True), mirrored=False)
+    assert source.asked == 12
+    mean = source.main[np.random.default_rng(0).permutation(30)[:12]].mean(0)
+    torch.testing.assert_close(basis.mean, mean, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npy", "json"])

@@ -126,6 +126,7 @@ def images():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
+        patch.setattr(dataset, "SHAPES_TRAIN", 40)  # three blocks, the last one shorter
         yield dataset.load_dataset("shapes"), load_weights("random")
     torch.set_num_threads(before)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_run import ARGUMENTS, outcome
+from tiny_run import ARGUMENTS, copy_whole, outcome
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
 
@@ -32,10 +32,10 @@ def run_together(zygote, processes: int, command, folder: Path, **more: str) -> 
 
 
 @pytest.fixture(scope="module")
-def folders(zygote, tmp_path_factory) -> dict[int, Path]:
+def folders(whole_run, zygote, tmp_path_factory) -> dict[int, Path]:
     """Folders of the same run by 1, 2 and 4 processes: 83 images in batches of 16, the last of which holds 3."""
-    places = {}
-    for processes in (1, 2, 4):
+    places = {1: copy_whole(whole_run, tmp_path_factory.mktemp("by-1"))}
+    for processes in (2, 4):
         folder = places[processes] = tmp_path_factory.mktemp(f"by-{processes}")
         assert run_together(zygote, processes, arguments(folder), folder) == [0] * processes, logs(folder)
     return places

@@ -1,5 +1,6 @@
 """The scripts as their user runs them: alone, in two processes, and on mistakes."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import yaml
 from accelerate.utils import DistributedType
 from tiny_run import ARGUMENTS, copy_whole, outcome, shrink
 
+import embed
 import evaluate
 import train
 from alexnet_skip.evaluation import evaluate as evaluation
@@ -168,6 +170,17 @@ def test_quiet_prints_one_json_line_and_nothing_else(tmp_path, capsys):
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 1
     assert captured.err == ""
+
+
+@pytest.mark.parametrize("script", [train, evaluate, embed])
+def test_on_a_terminal_every_script_prints_its_json_line_where_that_is_asked_for(monkeypatch, script):
+    monkeypatch.setattr(script, "do_what_is_asked", lambda _: ({"a": 1}, True))
+    for asked, printed in (([], ""), (["--json"], '{"a": 1}\n'), (["--quiet"], '{"a": 1}\n')):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert script.main(asked) == 0
+        assert terminal.getvalue() == printed
 
 
 def test_the_readmes_commands_exist():

@@ -1,6 +1,7 @@
 """Checkpoints: what is read is what was written, or nothing."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alexnet_skip.runs import checkpoints
 from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
 from alexnet_skip.system.tensors import flatten, rebuild
 
@@ -71,11 +73,30 @@ def steps(store: CheckpointStore) -> list[int]:
     return [int(path.name.removeprefix("step-")) for path in store.complete()]
 
 
-def test_the_last_ones_and_the_best_are_kept(tmp_path):
-    store = CheckpointStore(tmp_path, 2)
+def test_the_last_ones_and_the_best_are_kept_until_all_are_removed(tmp_path):
+    store = CheckpointStore(tmp_path / "run" / "checkpoints", 2)
     for step, score in enumerate((0.1, 0.9, 0.3, None, 0.4, 0.2), start=1):
         store.save(step, state(step), score and (score, -1.0))
     assert steps(store) == [2, 5, 6]
+    for _ in range(2):
+        store.remove_all()
+        assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_one_whose_removal_is_interrupted_does_not_look_whole(tmp_path, monkeypatch):
+    store, remove = CheckpointStore(tmp_path, 1), shutil.rmtree
+    store.save(1, state(1))
+
+    def interrupted(path, **options):
+        if path.name == "step-00000001":
+            raise KeyboardInterrupt
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.save(2, state(2))
+    assert steps(store) == [2]
+    assert (tmp_path / "step-00000001").exists()
 
 
 def test_a_step_saved_twice_is_no_error(tmp_path):
@@ -115,6 +136,14 @@ def test_a_checkpoint_that_cannot_be_written_costs_none_of_the_older_ones(tmp_pa
             with pytest.raises(OSError, match="No space left"):
                 store.save(2, state(2))
         assert store.newest(lambda line: None)[0].name == "step-00000001"
+
+    def full_for_the_marker(path, value, write=checkpoints.write_json):
+        return full() if path.name == checkpoints.MARKER else write(path, value)
+
+    monkeypatch.setattr(checkpoints, "write_json", full_for_the_marker)
+    with pytest.raises(OSError, match="No space left"):
+        store.save(2, state(2))
+    assert store.newest(lambda line: None)[0].name == "step-00000001"
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_runs import make_images
+from PIL import Image
 from tiny_run import ARGUMENTS, shrink
 
 import embed
@@ -17,6 +20,7 @@ from alexnet_skip.embedding import output
 from alexnet_skip.embedding import space as embedding
 from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.images.dataset import load_dataset
+from alexnet_skip.images.folder_record import FOLDER
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
 from alexnet_skip.study import run as study
 from alexnet_skip.system.files import read_json, write_sealed_json
@@ -91,6 +95,51 @@ def test_the_runs_own_images_at_another_place_are_its_own(trained, runs, tmp_pat
     where = evaluated(runs, capsys, "--dataset", str(moved))
     assert where == runs / "mine" / "evaluation" / "test-best"
     assert contents(where)["predictions.npz"] == own["predictions.npz"]
+
+
+@pytest.fixture
+def quietly_changed(trained, request) -> Iterator[None]:
+    """An image of a split with another content, but the size and the time of before; put back in the end."""
+    image, records = trained / "two" / request.param / "cat" / "00.png", (trained / "cache" / FOLDER).iterdir()
+    before, times = {path: path.read_bytes() for path in (image, *records)}, (image.stat().st_mtime_ns,) * 2
+    Image.new("RGB", (32, 32)).save(image)
+    image.write_bytes(image.read_bytes().ljust(len(before[image]), b"\0"))
+    os.utime(image, ns=times)
+    yield
+    for path, content in before.items():
+        path.write_bytes(content)
+    os.utime(image, ns=times)
+
+
+@pytest.mark.parametrize(
+    ("script", "quietly_changed", "written"),
+    [
+        (train, "train", "run/config.json"), (evaluate, "test", "evaluation/metrics.json"),
+        (embed, "test", "embedding/metrics.json"),
+    ],
+    indirect=["quietly_changed"],
+)  # fmt: skip
+def test_images_are_read_again_where_that_is_asked_for(trained, runs, capsys, quietly_changed, script, written):
+    asked = ["--runs-dir", str(runs), "--quiet"]
+    if script is train:
+        asked += [*ARGUMENTS, "--dataset", str(trained / "two"), "--cache-dir", str(trained / "cache")]
+    digests = []
+    for flags in ([], ["--verify-images"]):
+        assert script.main([*asked, *flags]) == 0
+        place, _, file = written.partition("/")
+        found = read_json(Path(json.loads(capsys.readouterr().out)[place]) / file)
+        digests.append(found["dataset"]["digest"] if script is train else found["images_sha256"])
+    known = load_dataset(str(trained / "two")).splits["train" if script is train else "test"].digest
+    assert digests[0] != digests[1] == known
+
+
+@pytest.mark.parametrize("quietly_changed", ["train"], indirect=True)
+def test_training_images_that_have_changed_are_no_longer_the_runs_own(trained, runs, capsys, quietly_changed):
+    asked = ["--dry-run", "--dataset", str(trained / "two"), "--runs-dir", str(runs), "--quiet"]
+    assert embed.main(asked) == 0
+    capsys.readouterr()
+    assert embed.main([*asked, "--verify-images"]) == 2
+    assert "does not hold the images that mine was trained on" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_same_training_images_with_another_test_split_are_not_the_runs_own(trained, runs, tmp_path, capsys):

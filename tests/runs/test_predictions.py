@@ -2,12 +2,13 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import make_predictions
+from made_runs import make_predictions, make_run
 
-from alexnet_skip.runs.predictions import Predictions, read_predictions, write_predictions
+from alexnet_skip.runs.predictions import Predictions, kept_predictions, read_predictions, write_predictions
 from alexnet_skip.system.errors import UserError
 
 
@@ -23,6 +24,37 @@ def test_predictions_come_back_as_they_were(tmp_path, rng):
         write_predictions(tmp_path, each)
         assert equal(read_predictions(tmp_path), each)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
+
+
+def test_what_is_right_and_of_the_same_samples_is_told_row_by_row(rng):
+    one = make_predictions(0.7, rng, n=20)
+    rows = zip(one.logits.tolist(), one.labels.tolist(), strict=True)
+    assert one.correct.tolist() == [row.index(max(row)) == label for row, label in rows]
+    assert 0 < one.correct.sum() < 20
+    assert one.same_samples(make_predictions(0.2, rng, n=20)), "whatever is said of them"
+    for other in ({"digest": "e" * 64}, {"index": one.index + 1}, {"labels": one.labels[::-1].copy()}):
+        assert not one.same_samples(dataclasses.replace(one, **other))
+
+
+def test_the_evaluation_that_is_meant_is_found_and_no_other_is_taken_for_it(tmp_path, rng):
+    names = ("val-best", "test-best-on-others", "test-last", "test-last-tta", "val-last")
+    done = {name: make_predictions(0.5, rng, n=10 + number) for number, name in enumerate(names)}
+    run = make_run(tmp_path / "run", done, tuple("abcdefghij"))
+
+    def found(*asked: str, **more: Any) -> str:
+        where, predictions = kept_predictions(run, *asked, **more)
+        assert equal(predictions, done[where.name])
+        return where.name
+
+    assert found("test", "best") == "val-best", "which stood in for it, and not what is of other images"
+    assert found("test", "best", wanted=lambda one: len(one.labels) == 11) == "test-best-on-others"
+    assert found("test", "last") == "test-last"
+    assert found("test", "last", tta=True) == "test-last-tta"
+    assert found("val", "last") == "val-last"
+    (run / "evaluation" / "val-best" / "predictions.npz").unlink()
+    for more, told in (({}, "best$"), ({"tta": True}, "best --tta$"), ({"dataset": "x"}, "best --dataset x$")):
+        with pytest.raises(UserError, match="has no predictions of best on test; make them first:[^:]*" + told):
+            kept_predictions(run, "test", "best", **more)
 
 
 def test_predictions_of_before_names_were_kept_are_read():

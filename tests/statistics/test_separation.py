@@ -57,6 +57,25 @@ def test_halves_read_lazily_give_the_same_figures(rng):
         assert_allclose(getattr(found, figure), getattr(expected, figure), rtol=1e-3)
 
 
+def test_a_sample_that_is_too_wide_for_a_block_is_asked_alone(rng, monkeypatch):
+    X, labels = blobs(rng, n=40)
+    expected = separation(X, labels, 4, np.arange(40))
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    found = separation(X, labels, 4, np.arange(40))
+    assert found.knn_top1 == expected.knn_top1
+    assert_allclose(found.neighbours, expected.neighbours)
+    assert_allclose(found.silhouette, expected.silhouette)
+
+
+def test_the_nearest_confusable_class_is_the_one_among_a_classs_own_neighbours():
+    """Not the one whose neighbours it is among: here they go round."""
+    shares = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.6, 0.1, 0.3]])
+    found = module.Separation(0.5, 0.0, 1.0, shares, 30, 20, 0, {})
+    assert found.nearest_confusable() == [(1, 0.3), (2, 0.7), (0, 0.6)]
+    of_b = found.as_json(("a", "b", "c"))["per_class"]["b"]
+    assert of_b == {"own_share": 0.2, "nearest_confusable": "c", "its_share": 0.7}
+
+
 def test_classes_far_apart_are_told_apart_perfectly_and_the_nearer_one_is_named(rng):
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 1000.0]])
     labels = np.arange(90) % 3

@@ -52,6 +52,7 @@ def test_the_vote_is_that_of_brute_force_over_the_images_that_are_not_alone(size
     found = separation(X, labels, len(sizes), np.arange(len(labels)))
     company = np.array(sizes)[labels] > 1
     assert found.num_alone == (~company).sum()
+    assert_allclose(found.neighbours.sum(axis=1), 1)
     if not company.any():
         assert found.knn_top1 is None
         return
@@ -75,7 +76,7 @@ def test_an_image_alone_in_its_class_is_not_counted_and_that_is_said(rng):
 
 def test_where_every_image_is_alone_the_vote_is_not_stated_and_the_reason_is(rng):
     found = separation(rng.standard_normal((4, 2)), np.arange(4), 4, np.arange(4))
-    assert (found.knn_top1, found.num_alone) == (None, 4)
+    assert (found.knn_top1, found.num_alone, found.num_neighbours) == (None, 4, 1)
     assert found.remark == (
         "kNN and the silhouette are not stated: every image asked is the only one of its class; "
         "between/within is not stated: no class has two images that differ"

@@ -10,7 +10,7 @@ from tiny_run import copy_whole
 
 from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.settings.records import read_run_config
-from alexnet_skip.settings.train import TrainingSettings
+from alexnet_skip.settings.train import TrainingSettings, TrainSettings
 from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.study.cells import (
     Cell,
@@ -41,16 +41,31 @@ def session_on(images: str, weights: str) -> Any:
     )
 
 
+# Another value of every setting that a study can be given, but for images that are downloaded.
+STUDY = (
+    "--study --skip-mode concat --recipe report --weights random --dataset shapes --data-dir d --skip-unreadable "
+    "--verify-images --limit-train 90 --limit-test 30 --epochs 4 --batch-size 9 --lr 0.5 --weight-decay 0.5 "
+    "--dropout 0.1 0.1 0.1 --label-smoothing 0.5 --class-weights balanced --no-hflip --val-fraction 0.3 --pca-basis 7 "
+    "--mixed-precision fp16 --force-precision --cache-dir c --no-cache --runs-dir r --name n --snapshot-epochs 1 3 "
+    "--quiet --json --study-variants conv none --seeds 3 4 --checkpoint-minutes 7 --checkpoint-epochs 2 "
+    "--keep-checkpoints 3 --dry-run"
+)
+# What a study refuses, sets for each of its runs, or takes from where the images are downloaded.
+NOT_GIVEN = {"skip", "seed", "resume", "data_archive", "data_url"}
+
+
 @pytest.mark.parametrize("variant", ["none", "identity", "conv", "concat"])
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_run_has_its_variant_seed_and_place_and_else_the_settings_of_the_study(tmp_path, variant, resume):
-    study = parse_train(["--study", "--lr", "0.5", "--dataset", "shapes", "--epochs", "4", "--checkpoint-minutes", "7"])
+    study = parse_train(STUDY.split())
     made = cell_settings(study, tmp_path, Cell(variant, 3), resume)
     assert (made.joined, made.training.seed, made.run.runs_dir) == (variant, 3, tmp_path)
+    assert (made.skip, made.skip_mode) == ((False, "concat") if variant == "none" else (True, variant))
     assert (made.run.name, made.study.study) == (f"{variant}-seed3", False)
     assert made.checkpoints.resume == (str(tmp_path / f"{variant}-seed3") if resume else None)
     changed = {"skip", "skip_mode", "seed", "runs_dir", "name", "study", "resume"}
-    before, after = flat(to_dict(study)), flat(to_dict(made))
+    default, before, after = (flat(to_dict(settings)) for settings in (TrainSettings(), study, made))
+    assert {name for name in default if before[name] == default[name]} == NOT_GIVEN
     assert {name for name in before if before[name] != after[name]} <= changed
 
 

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, outcome, shrink
 
 import evaluate
 import train
+from alexnet_skip.images import dataset
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.network.model import load_published
 from alexnet_skip.runs import folders
@@ -32,12 +31,12 @@ from alexnet_skip.system.files import read_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training.trainer import Trainer
 
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = (*ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")], "--name", "skip-study")
-SMALL = tuple(argument for argument in SMALL if argument != "--skip")
+SMALL = (
+    *(argument for argument in ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")] if argument != "--skip"),
+    "--limit-train", "102", "--limit-test", "37", "--weight-decay", "0.3", "--label-smoothing", "0.2", "--no-hflip",
+    "--dropout", "0.1", "0.2", "0.3", "--name", "skip-study",
+)  # fmt: skip
 TINY = ("--study", *SMALL, "--study-variants", "none", "identity", "--seeds", "1", "--quiet")
-# A study in a process of its own, which can be killed.
-SCRIPT = "import sys, tiny_run; tiny_run.shrink(setattr); import train; sys.exit(train.main(sys.argv[1:]))"
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +75,8 @@ def test_every_run_is_an_ordinary_one_evaluated_at_both_epochs(finished):
     folder, _, result = finished
     assert result["snapshot_epochs"] == [1, 3]
     assert result["trained"] == ["none-seed1", "identity-seed1"]
+    assert (result["dataset"], result["split"], result["num_samples"]) == ("shapes", "test", 37)
+    assert any(folder.parent.with_name("cache").iterdir())
     assert sorted(path.name for path in folder.iterdir()) == ["identity-seed1", "none-seed1", "report.html"]
     for variant in ("none", "identity"):
         run = folder / f"{variant}-seed1"
@@ -83,7 +84,7 @@ def test_every_run_is_an_ordinary_one_evaluated_at_both_epochs(finished):
         assert read_json(run / "config.json")["settings"]["training"]["seed"] == 1
         for epoch in (1, 3):
             metrics = read_json(run / "evaluation" / f"test-epoch-{epoch}" / "metrics.json")
-            assert metrics["num_samples"] == 40
+            assert metrics["num_samples"] == 37
             assert result["variants"][variant][f"epoch-{epoch}"]["top1"] == [metrics["top1"]]
 
 
@@ -117,7 +118,9 @@ def test_a_finished_study_trains_nothing_again(finished, capsys):
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "report.html"]
     before = {path: path.stat().st_mtime_ns for path in files}
     assert study(folder.parent, cache) == 0
-    again = last_line(capsys)
+    printed = capsys.readouterr()
+    again = json.loads(printed.out)
+    assert printed.err == ""
     assert (again["trained"], again["variants"]) == ([], result["variants"])
     assert {path: path.stat().st_mtime_ns for path in files} == before
     assert {path for path in folder.rglob("*") if path.is_file()} == {*files, folder / "report.html"}
@@ -153,28 +156,26 @@ def test_a_finished_study_is_compared_and_made_a_table_of(finished, tmp_path, ca
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     none, identity = (result["variants"][variant]["epoch-3"]["top1"][0] for variant in ("none", "identity"))
     assert pair["top1_difference"]["mean"] == pytest.approx(identity - none)
-    assert pair["verdict"].startswith("On shapes (test, n = 40), skip (identity): these two models differ in top-1 by ")
+    assert pair["verdict"].startswith("On shapes (test, n = 37), skip (identity): these two models differ in top-1 by ")
     assert evaluate.main(["--table", "--runs-dir", str(tmp_path), "--quiet"]) == 0
     columns = json.loads(capsys.readouterr().out)["columns"]
     assert columns["skip (identity)"]["top1"][1] == [identity]
 
 
-def test_killed_half_way_and_started_again_it_ends_in_the_same_table(finished, tmp_path, capsys):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process of its own is forked, which Windows can't")
+def test_killed_half_way_and_started_again_it_ends_in_the_same_table(finished, tmp_path, capsys, zygote):
     folder, cache, result = finished
     runs = tmp_path / "skip-study"
     shutil.copytree(folder / "none-seed1", runs / "none-seed1")
     kept = (runs / "none-seed1" / "summary.json").stat().st_mtime_ns
-    command = [sys.executable, "-c", SCRIPT, *TINY, "--cache-dir", str(cache), "--runs-dir", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     # Slow enough to be killed in the middle: every step is followed by a checkpoint.
-    process = subprocess.Popen([*command, "--checkpoint-minutes", "1e-9"], env=environment)
-    deadline = time.monotonic() + 120
+    command = [*TINY, "--cache-dir", cache, "--runs-dir", tmp_path, "--checkpoint-minutes", "1e-9"]
+    process, deadline = zygote.start(command, tmp_path / "log"), time.monotonic() + 120
     while not (runs / "identity-seed1" / "metrics.jsonl").is_file():
-        assert process.poll() is None, "the study must be killed before its end"
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.002)
-    process.kill()
-    process.wait()
+    os.kill(process, signal.SIGKILL)
+    assert zygote.wait(process) == -signal.SIGKILL, "the study must be killed before its end"
     assert not (runs / "identity-seed1" / "summary.json").exists()
 
     # An evaluation that the interruption damaged is made again; a finished run is left alone.
@@ -185,7 +186,7 @@ def test_killed_half_way_and_started_again_it_ends_in_the_same_table(finished, t
     assert (again["trained"], again["variants"]) == (["identity-seed1"], result["variants"])
     assert trained(runs / "identity-seed1") == trained(folder / "identity-seed1")
     assert (runs / "none-seed1" / "summary.json").stat().st_mtime_ns == kept
-    assert read_predictions(predictions.parent).logits.shape == (40, 10)
+    assert read_predictions(predictions.parent).logits.shape == (37, 10)
 
 
 def test_stopped_by_a_signal_it_goes_on_from_the_very_step(finished, tmp_path, capsys, monkeypatch):
@@ -203,7 +204,7 @@ def test_stopped_by_a_signal_it_goes_on_from_the_very_step(finished, tmp_path, c
     assert "The whole study goes on with the command" in capsys.readouterr().err
     assert study(tmp_path, cache, "--no-quiet") == 0
     captured = capsys.readouterr()
-    assert "Going on with identity-seed1 from step-00000004" in captured.err
+    assert "Going on with identity-seed1 from step-00000004: epoch 1, after 4 of 6 steps" in captured.err
     assert json.loads(captured.out.splitlines()[-1])["trained"] == ["identity-seed1"]
     assert trained(tmp_path / "skip-study" / "identity-seed1") == trained(folder / "identity-seed1")
 
@@ -229,6 +230,19 @@ def test_a_model_whose_convolutions_were_changed_is_not_judged_by_the_studys_fea
     assert f"{run}: the convolutions of its model epoch-3 are not the study's" in message
     assert "remove that run, and the same command trains it again" in message
     assert (read_predictions(run / "evaluation" / "test-epoch-3").logits == before).all()
+
+
+def test_without_a_cache_a_study_leaves_none_and_it_is_judged_after_the_epochs_that_are_asked_for(
+    tmp_path, capsys, monkeypatch
+):
+    for name in ("SHAPES_TRAIN", "SHAPES_TEST"):
+        monkeypatch.setattr(dataset, name, 30)
+    asked = ("--no-cache", "--study-variants", "none", "--snapshot-epochs", "2", "3")
+    assert study(tmp_path / "runs", tmp_path / "cache", *asked) == 0
+    result = last_line(capsys)
+    assert (result["trained"], result["snapshot_epochs"]) == (["none-seed1"], [2, 3])
+    assert list(result["variants"]["none"]) == ["epoch-2", "epoch-3"]
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_study_of_images_that_were_moved_goes_on_and_one_of_others_does_not(tmp_path, capsys):

@@ -17,7 +17,7 @@ from filelock import FileLock
 from alexnet_skip.system import heartbeat, locks
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.heartbeat import RECORD_NAME
-from alexnet_skip.system.locks import GUARD_NAME, folder_lock
+from alexnet_skip.system.locks import GUARD_NAME, folder_lock, open_for_writing
 from alexnet_skip.system.machine import machine_id
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +73,26 @@ def test_at_most_one_is_inside_and_everyone_gets_in(tmp_path, request, guard):
     assert most == [1]
     assert sorted(entered) == list(range(8))
     assert not left_in(tmp_path)
+
+
+def test_who_waits_for_a_folder_that_is_removed_makes_it_again_and_holds_it(tmp_path):
+    folder, waiting, entered = tmp_path / "entry", threading.Event(), []
+
+    def extract():
+        with open_for_writing(folder, lambda line: waiting.set()):
+            with pytest.raises(UserError, match="is in use by"), folder_lock(folder, print, wait=False):
+                pass
+            entered.append(left_in(folder))
+
+    folder.mkdir()
+    thread = threading.Thread(target=extract)
+    with folder_lock(folder, print):
+        thread.start()
+        assert waiting.wait(20)
+        shutil.rmtree(folder, ignore_errors=os.name == "nt")
+    thread.join(20)
+    assert entered == [[RECORD_NAME]]
+    assert not left_in(folder)
 
 
 HOLD = """

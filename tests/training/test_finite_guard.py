@@ -1,6 +1,7 @@
 """Nothing is spoilt by a loss or gradient that is not finite."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +103,42 @@ def test_a_flag_is_read_at_the_end_of_an_epoch(monkeypatch):
     monkeypatch.setattr(FiniteGuard, "_reads_each_step", lambda guard: False)
     with pytest.raises(NonFiniteLossError, match="step 10: "):
         train_rows(Rows(39, math.nan), [])
+
+
+def on_card(processes: int, scale: float, others: tuple[int, ...] = ()) -> SimpleNamespace:
+    """As much of an Accelerator as the guard looks at: fp16 on cards, of which others have seen a bad step."""
+    return SimpleNamespace(
+        device=SimpleNamespace(type="cuda"), scaler=SimpleNamespace(get_scale=lambda: scale), num_processes=processes,
+        gather=lambda mine: torch.cat((mine, torch.tensor(others, dtype=mine.dtype))), mixed_precision="fp16",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """Tensors for a card are made on the CPU."""
+    full = torch.full
+    monkeypatch.setattr(torch, "full", lambda *arguments, device=None, **options: full(*arguments, **options))
+
+
+def test_with_fp16_a_bad_step_of_any_process_ends_all_and_the_scaler_alone_skips_steps(cards):
+    optimizer = SimpleNamespace()
+    guard = FiniteGuard(on_card(3, 2.0, others=(-1, 4)), optimizer)
+    guard.before_step(torch.tensor(1.0), [], 4, 0.01)
+    assert not vars(optimizer), "the scaler tells the optimizer which step to skip"
+    with pytest.raises(NonFiniteLossError, match="step 5: "):
+        guard.read()
+    FiniteGuard(on_card(3, 2.0, others=(-1, -1)), optimizer).read()
+
+
+def test_a_scale_of_one_is_the_last_that_mends_anything(cards):
+    for scale in (1.0, 0.5):
+        guard = FiniteGuard(on_card(1, scale), SimpleNamespace())
+        guard.before_step(torch.tensor(1.0), [], 7, 0.01)
+        if scale >= 1:
+            guard.read()
+        else:
+            with pytest.raises(NonFiniteLossError, match=r"step 8: the gradients are infinite in fp16 .*down to 0\.5"):
+                guard.read()
 
 
 def test_watching_changes_nothing(monkeypatch):

@@ -1,11 +1,17 @@
 """What training says of the images it holds out."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_run import shrink, train_in
 
+import evaluate
+from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainingSettings, TrainSettings
+from alexnet_skip.statistics import metrics
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.session import open_session
 
@@ -54,6 +60,21 @@ def test_a_fraction_is_used_where_there_is_no_val_folder(pets, capsys):
     session, line = told(pets, capsys, val_fraction=0.4)
     assert "pets: 24 images to train on, 16 held out;" in line
     assert (session.num_val, IDLE in line) == (16, False)
+
+
+@pytest.mark.parametrize("basis", ["8", "0"])
+def test_the_validation_of_a_run_is_that_of_its_last_model_on_the_val_folder(pets, tmp_path, monkeypatch, basis):
+    shrink(monkeypatch.setattr)
+    monkeypatch.setattr("alexnet_skip.evaluation.evaluate.draw_evaluation", lambda *_: None)
+    asked = ("--dataset", str(pets), "--weights", "random", "--skip", "--epochs", "2", "--lr", "1e-3", "--quiet")
+    assert train_in(tmp_path, *asked, "--pca-basis", basis, "--name", "run") == 0
+    last = json.loads((tmp_path / "runs" / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert evaluate.main(["--runs-dir", str(tmp_path / "runs"), "--split", "val", "--checkpoint", "last"]) == 0
+    found = read_predictions(tmp_path / "runs" / "run" / "evaluation" / "val-last")
+    assert found.files == tuple(f"val/{name}/{number}.png" for name in ("cat", "dog") for number in range(3))
+    assert last["val_top1"] == found.correct.mean()
+    loss = metrics.negative_log_likelihood(metrics.softmax(found.logits), found.labels)
+    assert last["val_loss"] == pytest.approx(loss, rel=1e-3)
 
 
 def test_a_class_too_small_to_hold_out_of_is_named_and_no_flag_blamed_that_nobody_gave(pets):

@@ -56,13 +56,13 @@ def checkpointer(folder, processes=None, **settings) -> Checkpointer:
 
 
 def test_a_run_is_saved_every_so_many_minutes_since_it_was_last_saved(tmp_path, clock):
-    saver = checkpointer(tmp_path, checkpoint_minutes=2)
-    clock.seconds += 119
+    saver = checkpointer(tmp_path, checkpoint_minutes=0.5)
+    clock.seconds += 29
     assert saver.look(due=False) == (False, 0)
     clock.seconds += 1
     assert saver.look(due=False) == (True, 0)
     saver.save(1, {"epoch": 1}, None)
-    clock.seconds += 119
+    clock.seconds += 29
     assert saver.look(due=False) == (False, 0)
     assert saver.look(due=True) == (True, 0)
 
@@ -107,10 +107,10 @@ def test_what_comes_to_one_process_counts_for_all(tmp_path, others, expected):
 def test_a_signal_that_came_to_this_process_is_told_to_all(tmp_path, number, num_processes):
     saver = checkpointer(tmp_path, Processes(num_processes))
     looked = []
-    with suppress(InterruptedRunError), saver:
+    with suppress(InterruptedRunError), saver as inside:
         signal.raise_signal(number)
-        looked.append(saver.look(due=False))
-        saver.stop(number, "epoch 1", None)
+        looked.append(inside.look(due=False))
+        inside.stop(number, "epoch 1", None)
     assert looked == [(True, number)]
 
 
@@ -162,6 +162,17 @@ def test_checkpoints_that_were_asked_for_stay_when_the_run_is_published(tmp_path
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path):
     assert checkpointer(tmp_path).newest() is None
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_cards_random_numbers_go_on_where_there_is_one(monkeypatch, there):
+    restored = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    state = saving.random_state(torch.device("cpu"))
+    saving.restore_random_state(state | {"cuda": "its state"})
+    saving.restore_random_state(state)
+    assert restored == ["its state"] * there
 
 
 def test_random_numbers_go_on_where_they_were():

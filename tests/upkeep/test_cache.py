@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.network.backbone import STATE_SHAPES, weights_digest
 from alexnet_skip.system.files import file_crc32, write_json
-from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.system.locks import GUARD_NAME, folder_lock
 from alexnet_skip.upkeep import cache as cache_care
 
 NUM_SAMPLES = BLOCK_ROWS + 88
@@ -70,6 +70,21 @@ def test_an_interrupted_extraction_is_called_unfinished(tmp_path, capsys):
     make_entry(tmp_path / "cache", "pets-train-89ab", finished=False)
     _, result, _ = run(capsys, "list", "--cache-dir", str(tmp_path / "cache"))
     assert [entry["state"] for entry in result["entries"]] == ["unfinished"]
+
+
+def test_an_entry_of_another_version_is_foreign_and_one_that_is_being_extended_is_unfinished(places, capsys):
+    """Neither a lock's files nor a folder count among what an entry holds."""
+    used, unused = places
+    manifest = json.loads((used / "manifest.json").read_text())
+    write_json(used / "manifest.json", manifest | {"key": manifest["key"] | {"format_version": 99}})
+    (unused / "progress-0000.jsonl").write_text('["tap", 0, 1]\n')
+    before = {path: sum(file.stat().st_size for file in path.iterdir()) for path in places}
+    (used / GUARD_NAME).write_text("held")
+    (used / "elsewhere").mkdir()
+    foreign, extended = run(capsys, "list")[1]["entries"]
+    assert (foreign["state"], foreign["num_samples"], foreign["runs"]) == ("foreign", 0, [])
+    assert (extended["state"], extended["num_samples"]) == ("unfinished", NUM_SAMPLES)
+    assert [foreign["num_bytes"], extended["num_bytes"]] == list(before.values())
 
 
 @pytest.mark.parametrize("victim", ["main.npy", "basis-ab.npy", "basis-ab.safetensors"])
