@@ -72,7 +72,7 @@ def learning_curves_figure(history: Sequence[Mapping[str, float | None]], best_e
 def _draw_curves(
     axes: Axes, history: Sequence[Mapping[str, float | None]], curves: Sequence[tuple[str, str, str, str]]
 ) -> None:
-    epochs = [entry["epoch"] for entry in history]
+    epochs = np.array([entry["epoch"] for entry in history], dtype=float)
     marker = "o" if len(history) <= MAX_MARKED_EPOCHS else ""
     for name, label, colour, line in curves:
         values = np.array([entry.get(name) for entry in history], dtype=float)
