@@ -5,6 +5,7 @@ python evaluate.py --run NAME --split val --tta
 python evaluate.py --images photo.jpg my_photos       classify images of one's own
 python evaluate.py --export onnx                      the whole network in one file
 python evaluate.py --compare runs/study-cifar10       does the skip help? also: RUN RUN ...
+python evaluate.py --explain 12                       where does it look? with --compare: where do two look?
 python evaluate.py --report                           all of it on one page, for any browser
 python evaluate.py --table runs/study-cifar10         the source report's table, with ours beside it
 """
