@@ -58,8 +58,8 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console.line(f"Written to {evaluation.folder}")
     accelerator.end_training()
     keys = ("dataset", "split", "num_samples", "topk", "top1_ci95", "balanced_accuracy", "macro_f1", "nll", "ece")
-    keys += tuple(key for key in ("temperature", "nll_calibrated", "ece_calibrated") if key in summary)
-    figures = {key: summary[key] for key in keys}
+    fitted = [key for key in ("temperature", "nll_calibrated", "ece_calibrated") if key in summary]
+    figures = {key: summary[key] for key in (*keys, *fitted)}
     return figures | {"run": str(run.folder), "evaluation": str(evaluation.folder)}, accelerator.is_main_process
 
 
