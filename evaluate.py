@@ -5,6 +5,7 @@ python evaluate.py --run NAME --split val --tta
 python evaluate.py --images photo.jpg my_photos       classify images of one's own
 python evaluate.py --export onnx                      the whole network in one file
 python evaluate.py --compare runs/study-cifar10       does the skip help? also: RUN RUN ...
+python evaluate.py --explain 12                       where does it look? with --compare: where do two look?
 python evaluate.py --report                           all of it on one page, for any browser
 python evaluate.py --table runs/study-cifar10         the source report's table, with ours beside it
 """
@@ -58,19 +59,9 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         console.line("The temperature was fitted on these very images: what it gives on them flatters", style="yellow")
     console.line(f"Written to {evaluation.folder}")
     accelerator.end_training()
-    keys: tuple[str, ...] = (
-        "dataset",
-        "split",
-        "num_samples",
-        "topk",
-        "top1_ci95",
-        "balanced_accuracy",
-        "macro_f1",
-        "nll",
-        "ece",
-    )
-    keys += tuple(key for key in ("temperature", "nll_calibrated", "ece_calibrated") if key in summary)
-    figures = {key: summary[key] for key in keys}
+    keys = ("dataset", "split", "num_samples", "topk", "top1_ci95", "balanced_accuracy", "macro_f1", "nll", "ece")
+    fitted = [key for key in ("temperature", "nll_calibrated", "ece_calibrated") if key in summary]
+    figures = {key: summary[key] for key in (*keys, *fitted)}
     return figures | {"run": str(run.folder), "evaluation": str(evaluation.folder)}, accelerator.is_main_process
 
 

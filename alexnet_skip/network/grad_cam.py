@@ -37,7 +37,8 @@ def grad_cam(network: AlexNetWithSkip, images: Tensor, classes: Tensor | None = 
         images: uint8 (B, H, W, 3).
         classes: whose logit is explained (B,); the predicted one if None.
     """
-    backbone, outputs = network.backbone, {}
+    backbone = network.backbone
+    outputs: dict[str, Tensor] = {}
 
     def kept(name: str) -> Callable[[Tensor], Tensor]:
         def layer(x: Tensor) -> Tensor:
@@ -47,7 +48,9 @@ def grad_cam(network: AlexNetWithSkip, images: Tensor, classes: Tensor | None = 
 
         return layer
 
-    layers = {name: kept(name) if name in LAYERS.values() else layer for name, layer in backbone.features.items()}
+    layers: dict[str, Callable[[Tensor], Tensor]] = {
+        name: kept(name) if name in LAYERS.values() else layer for name, layer in backbone.features.items()
+    }
     device = images.device.type
     # What the network does in place, it does to what gradients are computed from.
     in_place = torch.autograd.graph.allow_mutation_on_saved_tensors()

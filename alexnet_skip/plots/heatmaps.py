@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -42,7 +43,7 @@ def heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     smooth = Image.fromarray(heat.astype(np.float32)).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
     values = np.clip(np.asarray(smooth), 0, 1)
     cover = COVER * values[:, :, None]
-    colours = mpl.colormaps["inferno"](values)[:, :, :3]
+    colours = np.asarray(mpl.colormaps["inferno"](values))[:, :, :3]
     return np.round(255 * ((1 - cover) * grey + cover * colours)).astype(np.uint8)
 
 
@@ -60,7 +61,8 @@ def heatmaps_figure(images: np.ndarray, truths: Sequence[str], looks: Sequence[L
         truths: names of their true classes.
     """
     step, row_inches = IMAGE_INCHES + GAP_INCHES, IMAGE_INCHES + 1.5 * LINE_INCHES
-    lefts, width = [], step + MODEL_GAP_INCHES
+    lefts: list[list[float]] = []
+    width = step + MODEL_GAP_INCHES
     for look in looks:
         lefts.append([width + step * number for number in range(len(look.maps))])
         width += step * len(look.maps) + MODEL_GAP_INCHES
@@ -88,5 +90,5 @@ def heatmaps_figure(images: np.ndarray, truths: Sequence[str], looks: Sequence[L
     return figure
 
 
-def _place(axes: mpl.axes.Axes, image: np.ndarray, left: float, top: float) -> None:
+def _place(axes: Axes, image: np.ndarray, left: float, top: float) -> None:
     axes.imshow(image, extent=(left, left + IMAGE_INCHES, top - IMAGE_INCHES, top), interpolation="antialiased")

@@ -47,12 +47,12 @@ def _read(path: Path, known: dict[str, str]) -> Looks | None:
             said = ", ".join(f"{model['name']} {model['says']}" for model in image["models"])
             rows.append(f"{image['true']}: {said}")
         with Image.open(path) as picture:
-            picture = picture.convert("RGB")
-            picture.thumbnail((WIDTH, 100 * WIDTH))
+            small = picture.convert("RGB")
+        small.thumbnail((WIDTH, 100 * WIDTH))
     except (OSError, UserError, KeyError, TypeError, AttributeError):
         return None  # half there or not ours: the page is whole without
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY)
+    small.save(buffer, "JPEG", quality=QUALITY)
     return Looks(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", rows)
 
 

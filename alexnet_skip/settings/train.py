@@ -183,6 +183,8 @@ class TrainSettings:
     def _check_study(self) -> None:
         require(not self.skip, "--skip", "given", "left out with --study, which trains its --study-variants")
         require(self.training.seed == 0, "--seed", self.training.seed, "left out with --study, which takes --seeds")
+        parent = self.finetuning.finetune_from
+        require(parent is None, "--finetune-from", parent, "left out with --study, whose runs train heads of their own")
         require(self.training.epochs >= 2, "--epochs", self.training.epochs, "at least 2 with --study")
         epochs = self.run.snapshot_epochs
         two = len(epochs) == 2 and epochs[0] < epochs[1]

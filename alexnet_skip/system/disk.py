@@ -25,7 +25,7 @@ class Usage:
 def disk_usage(folders: Iterable[Path]) -> Usage:
     """What all files in folders take together; a folder's own list of names is not counted."""
     names: Counter[tuple[int, int]] = Counter()
-    known = {}
+    known: dict[tuple[int, int], tuple[int, int]] = {}
     for path in (path for folder in folders for path in folder.rglob("*")):
         try:
             found = path.lstat()

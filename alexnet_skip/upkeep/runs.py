@@ -69,7 +69,8 @@ def chosen(entries: Sequence["Entry"], command: PruneRuns) -> tuple[list[Path], 
     Raises:
         UserError: if a name is that of no run or study, or a run has a published model and that was not asked for.
     """
-    folders, runs = [], []
+    folders: list[Path] = []
+    runs: list[Entry] = []
     for name in dict.fromkeys(_name(given, command.runs_dir) for given in command.runs):
         found = [entry for entry in entries if name in (entry.name, entry.study)]
         if not found:
@@ -97,7 +98,8 @@ def show(console: Console, title: str, entries: Sequence["Entry"]) -> None:
     if not entries:
         console.line(title)
         return
-    rows, study = [], ""
+    rows: list[list[str]] = []
+    study = ""
     for entry in entries:
         if entry.study and entry.study != study:
             whole = disk_usage([entry.folder.parent])

@@ -15,6 +15,8 @@ import train as script
 from alexnet_skip import AlexNetWithSkip, load_predictions, train
 from alexnet_skip.api.run import Run
 from alexnet_skip.devices import launch
+from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
@@ -81,8 +83,9 @@ def test_probabilities_are_at_the_models_temperature_like_those_of_predict(run):
     path.write_text(json.dumps(values | {"temperature": 2.0}))
     softer = load_predictions(run).probabilities
     path.write_bytes(before)
-    power = plain ** (values["temperature"] / 2)
-    np.testing.assert_allclose(softer, power / power.sum(axis=1, keepdims=True), rtol=1e-9)
+    logits = read_predictions(run.folder / "evaluation" / "test-best").logits
+    np.testing.assert_allclose(plain, softmax(logits / values.get("temperature", 1.0)), rtol=1e-9)
+    np.testing.assert_allclose(softer, softmax(logits / 2.0), rtol=1e-9)
 
 
 def test_figures_are_shown_inline(run):

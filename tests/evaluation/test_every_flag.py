@@ -58,9 +58,10 @@ SHOWS: dict[str, tuple[str, str, Any]] = {
 OWN = "evaluation/test_evaluate.py::test_run_split_checkpoint_tta_and_topk_say_which_model_predicts_which_views_of_what"
 COPIED = "evaluation/test_classify.py::test_a_copied_model_folder_serves_as_the_run_and_topk_says_how_many"
 OTHER_IMAGES = "runs/test_other_images.py::test_"
+EXPLAINED = "study/test_explain.py::test_"
 TRIED = {
     **{f":{flag}": OWN for flag in ("run", "split", "checkpoint", "tta", "topk", "runs_dir")},
-    ":fit_temperature": "evaluation/test_evaluate.py::test_the_temperature_is_fitted_on_val_and_stored_with_the_model",
+    ":fit_temperature": "evaluation/test_evaluate.py::test_a_model_from_before_is_given_its_temperature_by_the_flag",
     ":dataset": f"{OTHER_IMAGES}an_evaluation_on_other_images_leaves_the_runs_own_as_it_was",
     ":verify_images": f"{OTHER_IMAGES}images_are_read_again_where_that_is_asked_for",
     "compare:dataset": f"{OTHER_IMAGES}a_run_goes_on_and_is_compared_where_its_images_are_now_and_on_others_it_is_not",
@@ -68,11 +69,18 @@ TRIED = {
     "images:topk": COPIED,
     "images:run": COPIED,
     "images:runs_dir": "evaluation/test_classify.py::test_a_folder_is_classified_and_what_cannot_be_read_is_listed",
+    "explain:run": f"{EXPLAINED}of_one_run_its_surest_mistakes_and_hits_are_drawn",
+    "explain:compare": f"{EXPLAINED}of_two_runs_images_are_drawn_that_one_alone_gets_right_the_clearest_of_each",
+    "explain:runs_dir": f"{EXPLAINED}of_one_run_its_surest_mistakes_and_hits_are_drawn",
+    **{
+        f"explain:{flag}": f"{EXPLAINED}what_it_can_not_be_is_refused_and_where_runs_agree_nothing_is_drawn"
+        for flag in ("split", "checkpoint", "dataset")
+    },
     ":quiet": "evaluation/test_evaluate.py::test_everything_promised_is_drawn_and_counted",
     ":json": "program/test_scripts.py::test_on_a_terminal_every_script_prints_its_json_line_where_that_is_asked_for",
 }
 WORK = {
-    "images": "--images photo.png", "export": "--export torch", "compare": "--compare none-2 conv-2",
+    "images": "--images photo.png", "explain": "--explain 2", "export": "--export torch", "compare": "--compare none-2 conv-2",
     "table": "--table none-2 none-9 conv-2 conv-9", "report": "--report run", "redraw": "--redraw",
     "dry_run": "--dry-run",
 }  # fmt: skip

@@ -24,7 +24,7 @@ TRAIN = [
 ]  # fmt: skip
 EVALUATE = [
     "--topk", "--run", "--split", "--checkpoint", "--tta", "--dataset", "--runs-dir", "--quiet", "--images",
-    "--compare", "--table", "--export", "--redraw", "--fit-temperature", "--dry-run",
+    "--compare", "--table", "--export", "--redraw", "--fit-temperature", "--explain", "--dry-run",
 ]  # fmt: skip
 EMBED = ["--run", "--split", "--layer", "--checkpoint", "--runs-dir", "--quiet", "--components", "--dry-run"]
 WORDS = ["conv", "identity", "auto", "no", "fp16", "report", "fast", "test", "val", "best", "epoch-1", "1 3"]

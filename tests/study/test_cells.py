@@ -9,7 +9,9 @@ import pytest
 from tiny_run import copy_whole
 
 from alexnet_skip.settings.command_line import flat, to_dict
+from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.shared import StudySettings
 from alexnet_skip.settings.train import TrainingSettings, TrainSettings
 from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.study.cells import (
@@ -52,6 +54,8 @@ STUDY = (
 )
 # What a study refuses, sets for each of its runs, or takes from where the images are downloaded.
 NOT_GIVEN = {"skip", "seed", "resume", "data_archive", "data_url"}
+# The report's recipe has no second stage.
+SECOND = {field.name for field in dataclasses.fields(FinetuneSettings)}
 
 
 @pytest.mark.parametrize("variant", ["none", "identity", "conv", "concat"])
@@ -65,8 +69,18 @@ def test_a_run_has_its_variant_seed_and_place_and_else_the_settings_of_the_study
     assert made.checkpoints.resume == (str(tmp_path / f"{variant}-seed3") if resume else None)
     changed = {"skip", "skip_mode", "seed", "runs_dir", "name", "study", "resume"}
     default, before, after = (flat(to_dict(settings)) for settings in (TrainSettings(), study, made))
-    assert {name for name in default if before[name] == default[name]} == NOT_GIVEN
+    assert {name for name in default if before[name] == default[name]} == NOT_GIVEN | SECOND
     assert {name for name in before if before[name] != after[name]} <= changed
+
+
+def test_a_run_has_the_second_stage_of_its_study(tmp_path):
+    line = "--study --finetune 2 --finetune-epochs 3 --finetune-lr 0.5 --finetune-layer-decay 0.5 --finetune-reinit"
+    study = parse_train([*line.split(), "--finetune-batch-size", "7"])
+    assert cell_settings(study, tmp_path, Cell("conv", 1), False).finetuning == study.finetuning
+    default, given = to_dict(FinetuneSettings()), to_dict(study.finetuning)
+    assert {name for name in default if default[name] == given[name]} == {"finetune_from"}
+    with pytest.raises(UserError, match="--finetune-from"):
+        TrainSettings(study=StudySettings(study=True), finetuning=FinetuneSettings(finetune=1, finetune_from="another"))
 
 
 @pytest.fixture
@@ -81,6 +95,8 @@ def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named(run
     run, identity = run
     config = read_run_config(run)
     assert _difference(run, identity) is None
+    second = dataclasses.replace(config.settings, finetuning=FinetuneSettings(finetune=1))
+    assert _difference(run, _identity(second, config.dataset.digest, config.weights_digest)) == ("--finetune", "0")
     assert {*OTHER, "seed"} == {field.name for field in dataclasses.fields(TrainingSettings)}
     for name, value in OTHER.items():
         flag = f"--{name.replace('_', '-')}"

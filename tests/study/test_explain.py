@@ -84,6 +84,8 @@ def test_what_it_can_not_be_is_refused_and_where_runs_agree_nothing_is_drawn(pai
         (("--compare", "a"), "with --explain name two runs, or a study"),
         (("--compare", "a", "b", "--run", "a"), "--run is a, but must be left out with --explain --compare"),
         (("--run", "a", "--split", "val"), "has no predictions of best on val; make them first"),
+        (("--run", "a", "--checkpoint", "last"), "has no predictions of last on test; make them first"),
+        (("--run", "a", "--dataset", "nowhere"), "--dataset is nowhere"),
         (("--run", "a", "--topk", "2"), "--topk is 2, which has no effect with --explain"),
     ):
         code, _, said = explained(capsys, pair, *arguments)
