@@ -80,7 +80,8 @@ TRIED = {
     ":json": "program/test_scripts.py::test_on_a_terminal_every_script_prints_its_json_line_where_that_is_asked_for",
 }
 WORK = {
-    "images": "--images photo.png", "explain": "--explain 2", "export": "--export torch", "compare": "--compare none-2 conv-2",
+    "images": "--images photo.png", "explain": "--explain 2", "export": "--export torch",
+    "compare": "--compare none-2 conv-2",
     "table": "--table none-2 none-9 conv-2 conv-9", "report": "--report run", "redraw": "--redraw",
     "dry_run": "--dry-run",
 }  # fmt: skip
