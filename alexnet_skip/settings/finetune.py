@@ -10,23 +10,19 @@ class FinetuneSettings:
     """How the upper convolutions are trained, after the head."""
 
     finetune: int = 0
-    """After the head, also train this many of the last convolutions (1: torchvision's layer 10, 2: 8 and 10, 3: 6, 8
-    and 10), on shifted and mirrored images; 0 leaves all frozen. Far slower than the head alone: see --dry-run."""
+    """Convolutions to train as well, in a second stage: 0 to 3."""
     finetune_from: str | None = None
-    """Begin with the published model of this finished run (name or path) and its settings, instead of training a head
-    first; in a run of its own."""
+    """Begin with this finished run's model, instead of training a head."""
     finetune_epochs: int = 15
-    """Passes over the training images in the second stage; they count on from --epochs."""
-    finetune_lr: float = 5e-5
-    """Peak learning rate of the last convolution (AdamW, warm-up and cosine of its own); the skip and the head have
-    twice that."""
+    """Epochs of this stage; they count on from --epochs."""
+    finetune_lr: float = 1e-4
+    """The last convolution's peak rate; the head's is twice."""
     finetune_layer_decay: float = 0.8
-    """Each convolution further down has this part of the rate of the one above it."""
+    """Factor of the rate from each convolution to the one below."""
     finetune_batch_size: int = 0
-    """Images in one step of the second stage, over all processes together; 0 takes 128, or fewer as for
-    --batch-size."""
+    """As --batch-size; 0 takes 128, or fewer."""
     finetune_reinit: bool = False
-    """Give the convolutions fresh values before they are trained: a control, not a way to a good model."""
+    """A control: with fresh values for these convolutions."""
 
     def __post_init__(self) -> None:
         require(self.finetune in range(4), "--finetune", self.finetune, "0 (off), 1, 2 or 3 convolutions")

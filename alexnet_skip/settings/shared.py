@@ -31,7 +31,7 @@ class DataSettings:
     """Where to download the official CIFAR .tar.gz from, instead of its own server and the mirrors that are known; it
     is verified all the same."""
     skip_unreadable: bool = False
-    """Leave out images that can't be read (they are listed) instead of stopping at the first."""
+    """Leave out images that can't be read, and list them."""
     verify_images: bool = False
     """Read every image of a folder again. Otherwise one whose files have the names, sizes and times of before is
     taken to be unchanged."""
@@ -57,7 +57,7 @@ class CacheSettings:
     """Where the frozen features are kept: they are computed once and shared by training and evaluation."""
 
     cache_dir: Path = Path("cache")
-    """Folder of the feature cache; about 18 KB an image, view and tensor."""
+    """Folder of the feature cache."""
     cache: bool = True
     """Use the cache. Without it the features are computed again for every batch: slow, but no disk is used."""
 
@@ -95,12 +95,11 @@ class StudySettings:
 
     study: bool = False
     """Train every variant with every seed, as runs in one folder (--name; study-<dataset> if left out), and evaluate
-    them at two --snapshot-epochs LOW HIGH (a fifth of --epochs and --epochs if left out). Given again after an
-    interruption, the same command trains only what is missing."""
+    them at two --snapshot-epochs LOW HIGH. Given again, it trains only what is missing."""
     study_variants: tuple[SkipMode, ...] = ("none", "identity", "conv", "concat")
     """Forms of the skip connection that a study trains; none is without it, and what the others are compared with."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of a study. Variants with the same seed see the same batches in the same order."""
+    """Seeds; equal ones see equal batches in the same order."""
 
     def __post_init__(self) -> None:
         for flag, values in (("--study-variants", self.study_variants), ("--seeds", self.seeds)):

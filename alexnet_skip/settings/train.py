@@ -51,7 +51,7 @@ class TrainingSettings:
     """Images in one optimizer step, over all processes together; 0 takes 512, or fewer (down to 32) where that would be
     less than 8 steps an epoch, and --lr then goes down with their square root."""
     lr: float = 2e-3
-    """Peak learning rate (AdamW with warm-up and cosine for fast; constant Adam for report)."""
+    """Peak learning rate (constant for the recipe report)."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
     dropout: tuple[float, float, float] = (0.2, 0.4, 0.3)
@@ -59,20 +59,19 @@ class TrainingSettings:
     label_smoothing: float = 0.1
     """Label smoothing of the cross-entropy."""
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced lets every class count alike in the training loss, however few images it has: for own folders with
-    classes of very different size. The validation loss stays plain, so that runs can be compared."""
+    """balanced lets every class count alike in the training loss, however few images it has. The validation loss stays
+    plain, so that runs can be compared."""
     hflip: bool = True
     """Train on each image as it is or mirrored, at random."""
     val_fraction: float = 0.1
     """Part of the training images held out to choose the best epoch (the same for every seed); 0 trains on all."""
     pca_basis: int = 1024
-    """Train the first layer on this many leading principal coordinates of the features and fold it back exactly into
-    the 9216-input layer when the model is published; 0 trains on the features themselves."""
+    """Train the first layer on this many leading principal coordinates of the features, and fold it back exactly when
+    the model is published; 0 trains on the features themselves."""
     seed: int = 0
     """Seed of initialisation, batch order, mirroring and dropout."""
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
-    """Precision of the head (the convolutions are always fp32). auto takes bf16 where the device has it, else fp32, and
-    says why; fp16 is tried on the card before it is used."""
+    """Precision of the head. auto takes bf16 where the device has it, else fp32; fp16 is tried before it is used."""
     force_precision: bool = False
     """Use --mixed-precision fp16 although the card fails its self-test."""
 
@@ -127,9 +126,9 @@ class RunSettings:
     name: str | None = None
     """Name of this run's folder; <dataset>-<skip or noskip>-<date-time> if left out."""
     snapshot_epochs: tuple[int, ...] = ()
-    """Epochs after which the model is also kept, for evaluate.py --checkpoint epoch-N."""
+    """Epochs whose model is kept, too (evaluate.py --checkpoint epoch-N)."""
     dry_run: bool = False
-    """Say what the command would use, need and take, and whether it would start (exit code 0 or 2); write nothing."""
+    """Say what the command would use, need and take, and whether it would start."""
     quiet: bool = False
     """Print nothing but the last line, one JSON object."""
     json: bool = False
@@ -160,7 +159,7 @@ class TrainSettings:
     """How it joins: conv adds it through a trained 1x1 convolution, identity adds it as it is, concat puts it beside
     the features (18,432 inputs to the head)."""
     recipe: Literal["fast", "report"] = "fast"
-    """fast is ours; report is the source report's training (constant Adam, batch 32, 100 epochs, nothing else)."""
+    """fast is ours; report is the source report's training."""
     weights: str = "imagenet"
     """imagenet, random, or a FILE (.safetensors, .pth or .pt of a torchvision AlexNet or its features)."""
     data: DataSettings = field(default_factory=DataSettings)
@@ -173,7 +172,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         late = [e for e in self.run.snapshot_epochs if e > self.last_epoch]
-        allowed = f"at most {self.last_epoch} (--epochs, and --finetune-epochs where they are trained)"
+        both = "--epochs and --finetune-epochs together" if self.finetuning.finetune else "--epochs"
+        allowed = f"at most {both} ({self.last_epoch})"
         require(not late, "--snapshot-epochs", late, allowed)
         wrong = self.finetuning.finetune and self.recipe == "report"
         require(not wrong, "--finetune", self.finetuning.finetune, "left out with --recipe report, which has none")

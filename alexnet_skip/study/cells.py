@@ -79,7 +79,9 @@ class _Setting(NamedTuple):
 def _identity(settings: TrainSettings, dataset_digest: str, weights_digest: str) -> dict[str, _Setting]:
     """What must be equal in two runs of a study, by the flag that decides it."""
     training = {key: value for key, value in to_dict(settings.training).items() if key != "seed"}
-    training |= to_dict(settings.finetuning)
+    second = to_dict(settings.finetuning)
+    # Of a stage that is not trained, nothing decides anything.
+    training |= second if settings.finetuning.finetune else dict.fromkeys(second) | {"finetune": 0}
     plain = {"recipe": settings.recipe, **training, "snapshot_epochs": list(settings.run.snapshot_epochs)}
     weights = f"{settings.weights} (SHA-256 {weights_digest[:12]})"
     images = f"{settings.data.dataset} (training images' SHA-256 {dataset_digest[:12]})"

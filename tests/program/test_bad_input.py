@@ -18,7 +18,7 @@ from tiny_run import ARGUMENTS, copy_whole, outcome, shrink, train_in
 
 import evaluate
 import train
-from alexnet_skip.network import model
+from alexnet_skip.network import state_files
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.system import files
 
@@ -384,17 +384,18 @@ def test_a_disk_that_fills_up_while_caching_is_named_and_costs_nothing(tmp_path,
     assert train_in(tmp_path, "--resume", "run") == 0
 
 
-@pytest.mark.parametrize("calls", [0, 1])
+@pytest.mark.parametrize("models", [0, 1])
 def test_a_disk_that_fills_up_while_publishing_leaves_a_run_that_goes_on(
-    whole_run, tmp_path, monkeypatch, capsys, calls
+    whole_run, tmp_path, monkeypatch, capsys, models
 ):
     shutil.copytree(whole_run / "cache", tmp_path / "cache")
     command = [*ARGUMENTS, "--name", "run", "--checkpoint-epochs", "1"]
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet_skip.network.model.save_tensors", fails_after(calls, model.save_tensors))
+        calls = len(state_files.NAMES) * models
+        patch.setattr("alexnet_skip.network.state_files.save_tensors", fails_after(calls, state_files.save_tensors))
         assert train_in(tmp_path, *command) == 2
     assert "No space left on device; make room" in told(capsys)
-    assert not list((tmp_path / "runs/run").glob("*/config.json"))[calls:]
+    assert not list((tmp_path / "runs/run").glob("*/config.json"))[models:]
     assert train_in(tmp_path, "--resume") == 0
     assert outcome(tmp_path / "runs/run") == outcome(whole_run / "runs/run")
 

@@ -11,6 +11,7 @@ from alexnet_skip.features.cache import FeatureKey
 from alexnet_skip.features.entries import read_entries
 from alexnet_skip.network.card import model_card
 from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.records import DatasetRecord, ModelConfig, RunConfig, read_model_config, read_run_config
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -25,11 +26,12 @@ LATER = {
     "training": {"class_weights": "none"},
     "data": {"verify_images": False, "data_url": None},
     "run": {"json": False},
+    "finetuning": to_dict(FinetuneSettings()),
 }
 
 
 def with_later(settings):
-    return settings | {group: settings[group] | later for group, later in LATER.items()}
+    return settings | {group: settings.get(group, {}) | later for group, later in LATER.items()}
 
 
 def test_a_run_made_before_there_were_records_is_read_in_full():
