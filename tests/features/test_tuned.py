@@ -51,6 +51,11 @@ def test_logits_are_those_of_the_published_form(backbone, mode, in_basis):
         assert torch.allclose(model(x), published(main, tap), rtol=1e-4, atol=1e-3)
 
 
+def test_only_what_is_trained_is_saved(backbone):
+    model, _ = made(backbone, "conv")
+    assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
+
+
 @pytest.mark.parametrize("mode", ["identity", "conv", "concat"])
 def test_the_gradients_of_both_ways_add_up_to_the_whole_and_their_logits_are_the_same(backbone, mode):
     model, _ = made(backbone, mode)

@@ -82,6 +82,12 @@ def test_the_backbone_stays_as_it_is_while_its_copies_learn(backbone, images):
             assert (ours.flatten(1) - theirs).abs().max() <= TOLERANCE * theirs.abs().max()
 
 
+def test_parameters_lie_in_plain_order_as_moments_from_a_checkpoint_do(backbone):
+    """Fused optimizers go through both number by number as they lie."""
+    assert not backbone.features["8"].weight.is_contiguous(), "or there is nothing to see to"
+    assert all(kernel.is_contiguous() for kernel in UpperConvolutions(backbone, 3).kernels.values())
+
+
 def test_only_layers_of_other_values_differ(backbone):
     state = {"8.bias": backbone.torchvision_state()["8.bias"] + 1}
     assert layers_that_differ(with_upper(backbone, state), backbone) == (8,)

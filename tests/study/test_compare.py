@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -84,6 +85,42 @@ def test_runs_are_compared_with_the_first_of_them(runs, capsys):
     assert pair["verdict"].startswith(told)
     assert pair["verdict"].endswith("p < 0.001; one run each can't say that the skip is why.")
     assert (pair["models_differ"], pair["over_seeds"], pair["claimed"]) == (True, None, False)
+
+
+@pytest.mark.parametrize(
+    ("split", "checkpoint", "said"), [("val", "best", True), ("val", "last", False), ("test", "best", False)]
+)
+def test_that_val_has_chosen_the_best_epoch_is_said_of_it_alone(
+    tmp_path, capsys, rng, monkeypatch, split, checkpoint, said
+):
+    monkeypatch.setattr("alexnet_skip.study.compare._draw", lambda *_: None)
+    for name, accuracy in (("one", 0.6), ("two", 0.7)):
+        made = {f"{split}-{checkpoint}": make_predictions(accuracy, rng)}
+        make_run(tmp_path / name, made, CLASS_NAMES)
+    assert compare(tmp_path, "one", "two", "--split", split, "--checkpoint", checkpoint) == 0
+    assert ("its figures flatter" in " ".join(capsys.readouterr().err.split())) == said
+
+
+@pytest.mark.parametrize("count", [10, 30])
+def test_up_to_25_classes_stand_in_their_order_and_of_more_those_that_differ_most(
+    tmp_path, capsys, rng, monkeypatch, count
+):
+    monkeypatch.setattr("alexnet_skip.study.compare._draw", lambda *_: None)
+    names = tuple(f"kind{number:02}" for number in range(count))
+    made = [make_predictions(accuracy, rng, classes=count) for accuracy in (0.5, 0.6)]
+    for name, predictions in zip(("one", "two"), made, strict=True):
+        make_run(tmp_path / name, {"test-best": predictions}, names)
+    assert compare(tmp_path, "one", "two") == 0
+    table = capsys.readouterr().err.partition("Recall per class")[2]
+    shown = list(dict.fromkeys(re.findall(r"kind\d\d", table)))
+    right = [[one.correct[one.labels == label].mean() for label in range(count)] for one in made]
+    gains = np.round(np.subtract(right[1], right[0]), 6)
+    assert len(shown) == min(count, 25)
+    if count == 10:
+        assert shown == list(names)
+    else:
+        sizes = [abs(gains[names.index(name)]) for name in shown]
+        assert sizes == sorted(sizes, reverse=True)
 
 
 def test_runs_that_differ_in_their_seeds_alone_are_no_evidence_for_or_against_a_method(tmp_path, capsys, monkeypatch):
