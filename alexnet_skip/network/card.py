@@ -1,5 +1,6 @@
 """The README.md of a published model: what it is, what it was trained on, how good it is, what it is not good for."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -109,8 +110,9 @@ def _training(config: ModelConfig) -> str:
         options = to_dict(config.settings.training)
         lines = [f"* recipe: {config.settings.recipe}", *(f"* {name}: {options[name]}" for name in SETTINGS)]
         if config.finetuned_layers:
-            second = to_dict(config.settings.finetuning)
-            lines += [f"* {name}: {value}" for name, value in second.items() if value not in (None, False)]
+            # Where the parent lay is nobody's business; its digest stands above.
+            second = dataclasses.replace(config.settings.finetuning, finetune_from=None)
+            lines += [f"* {name}: {value}" for name, value in to_dict(second).items() if value not in (None, False)]
     shown = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
     if shown:
         lines.append(f"* made {config.created[:10]} with {', '.join(shown)}")

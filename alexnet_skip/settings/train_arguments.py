@@ -57,10 +57,7 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
         UserError: if there is none.
     """
     if run:
-        for folder in (Path(run), runs_dir / run):
-            if (folder / "config.json").is_file():
-                return folder
-        raise UserError(f"--resume is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json")
+        return _named_run("--resume", run, runs_dir)
     folders = [path.parent for path in runs_dir.glob("*/config.json")]
     finished = {folder for folder in folders if _finished(folder)}
     unfinished = {f: read_run_config(f).created for f in folders if f not in finished and _begun(f)}
@@ -91,54 +88,60 @@ def _finished(folder: Path) -> bool:
         return False
 
 
-def refuse_changes(before: Any, after: Any, folder: Path, flag: str = "--resume") -> None:
+def refuse_changes(before: Any, after: Any, folder: Path) -> None:
     """Refuse to go on with a run under settings that would make it another run.
 
     Args:
         before: as it was started.
         after: as the command line asks for; ``epochs`` may have grown, and :data:`MAY_CHANGE` may differ.
-        flag: that names the run; those of the second stage may differ where a new run begins with its model.
 
     Raises:
         UserError: naming each setting that differs, and both values.
     """
-    old, new = flat(to_dict(before)), flat(to_dict(after))
-    changed = [name for name in new if new[name] != old.get(name) and name not in MAY_CHANGE]
-    if flag == "--resume":
-        grows = not after.finetuning.finetune
-        changed = [name for name in changed if name != "epochs" or not grows or new[name] < old[name]]
-    else:
-        changed = [name for name in changed if name not in MAY_DIFFER_FROM_PARENT]
-    if changed and flag != "--resume":
-        told = "; ".join(f"--{n.replace('_', '-')} is {new[n]}, but was {old.get(n)}" for n in changed)
-        raise UserError(
-            f"{flag} {folder}: {told}. What its head was trained with stays as it was: leave these out, or train a new "
-            "run with --finetune"
-        )
-    if changed:
-        told = "; ".join(f"--{n.replace('_', '-')} is {new[n]}, but was {old.get(n)}" for n in changed)
+    # A second stage counts on from the epochs of the first.
+    grown = after.training.epochs > before.training.epochs and not after.finetuning.finetune
+    if told := _changes(before, after, MAY_CHANGE | ({"epochs"} if grown else set())):
         raise UserError(
             f"--resume {folder}: {told}. A run goes on with the settings it was started with (only --epochs may grow): "
             "leave these out, or start a new run"
         )
 
 
+def _changes(before: Any, after: Any, may_differ: frozenset[str]) -> str:
+    """The settings that differ and may not, with both values, in words."""
+    old, new = flat(to_dict(before)), flat(to_dict(after))
+    changed = [name for name in new if new[name] != old.get(name) and name not in may_differ]
+    return "; ".join(f"--{name.replace('_', '-')} is {new[name]}, but was {old.get(name)}" for name in changed)
+
+
+def _named_run(flag: str, run: str, runs_dir: Path) -> Path:
+    """Folder of a run by its name or path.
+
+    Raises:
+        UserError: if there is none.
+    """
+    for folder in (Path(run), runs_dir / run):
+        if (folder / "config.json").is_file():
+            return folder
+    raise UserError(f"{flag} is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json")
+
+
 def _from_parent(run: str, runs_dir: Path, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:
     """The settings of a new run that begins with the model of a finished one."""
-    folder = next((f for f in (Path(run), runs_dir / run) if (f / "config.json").is_file()), None)
-    if folder is None:
-        raise UserError(
-            f"--finetune-from is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json"
-        )
+    folder = _named_run("--finetune-from", run, runs_dir)
     config = read_run_config(folder)
-    parent = dataclasses.replace(config.settings, data=config.data)
     before = dataclasses.replace(
-        parent, finetuning=FinetuneSettings(), run=RunSettings(runs_dir=runs_dir), study=StudySettings(),
-        checkpoints=CheckpointSettings(),
+        config.settings, data=config.data, finetuning=FinetuneSettings(), run=RunSettings(runs_dir=runs_dir),
+        study=StudySettings(), checkpoints=CheckpointSettings(),
     )  # fmt: skip
     after = read(before)
-    refuse_changes(before, after, folder, "--finetune-from")
-    return after
+    if told := _changes(before, after, MAY_CHANGE | MAY_DIFFER_FROM_PARENT):
+        raise UserError(
+            f"--finetune-from {folder}: {told}. What its head was trained with stays as it was: leave these out, or "
+            "train a new run with --finetune"
+        )
+    # Where it was found, as --resume has it: nobody looks for the name again.
+    return dataclasses.replace(after, finetuning=dataclasses.replace(after.finetuning, finetune_from=str(folder)))
 
 
 def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:

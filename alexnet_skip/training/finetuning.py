@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from alexnet_skip.features.tuned import TunedNetwork
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import load_published
-from alexnet_skip.network.upper import UpperConvolutions, reinitialise, with_upper
-from alexnet_skip.runs.folders import find_run, published_folder
+from alexnet_skip.network.upper import UPPER, UpperConvolutions, reinitialise, with_upper
+from alexnet_skip.runs.folders import published_folder
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.settings.train import HEAD_RATE
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.tensors import to_device
 from alexnet_skip.training.gradients import gradient_figures, moved
 from alexnet_skip.training.inputs import HeldOut, Inputs
 from alexnet_skip.training.stage import second_stage
@@ -28,7 +29,7 @@ from alexnet_skip.training.trainer import Trainer
 # Training images, as they are, that gradients are measured on after every epoch.
 PROBE_IMAGES = 128
 
-UPPER, TRAINED = "upper.layers.", "trained."
+CONVOLUTIONS, TRAINED = "upper.layers.", "trained."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +63,10 @@ class TuningInputs(Inputs):
         """The state of the network that the first stage has left, whatever the second one begins with."""
         return self._untouched().state_dict()
 
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """The skip and the head at one learning rate, each convolution at its own."""
+    def parameter_groups(self, model: nn.Module, rate: float) -> list[dict[str, Any]]:
+        """The skip and the head at the stage's learning rate, each convolution at its own."""
         assert isinstance(model, TunedNetwork)
-        rate, decay = self.finetuning.finetune_lr, self.finetuning.finetune_layer_decay
-        return model.parameter_groups(HEAD_RATE * rate, rate, decay)
+        return model.parameter_groups(rate, self.finetuning.finetune_lr, self.finetuning.finetune_layer_decay)
 
     def begin_epoch(self, seed: int, epoch: int) -> None:
         """Shift the images as this epoch does."""
@@ -75,7 +75,8 @@ class TuningInputs(Inputs):
 
     def published_backbone(self, state: dict[str, Any], backbone: FrozenAlexNet) -> FrozenAlexNet:
         """The backbone with its trained convolutions."""
-        return with_upper(backbone, {n.removeprefix(UPPER): v for n, v in state.items() if n.startswith(UPPER)})
+        trained = {n.removeprefix(CONVOLUTIONS): v for n, v in state.items() if n.startswith(CONVOLUTIONS)}
+        return with_upper(backbone, trained)
 
     def published_form(self, state: dict[str, Any]) -> SkipHead:
         """The trained head on the features themselves, from the whole state."""
@@ -122,19 +123,19 @@ def _open_inputs(first: Trainer) -> TuningInputs:
     settings, session, inputs = first.settings, first.session, first.inputs
     splits, device = session.dataset.splits, session.accelerator.device
     bf16 = session.precision.mixed_precision == "bf16"
-    layers = settings.finetuning.finetune
-    cut = UpperConvolutions(session.backbone, layers).cut
+    cut = UPPER[-settings.finetuning.finetune]
 
     def lower(split: str) -> LowerLayers:
         return LowerLayers(splits[split].images, session.backbone, cut, device, bf16=bf16)
 
-    held_out = inputs.held_out
+    source, held_out = lower("train"), inputs.held_out
     if held_out is not None:
-        held_out = HeldOut(lower("val" if "val" in splits else "train"), held_out.positions, held_out.targets)
+        # The same source for both, whose images are on the device once: it shifts them between validations only.
+        held_out = HeldOut(lower("val") if "val" in splits else source, held_out.positions, held_out.targets)
     probed = np.sort(np.random.default_rng(0).permutation(session.positions)[:PROBE_IMAGES])
-    (x,) = LowerLayers(splits["train"].images, session.backbone, cut, device).fetch(probed)
+    x = session.backbone.lower(to_device(splits["train"].images[probed], device), cut)
     return TuningInputs(
-        lower("train"), inputs.labels, held_out, inputs.mode, inputs.num_classes, inputs.basis, inputs.train_sample,
+        source, inputs.labels, held_out, inputs.mode, inputs.num_classes, inputs.basis, inputs.train_sample,
         backbone=session.backbone, finetuning=settings.finetuning, seed=settings.training.seed,
         head=first.state.best_state or first.model.state_dict(), probe=(x, inputs.labels[probed]),
     )  # fmt: skip
@@ -147,7 +148,7 @@ def state_of_parent(trainer: Trainer) -> RunState:
         UserError: if that model does not fit what is to be trained.
     """
     settings, session = trainer.settings, trainer.session
-    folder = find_run(settings.run.runs_dir, settings.finetuning.finetune_from)
+    folder = Path(settings.finetuning.finetune_from or "")
     network, config = load_published(published_folder(folder, "best"))
     flag = f"--finetune-from {folder}"
     if (config.skip_mode, config.class_names) != (settings.joined, session.dataset.class_names):

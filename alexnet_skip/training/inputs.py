@@ -70,8 +70,8 @@ class Inputs:
         """A fresh skip connection and head, on features or on their coordinates."""
         return make_head(self.mode, self.num_classes, self.basis, dropout)
 
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]] | None:
-        """Groups of the model's parameters with learning rates of their own; None where all have the same."""
+    def parameter_groups(self, model: nn.Module, rate: float) -> list[dict[str, Any]] | None:
+        """Groups of the model's parameters with learning rates of their own; None where all have the stage's."""
         return None
 
     def begin_epoch(self, seed: int, epoch: int) -> None:

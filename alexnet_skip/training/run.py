@@ -169,7 +169,7 @@ def _parent_digest(settings: TrainSettings) -> str | None:
     parent = settings.finetuning.finetune_from
     if parent is None or settings.checkpoints.resume is not None:
         return None
-    return published_digest(folders.find_run(settings.run.runs_dir, parent), "best")
+    return published_digest(Path(parent), "best")
 
 
 def describe_run(settings: TrainSettings, session: Session) -> RunConfig:

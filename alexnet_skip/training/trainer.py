@@ -55,7 +55,7 @@ class Trainer:
         torch.manual_seed(process_seed(options.seed, self.accelerator.process_index))
         self.steps_per_epoch = -(-len(session.positions) // options.batch_size)
         optimizer, scheduler = make_optimizer(
-            settings, model, options.epochs * self.steps_per_epoch, inputs.parameter_groups(model)
+            settings, model, options.epochs * self.steps_per_epoch, inputs.parameter_groups(model, options.lr)
         )
         if self.accelerator.scaler is not None:
             # Accelerate has one for all runs of a command, which would begin with the scale that the last one left.

@@ -80,7 +80,7 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     plan.tell_room("disk for the run", needed, free, "choose another --runs-dir or fewer --snapshot-epochs")
     _check_run_folder(plan, settings, images, weights)
 
-    needed = memory.training_bytes(settings, images, num_train, _num_val(images, num_train))
+    needed = memory.training_bytes(settings, images, num_train, images.num_val(num_train))
     plan.tell_room(
         "memory", needed, machine.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
     )
@@ -110,11 +110,6 @@ def _num_train(images: Images, val_fraction: float) -> int:
         return images.sizes["train"] - round(images.sizes["train"] * val_fraction)
     dataset = images.dataset
     return len(train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)[0])
-
-
-def _num_val(images: Images, num_train: int) -> int:
-    """Images held out: of train, or in a split of their own."""
-    return images.sizes.get("val", images.sizes["train"] - num_train)
 
 
 def _cache_of_training(

@@ -34,8 +34,7 @@ def expected_seconds(
         tuning = processes * speed_probe.tuning_rate(
             settings, backbone, images.image_size, images.num_classes, accelerator
         )
-        held_out = images.sizes.get("val", images.sizes["train"] - num_train)
-        each = num_train / tuning + held_out / extraction
+        each = num_train / tuning + images.num_val(num_train) / extraction
         parts["fine-tune"] = settings.finetuning.finetune_epochs * each
     runs = len(settings.study.study_variants) * len(settings.study.seeds) if settings.study.study else 1
     for part in ("train", "fine-tune"):

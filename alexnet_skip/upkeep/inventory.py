@@ -43,6 +43,10 @@ class Images:
     image_size: tuple[int, int]
     dataset: Dataset | None
 
+    def num_val(self, num_train: int) -> int:
+        """Images held out: of train, or in a split of their own."""
+        return self.sizes.get("val", self.sizes["train"] - num_train)
+
 
 def find_images(settings: DataSettings, console: Console, cache_dir: Path | None) -> Images:
     """The images that the settings ask for; CIFAR that is not unpacked yet stays so.

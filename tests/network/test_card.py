@@ -77,3 +77,17 @@ def test_a_model_that_says_little_of_itself_still_gets_a_card():
     card = card_of({"class_names": ["a", "b"], "skip_mode": "none"})
     assert "Nothing was measured" in card
     assert "no skip connection" in card
+
+
+def test_a_fine_tuned_model_says_which_layers_and_how_and_not_where_its_parent_lay():
+    settings = CONFIG["settings"] | {
+        "finetuning": {"finetune": 2, "finetune_lr": 0.25, "finetune_from": "/home/me/runs/a"}
+    }
+    card = card_of(CONFIG | {"finetuned_layers": [8, 10], "parent_sha256": "ef" * 32, "settings": settings})
+    assert "AlexNet with layers 8 and 10 fine-tuned" in card.splitlines()[0]
+    assert "Convolutions that training began with: torch hub cache" in card
+    assert f"of SHA-256 `{'ef' * 32}`" in card
+    assert "* finetune_lr: 0.25" in card
+    assert "/home/me" not in card
+    assert "fine-tuned" not in card_of(CONFIG)
+    assert "finetune" not in card_of(CONFIG)
