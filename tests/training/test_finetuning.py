@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_run import ARGUMENTS, outcome, shrink, train_in
 
 import evaluate
-from alexnet_skip.images import dataset
+from alexnet_skip.images import augment, dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.settings.records import read_model_config
@@ -90,6 +90,15 @@ def test_the_second_stage_begins_with_the_function_of_the_first_ones_best_epoch(
     best = max(lines[:3], key=lambda line: (line["val_top1"], -line["val_loss"]))
     for line in lines[3:]:
         assert line["val_loss"] == pytest.approx(best["val_loss"], rel=2e-3)
+
+
+def test_its_images_are_shifted_while_it_trains(run, place, monkeypatch):
+    """Without shifts the same run learns otherwise from its first epoch on, and the first stage as before."""
+    monkeypatch.setattr(augment, "LARGEST_SHIFT", 0)
+    assert train_in(place, *TUNED, "--name", "unshifted", "--quiet") == 0
+    pairs = zip(history(place / "runs" / "unshifted"), history(run), strict=True)
+    same = [one["train_loss"] == other["train_loss"] for one, other in pairs]
+    assert same == [True, True, True, False, False]
 
 
 def interrupt(monkeypatch, after: int) -> None:

@@ -21,13 +21,16 @@ FIGURES = {
 
 
 @contextmanager
-def log_in(folder, history, epochs=9):
+def log_in(folder, history, epochs=9, epochs_before=0):
     """A log in the folder ``mine``, and Accelerate's tracker as a run has it."""
     accelerator = Accelerator(
         cpu=True, log_with="tensorboard", project_config=ProjectConfiguration(str(folder), str(folder))
     )
     (folder / "mine").mkdir()
-    with RunLog(accelerator, folder / "mine", Console(quiet=True), epochs, 10, history, "pets, no skip: mine") as log:
+    with RunLog(
+        accelerator, folder / "mine", Console(quiet=True), epochs, 10, history, "pets, no skip: mine",
+        epochs_before=epochs_before,
+    ) as log:  # fmt: skip
         yield log
 
 
@@ -60,6 +63,20 @@ def test_every_figure_is_in_the_file_and_a_curve_and_groups_are_in_the_order_of_
         assert [event.step for event in events.Scalars(tag)] == [1, 2, 3]
         shown = [0.4, 0.7, 0.7] if name == "best_val_top1" else [line[name] for line in lines]
         assert values == pytest.approx(shown, rel=1e-6)
+
+
+def test_a_second_stage_leaves_what_each_convolution_did_in_the_file_in_curves_and_in_a_picture(tmp_path):
+    tuned = {"layer8_gradient_main": 0.5, "layer8_gradient_skip": 0.7, "layer8_moved": 0.25}
+    history = [FIGURES | {"epoch": 1, "seconds": 1.0}]
+    with log_in(tmp_path, history, epochs_before=1) as log:
+        log.epoch(2, FIGURES | tuned)
+    (line,) = map(json.loads, (tmp_path / "mine" / "metrics.jsonl").read_text().splitlines())
+    assert {name: line[name] for name in tuned} == tuned
+    events = EventAccumulator(str(tmp_path / "mine")).Reload()
+    for name, value in tuned.items():
+        tag = f"5 fine-tuning/{name.removeprefix('layer8_').replace('_', ' ')}, layer8"
+        assert [(event.step, event.value) for event in events.Scalars(tag)] == [(2, pytest.approx(value))]
+    assert (tmp_path / "mine" / "gradients.png").stat().st_size > 5000
 
 
 def test_without_held_out_images_there_are_only_the_curves_of_training(tmp_path):
