@@ -97,6 +97,8 @@ def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named(run
     assert _difference(run, identity) is None
     second = dataclasses.replace(config.settings, finetuning=FinetuneSettings(finetune=1))
     assert _difference(run, _identity(second, config.dataset.digest, config.weights_digest)) == ("--finetune", "0")
+    idle = dataclasses.replace(config.settings, finetuning=FinetuneSettings(finetune_lr=0.5, finetune_epochs=9))
+    assert _identity(idle, config.dataset.digest, config.weights_digest) == identity, "a stage that is not trained"
     assert {*OTHER, "seed"} == {field.name for field in dataclasses.fields(TrainingSettings)}
     for name, value in OTHER.items():
         flag = f"--{name.replace('_', '-')}"
