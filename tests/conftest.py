@@ -8,6 +8,8 @@ from pathlib import Path
 # Set before any library is imported: figures without a display, and no progress bars or hub look-ups.
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Figures are held against fp32's: tests train in fp32 unless they ask, on processors with native bf16 as well.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 # Below nohup, or a service that does the same, a hang-up is ignored, and by the programs that tests start as well.
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -21,7 +21,8 @@ from accelerate.utils import (
 
 from alexnet_skip.devices.environment import ON, PRECISION, check_environment, lone_process, wanted_precision
 from alexnet_skip.devices.idle_card import installed_torch, tell_idle_card
-from alexnet_skip.devices.precision import Precision, choose_precision, describe, fp16_self_test
+from alexnet_skip.devices.precision import Precision, choose_precision, describe
+from alexnet_skip.devices.self_test import self_test
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus, keep_freed_memory
@@ -56,9 +57,9 @@ def start(
     cuda = cuda and not installed_torch(rank).lacks_the_card
     device = torch.device("cuda", rank) if cuda else torch.device("cpu")
     launched = int(os.environ.get("WORLD_SIZE", 1))
-    self_test = partial(fp16_self_test, device, max(1, batch_size // launched))
+    trial = partial(self_test, device, max(1, batch_size // launched))
     wish = wanted_precision() if mixed_precision == "auto" else os.environ.get(PRECISION)
-    precision = choose_precision(mixed_precision, describe(device), self_test, force=force_precision, launcher=wish)
+    precision = choose_precision(mixed_precision, describe(device), trial, force=force_precision, launcher=wish)
     project = ProjectConfiguration(str(logging_dir), str(logging_dir)) if logging_dir else None
     accelerator = _accelerator(cuda, precision, project)
     if launched != accelerator.num_processes:

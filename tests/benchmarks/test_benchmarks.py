@@ -82,7 +82,7 @@ def small(monkeypatch, zygote, tmp_path):
     ("name", "ratios"),
     [
         ("extract_throughput", ["ratio_report", "ratio_torchvision", "fraction_of_bound"]),
-        ("head_step", ["ratio_none", "ratio_conv", "ratio_concat", "fraction_of_bound_none"]),
+        ("head_step", ["ratio_none", "ratio_conv", "ratio_concat", "fraction_of_bound_none", "bf16_gain_none"]),
         ("time_to_accuracy", ["ratio_fast"]),
         ("scaling", ["ratio_two_processes"]),
         ("pca", ["ratio_report", "ratio_sklearn", "ratio_torch"]),

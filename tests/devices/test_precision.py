@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
 
-from alexnet_skip.devices.precision import Device, choose_precision, describe, fp16_self_test
+from alexnet_skip.devices.precision import Device, choose_precision, describe
 from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.errors import UserError
 
@@ -12,20 +11,20 @@ CPU = Device("cpu", "CPU", False)
 GTX = Device("cuda", "NVIDIA GeForce GTX 1660 SUPER", False)
 RTX20 = Device("cuda", "NVIDIA GeForce RTX 2080 Ti", False)
 H100 = Device("cuda", "NVIDIA H100 80GB HBM3", True)
-
+ZEN5 = Device("cpu", "CPU", True)
 
 T4 = Device("cuda", "Tesla T4", False)
 
 
-def passes() -> None:
+def passes(_) -> None:
     return None
 
 
-def fails() -> str:
-    return "the output holds NaN or infinite values"
+def fails(precision: str) -> str:
+    return f"the output holds NaN or infinite values in {precision}"
 
 
-def is_not_asked() -> str:
+def is_not_asked(_) -> str:
     raise AssertionError("the self-test decides nothing here")
 
 
@@ -33,6 +32,13 @@ def is_not_asked() -> str:
     ("device", "self_test", "expected", "why"),
     [
         (CPU, is_not_asked, "no", "fp32 on CPU"),
+        (ZEN5, passes, "bf16", "CPU has native bf16; the self-test passed"),
+        (
+            ZEN5,
+            fails,
+            "no",
+            "fp32 on CPU, whose bf16 fails its self-test (the output holds NaN or infinite values in bf16)",
+        ),
         (H100, is_not_asked, "bf16", "NVIDIA H100 80GB HBM3 has native bf16"),
         (T4, is_not_asked, "no", "fp32 on Tesla T4 without native bf16"),
         (GTX, is_not_asked, "no", "fp32 on NVIDIA GeForce GTX 1660 SUPER without native bf16"),
@@ -66,8 +72,14 @@ def test_fp16_is_refused_on_a_cpu_whatever_is_forced(force):
 
 
 def test_emulated_bf16_is_named_as_such():
-    assert "only emulates it" in choose_precision("bf16", T4, is_not_asked).reason
+    assert "Tesla T4 only emulates it" in choose_precision("bf16", T4, is_not_asked).reason
+    assert "CPU only emulates it" in choose_precision("bf16", CPU, is_not_asked).reason
+    assert choose_precision("bf16", ZEN5, is_not_asked).reason == "asked for"
     assert choose_precision("bf16", H100, is_not_asked).reason == "asked for"
+
+
+def test_fp32_is_had_by_asking_where_bf16_would_be_taken():
+    assert choose_precision("no", ZEN5, is_not_asked).mixed_precision == "no"
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -75,47 +87,6 @@ def test_where_a_mac_trains_on_its_cpu_the_reason_says_that_the_gpu_beside_it_id
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there)
     reason = choose_precision("auto", describe(torch.device("cpu")), is_not_asked).reason
     assert reason == "fp32 on CPU" + " (Apple's GPU, mps, is not used)" * there
-
-
-def test_the_self_test_passes_where_fp16_is_sound_and_draws_no_random_numbers(monkeypatch):
-    monkeypatch.setattr("alexnet_skip.network.head.HIDDEN_SIZES", (64, 32))
-    before = torch.get_rng_state()
-    assert fp16_self_test(torch.device("cpu"), 16) is None
-    assert torch.equal(before, torch.get_rng_state())
-
-
-class Faulty(nn.Module):
-    """Sound in fp32; in fp16 it does what the GTX 16xx do: something wrong from a certain batch size on."""
-
-    def __init__(self, fault: float, classes: int = 10) -> None:
-        super().__init__()
-        self.layer = nn.Linear(9216, classes)
-        self.fault = fault
-
-    def forward(self, main, tap):
-        logits = self.layer(main)
-        wrong = logits.dtype == torch.float16 and len(main) >= 7
-        return logits * self.fault if wrong else logits
-
-
-@pytest.mark.parametrize(("fault", "told"), [(float("nan"), "holds NaN"), (1.5, "differs from fp32 by 50 %")])
-def test_the_self_test_finds_a_fault_that_shows_only_at_the_real_batch_size(fault, told):
-    assert fp16_self_test(torch.device("cpu"), 6, lambda: Faulty(fault)) is None
-    assert told in fp16_self_test(torch.device("cpu"), 7, lambda: Faulty(fault))
-
-
-@pytest.mark.parametrize("classes", [3, 100])
-def test_the_self_test_takes_a_model_of_any_number_of_classes(classes):
-    gradients = []
-
-    def made() -> Faulty:
-        model = Faulty(1.0, classes)
-        model.layer.bias.register_hook(gradients.append)
-        return model
-
-    assert fp16_self_test(torch.device("cpu"), 64, made) is None
-    # Only for classes that are right somewhere has the loss a gradient below zero.
-    assert (gradients[0][10:] < 0).any() == (classes > 10)
 
 
 def test_forcing_what_is_not_asked_for_is_refused():

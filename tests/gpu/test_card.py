@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 import train
 from alexnet_skip.devices import launch
-from alexnet_skip.devices.precision import describe, fp16_self_test
+from alexnet_skip.devices.precision import describe
+from alexnet_skip.devices.self_test import fp16_self_test
 from alexnet_skip.features import source
 from alexnet_skip.network.backbone import IMAGE_SIZE, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, FrozenAlexNet
 from alexnet_skip.network.weights import load_weights
