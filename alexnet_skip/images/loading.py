@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.split import Dataset, LazySplits, Split
-from alexnet_skip.images.splits import limit_positions
+from alexnet_skip.images.splits import limit_positions, train_val_positions
 from alexnet_skip.plots.style import missing_letters
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
@@ -39,14 +39,16 @@ def tell_missing_fonts(names: Sequence[str], console: Console) -> None:
 
 
 def load_images(
-    settings: DataSettings, console: Console, cache_dir: Path | None = None, *, read_only: bool = False
-) -> Dataset:
+    settings: DataSettings, console: Console, cache_dir: Path | None = None, *, val_fraction: float = 0.0,
+    read_only: bool = False,
+) -> Dataset:  # fmt: skip
     """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it.
 
     The splits of a folder are opened when they are asked for.
 
     Args:
         cache_dir: where it is kept what is known of a folder of images, beside the features.
+        val_fraction: what is held out of train before ``train_on`` limits the rest, and is a split of its own then.
         read_only: download nothing and keep nothing.
     """
     with console.working("Reading the images"):
@@ -76,4 +78,20 @@ def load_images(
             return split
         return split.subset(limit_positions(split.labels, limit))
 
-    return replace(dataset, splits=LazySplits({name: partial(open_limited, name) for name in dataset.splits}))
+    splits = LazySplits({name: partial(open_limited, name) for name in dataset.splits})
+    if settings.train_on is not None:
+        splits = _trained_on_few(splits, settings.train_on, val_fraction, dataset.class_names)
+    return replace(dataset, splits=splits)
+
+
+def _trained_on_few(splits: LazySplits, count: int, val_fraction: float, class_names: Sequence[str]) -> LazySplits:
+    """Splits whose train holds so many of the samples that are not held out, and val those that are."""
+    own = "val" in splits
+
+    def open_part(held_out: bool) -> Split:
+        train = splits["train"]
+        positions, others = train_val_positions(train.labels, 0.0 if own else val_fraction, class_names)
+        return train.subset(others if held_out else positions[limit_positions(train.labels[positions], count)])
+
+    openers = {name: partial(splits.__getitem__, name) for name in splits} | {"train": partial(open_part, False)}
+    return LazySplits(openers if own or not val_fraction else openers | {"val": partial(open_part, True)})

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,14 +198,13 @@ def load_images_of(
     config: RunConfig, dataset: str | None, console: Console, *, verify_images: bool = False, read_only: bool = False
 ) -> Dataset:
     """A run's images, or those of another place; its own there are read with its limits, which make them its own."""
+    load = partial(load_images, val_fraction=config.settings.training.val_fraction, read_only=read_only)
     own = dataclasses.replace(config.data, verify_images=verify_images)
     if dataset is None:
-        return load_images(own, console, config.cache_dir, read_only=read_only)
-    given = DataSettings(dataset=dataset, verify_images=verify_images)
-    loaded = load_images(given, console, config.cache_dir, read_only=read_only)
-    if own.limit_train or own.limit_test:
-        at_place = dataclasses.replace(own, dataset=dataset)
-        limited = load_images(at_place, Console(quiet=True), config.cache_dir, read_only=read_only)
+        return load(own, console, config.cache_dir)
+    loaded = load(DataSettings(dataset=dataset, verify_images=verify_images), console, config.cache_dir)
+    if own.limited:
+        limited = load(dataclasses.replace(own, dataset=dataset), Console(quiet=True), config.cache_dir)
         loaded = limited if limited.splits["train"].digest == config.dataset.digest else loaded
     return loaded
 

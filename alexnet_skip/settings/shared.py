@@ -39,9 +39,12 @@ class DataSettings:
     """Use only this many training images (balanced over the classes)."""
     limit_test: int | None = None
     """Use only this many test images (balanced over the classes)."""
+    train_on: int | None = None
+    """Train on only this many of the images that are not held out."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--limit-train", self.limit_train), ("--limit-test", self.limit_test)):
+        limits = {"--limit-train": self.limit_train, "--limit-test": self.limit_test, "--train-on": self.train_on}
+        for flag, value in limits.items():
             require(value is None or value >= 1, flag, value, "at least 1")
         if self.data_url is not None:
             web = self.data_url.lower().startswith(("http://", "https://"))
@@ -50,6 +53,11 @@ class DataSettings:
             require(
                 fetched, "--data-url", "given", f"left out with --data-archive, or --dataset other than {DOWNLOADED}"
             )
+
+    @property
+    def limited(self) -> bool:
+        """Whether not all images are used that are there."""
+        return any((self.limit_train, self.limit_test, self.train_on))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ GROUPS = {
                  "val_fraction", "pca_basis", "seed", "mixed_precision", "force_precision"),
     "finetuning": ("finetune", "finetune_from", "finetune_epochs", "finetune_lr", "finetune_layer_decay",
                    "finetune_batch_size", "finetune_reinit"),
-    "image": ("data_archive", "data_url", "limit_train", "limit_test", "skip_unreadable", "verify_images"),
+    "image": ("data_archive", "data_url", "limit_train", "limit_test", "train_on", "skip_unreadable", "verify_images"),
     "studies": ("study_variants", "seeds"),
     "storage": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
 }  # fmt: skip
@@ -170,13 +170,8 @@ def _asked(
     if parent is not None:
         return _from_parent(str(parent), Path(runs_dir or RunSettings.runs_dir), read)
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
-    return read(_with_recipe(str(recipe or TrainSettings.recipe)))
-
-
-def _with_recipe(recipe: str) -> TrainSettings:
-    """What a command line that names a recipe starts from."""
-    default = TrainSettings()
-    return dataclasses.replace(default, training=dataclasses.replace(default.training, **RECIPES.get(recipe, {})))
+    # One that there is not is refused when it is read.
+    return read(TrainSettings.of_recipe(str(recipe)) if str(recipe) in RECIPES else TrainSettings())
 
 
 def train_command(settings: TrainSettings, leave_out: Sequence[str] = ()) -> list[str]:
@@ -185,7 +180,9 @@ def train_command(settings: TrainSettings, leave_out: Sequence[str] = ()) -> lis
     Args:
         leave_out: names of settings that are not told.
     """
-    return command_line(settings, _with_recipe(settings.recipe), leave_out)
+    # The recipe itself has to be named.
+    start = dataclasses.replace(TrainSettings.of_recipe(settings.recipe), recipe=TrainSettings.recipe)
+    return command_line(settings, start, leave_out)
 
 
 def _resumed(run: str, runs_dir: Path, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:

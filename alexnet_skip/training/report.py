@@ -15,7 +15,7 @@ from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import RunConfig
-from alexnet_skip.settings.train import RECIPES, TrainingSettings, TrainSettings
+from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.commands import tensorboard_address
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.progress import duration
@@ -59,14 +59,17 @@ def compared_settings(config: RunConfig) -> dict[str, Any]:
     A column in which all runs are alike would only push aside those in which they differ.
     """
     settings, training = config.settings, to_dict(config.settings.training)
-    usual = to_dict(TrainingSettings(**RECIPES[settings.recipe]).for_images(config.num_train))
+    of_recipe = TrainSettings.of_recipe(settings.recipe)
+    usual = to_dict(of_recipe.training.for_images(config.num_train))
     found = {"skip": settings.joined, "seed": training["seed"]}
     found |= {name: value for name, value in training.items() if value != usual[name]}
     if settings.finetuning.finetune:
         found |= {name: value for name, value in to_dict(settings.finetuning).items() if value not in (None, False)}
     others: dict[str, Any] = {"dataset": config.dataset.name, "recipe": settings.recipe}
     others |= {"weights": Path(settings.weights).name, "limit_train": settings.data.limit_train}
-    return found | {name: value for name, value in others.items() if value != USUAL[name]}
+    others["train_on"] = settings.data.train_on
+    usual |= USUAL | {"train_on": of_recipe.data.train_on}
+    return found | {name: value for name, value in others.items() if value != usual[name]}
 
 
 def _untrained_network(backbone: FrozenAlexNet, mode: Any, dataset: Dataset) -> PlainNetwork:

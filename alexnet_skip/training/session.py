@@ -17,7 +17,7 @@ from alexnet_skip.images.split import Dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
-from alexnet_skip.settings.train import BATCH_SIZE, RECIPES, TrainingSettings, TrainSettings
+from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.training.class_weights import tell_class_sizes
 
@@ -72,7 +72,8 @@ def open_session(settings: TrainSettings) -> Session:
     tell_idle_card(console)
     with accelerator.main_process_first():
         weights = load_weights(settings.weights, console=console)
-        dataset = load_images(settings.data, console, settings.cache.cache_dir if settings.cache.cache else None)
+        cache_dir = settings.cache.cache_dir if settings.cache.cache else None
+        dataset = load_images(settings.data, console, cache_dir, val_fraction=options.val_fraction)
         trained_on = {name: dataset.splits[name] for name in ("train", "val") if name in dataset.splits}
     val_fraction = 0.0 if "val" in dataset.splits else settings.training.val_fraction
     positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)
@@ -90,8 +91,8 @@ def open_session(settings: TrainSettings) -> Session:
 def _idle_fraction(settings: TrainSettings, dataset: Dataset) -> str:
     """What to say of a ``--val-fraction`` that was given, and has no effect."""
     given = settings.training.val_fraction
-    usual = RECIPES[settings.recipe].get("val_fraction", TrainingSettings.val_fraction)
-    idle = "val" in dataset.splits and given != usual
+    usual = TrainSettings.of_recipe(settings.recipe).training.val_fraction
+    idle = "val" in dataset.splits and settings.data.train_on is None and given != usual
     return f" (--val-fraction {given} is not used: the folder has val/)" if idle else ""
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     # What it works on
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
     with plan.console.working("Looking at the images"):
-        images = inventory.find_images(settings.data, Console(quiet=True), cache_dir)
+        images = inventory.find_images(
+            settings.data, Console(quiet=True), cache_dir, val_fraction=settings.training.val_fraction
+        )
     sizes = ", ".join(f"{name} {count:,}" for name, count in images.sizes.items())
     plan.tell("images", f"{images.name} ({images.place}): {sizes}; {images.num_classes} classes", dataset=images.name)
     told, weights = inventory.find_weights(settings.weights)
@@ -183,12 +186,13 @@ def _begin_pass(run: OpenedRun, job: Job[Any]) -> Plan:
 def _images_of(run: OpenedRun, dataset: str | None) -> Images:
     """What :func:`load_images_of` would load, without fetching anything."""
     own, console = run.config.data, Console(quiet=True)
+    find = partial(inventory.find_images, val_fraction=run.config.settings.training.val_fraction)
     if dataset is None:
-        return inventory.find_images(own, console, run.cache_dir)
-    images = inventory.find_images(DataSettings(dataset=dataset), console, run.cache_dir)
-    if images.dataset is None or not (own.limit_train or own.limit_test):
+        return find(own, console, run.cache_dir)
+    images = find(DataSettings(dataset=dataset), console, run.cache_dir)
+    if images.dataset is None or not own.limited:
         return images
-    limited = inventory.find_images(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
+    limited = find(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
     return limited if limited.dataset is not None and run.trained_on(limited.dataset) else images
 
 

@@ -48,8 +48,13 @@ class Images:
         return self.sizes.get("val", self.sizes["train"] - num_train)
 
 
-def find_images(settings: DataSettings, console: Console, cache_dir: Path | None) -> Images:
+def find_images(
+    settings: DataSettings, console: Console, cache_dir: Path | None, *, val_fraction: float = 0.0
+) -> Images:
     """The images that the settings ask for; CIFAR that is not unpacked yet stays so.
+
+    Args:
+        val_fraction: as :func:`load_images` takes it.
 
     Raises:
         UserError: if they can't be had.
@@ -59,11 +64,14 @@ def find_images(settings: DataSettings, console: Console, cache_dir: Path | None
         sizes = dict(CIFAR_IMAGES)
         for split, limit in (("train", settings.limit_train), ("test", settings.limit_test)):
             sizes[split] = min(sizes[split], limit or sizes[split])
+        if settings.train_on is not None:
+            sizes["val"] = round(sizes["train"] * val_fraction)
+            sizes["train"] = min(sizes["train"] - sizes["val"], settings.train_on)
         place = _cifar_place(name, settings)
         if settings.dataset == "auto" and "download" in place:
             place += "; where that fails, the built-in sample of drawn shapes is taken instead"
         return Images(name, place, sizes, 100 if name == "cifar100" else 10, (32, 32), None)
-    dataset = load_images(settings, console, cache_dir, read_only=True)
+    dataset = load_images(settings, console, cache_dir, val_fraction=val_fraction, read_only=True)
     num_bytes = sum(math.prod(split.images.shape) for split in dataset.splits.values())
     sizes = {split: len(content.labels) for split, content in dataset.splits.items()}
     place = f"{dataset.source}, {size(num_bytes)} decoded"

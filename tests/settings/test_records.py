@@ -24,7 +24,7 @@ OLD = Path(__file__).resolve().parents[1] / "runs" / "made_by_45f7acc"
 # Settings that came later, as what that run did.
 LATER = {
     "training": {"class_weights": "none"},
-    "data": {"verify_images": False, "data_url": None},
+    "data": {"verify_images": False, "data_url": None, "train_on": None},
     "run": {"json": False},
     "finetuning": to_dict(FinetuneSettings()),
 }

@@ -26,6 +26,15 @@ def test_the_report_recipe_is_the_reports_training_to_the_letter():
     assert (training.hflip, training.val_fraction, training.pca_basis) == (False, 0.0, 0)
 
 
+def test_the_quick_recipe_learns_from_some_of_the_images_and_any_number_may_be_asked_for():
+    quick = train_settings("--recipe", "quick")
+    assert quick == TrainSettings.of_recipe("quick")
+    assert 0 < quick.data.train_on < 45_000
+    assert quick.training.val_fraction == TrainSettings().training.val_fraction
+    assert train_settings("--train-on", "7", "--recipe", "quick").data.train_on == 7
+    assert train_settings().data.train_on is None
+
+
 @pytest.mark.parametrize("spelling", [["--recipe", "report"], ["--recipe=report"]])
 def test_flags_override_the_recipe_in_any_order(spelling):
     assert train_settings("--epochs", "3", *spelling).training.epochs == 3
@@ -68,6 +77,7 @@ def test_without_skip_nothing_is_joined():
         (["--name", "../x"], "--name is"),
         (["--snapshot-epochs", "16", "--epochs", "15"], "--snapshot-epochs is"),
         (["--limit-train", "0"], "--limit-train is 0"),
+        (["--train-on", "0"], "--train-on is 0, but must be at least 1"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(arguments, message):

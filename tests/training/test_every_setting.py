@@ -25,6 +25,7 @@ OTHER = {
     "skip_mode": "--skip-mode identity",
     "recipe": "--recipe report",
     "limit_train": "--limit-train 30",
+    "train_on": "--train-on 20",
     "epochs": "--epochs 3",
     "batch_size": "--batch-size 9",
     "lr": "--lr 1.1e-3",

@@ -9,8 +9,8 @@ from tiny_run import shrink, train_in
 
 import evaluate
 from alexnet_skip.runs.predictions import read_predictions
-from alexnet_skip.settings.shared import DataSettings
-from alexnet_skip.settings.train import RECIPES, RunSettings, TrainingSettings, TrainSettings
+from alexnet_skip.settings.keywords import with_keywords
+from alexnet_skip.settings.train import RECIPES, TrainSettings
 from alexnet_skip.statistics import metrics
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.session import open_session
@@ -31,11 +31,10 @@ def pets(tmp_path):
 
 
 def told(pets, capsys, recipe="fast", **training):
-    options = TrainingSettings(**(RECIPES[recipe] | training))
-    settings = TrainSettings(
-        recipe=recipe, weights="random", data=DataSettings(dataset=str(pets)), training=options,
-        run=RunSettings(runs_dir=pets.parent / "runs"),
-    )  # fmt: skip
+    settings = with_keywords(
+        TrainSettings.of_recipe(recipe),
+        {"weights": "random", "dataset": str(pets), "runs_dir": pets.parent / "runs", **training},
+    )
     session = open_session(settings)
     return session, " ".join(capsys.readouterr().err.split())
 
@@ -60,6 +59,9 @@ def test_a_fraction_is_used_where_there_is_no_val_folder(pets, capsys):
     session, line = told(pets, capsys, val_fraction=0.4)
     assert "pets: 24 images to train on, 16 held out;" in line
     assert (session.num_val, IDLE in line) == (16, False)
+    session, line = told(pets, capsys, val_fraction=0.4, train_on=10)
+    assert "pets: 10 images to train on, 16 held out;" in line
+    assert (session.num_val, IDLE in line) == (16, False)
 
 
 @pytest.mark.parametrize("basis", ["8", "0"])
@@ -77,13 +79,31 @@ def test_the_validation_of_a_run_is_that_of_its_last_model_on_the_val_folder(pet
     assert last["val_loss"] == pytest.approx(loss, rel=1e-3)
 
 
+def test_a_run_on_few_images_is_judged_on_what_a_run_on_all_holds_out(pets, tmp_path, monkeypatch):
+    shrink(monkeypatch.setattr)
+    monkeypatch.setattr("alexnet_skip.evaluation.evaluate.draw_evaluation", lambda *_: None)
+    (pets / "val").rename(pets / "test")
+    asked = ("--dataset", str(pets), "--weights", "random", "--epochs", "1", "--val-fraction", "0.4", "--quiet")
+    judged = {}
+    for name, few in (("all", ()), ("few", ("--train-on", "6"))):
+        assert train_in(tmp_path, *asked, *few, "--pca-basis", "8", "--name", name) == 0
+        for split in ("train", "val", "test"):
+            assert evaluate.main(["--runs-dir", str(tmp_path / "runs"), "--run", name, "--split", split]) == 0
+            judged[name, split] = read_predictions(tmp_path / "runs" / name / "evaluation" / f"{split}-best").files
+    assert judged["few", "val"] == judged["all", "val"]
+    assert judged["few", "test"] == judged["all", "test"]
+    assert (len(judged["all", "train"]), len(judged["few", "train"])) == (24, 6)
+    assert {*judged["few", "train"]} < {*judged["all", "train"]}
+    last = json.loads((tmp_path / "runs" / "few" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["val_top1"] == read_predictions(tmp_path / "runs" / "few" / "evaluation" / "val-best").correct.mean()
+
+
 def test_a_class_too_small_to_hold_out_of_is_named_and_no_flag_blamed_that_nobody_gave(pets):
     (pets / "val").rename(pets / "test")
     for path in sorted((pets / "train" / "dog").iterdir())[1:]:
         path.unlink()
-    settings = TrainSettings(
-        weights="random", data=DataSettings(dataset=str(pets)), run=RunSettings(runs_dir=pets.parent)
-    )
+    options = {"weights": "random", "dataset": str(pets), "runs_dir": pets.parent}
+    settings = with_keywords(TrainSettings(), options)
     with pytest.raises(UserError) as caught:
         open_session(settings)
     assert str(caught.value).startswith("holding 0.1 of each class out leaves class dog with 0 of 1 images in val; ")
