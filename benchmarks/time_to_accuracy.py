@@ -1,6 +1,6 @@
 """How much sooner we are where the source report's training gets, and how far we get beyond it.
 
-    python -m benchmarks.time_to_accuracy --dataset FOLDER --weights FILE [--skip] [--quick]
+    python -m benchmarks.time_to_accuracy --dataset FOLDER --weights FILE [--skip] [--recipe quick] [--quick]
 
 In turn, `--repeats` times: some steps of the report's loop, and our whole command (`train.py` in a process of its own,
 with an empty cache: start-up, decoding, features, basis, training, validation). The report's 100 epochs are its seconds
@@ -107,7 +107,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     report_epochs, patience = (1, 0) if arguments.quick else (REPORT_EPOCHS, REPORT_PATIENCE)
     common = ["--dataset", str(arguments.dataset), "--weights", arguments.weights]
     common += ["--skip" if arguments.skip else "--no-skip"]
-    fast = [*common, *(("--epochs", "2", "--pca-basis", "8", "--val-fraction", "0.5") if arguments.quick else ())]
+    fast = [
+        *common,
+        "--recipe",
+        arguments.recipe,
+        *(("--epochs", "2", "--pca-basis", "8", "--val-fraction", "0.5") if arguments.quick else ()),
+    ]
     runs, step_seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
         report.seconds_per_step(2)  # workers start, buffers are made
@@ -142,6 +147,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for run in runs
     ]
     result: dict[str, Any] = {"benchmark": "time_to_accuracy", "skip": arguments.skip, "num_images": len(paths)}
+    result["recipe"] = arguments.recipe
     if all(reached):
         ours = [seconds[0] for seconds in reached]
         result["ratio"] = ratio_summary(hundred, ours)
@@ -163,6 +169,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--skip", action="store_true", help="both with the skip connection")
+    parser.add_argument("--recipe", choices=("fast", "quick"), default="fast", help="ours; the rival's is the report's")
     parser.add_argument("--steps", type=int, default=60, help="steps of the report's loop that are timed at once")
     parser.add_argument("--repeats", type=int, default=2, help="runs of our whole command")
     print_result(measure(parser.parse_args(argv)))
