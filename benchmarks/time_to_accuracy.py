@@ -107,19 +107,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     report_epochs, patience = (1, 0) if arguments.quick else (REPORT_EPOCHS, REPORT_PATIENCE)
     common = ["--dataset", str(arguments.dataset), "--weights", arguments.weights]
     common += ["--skip" if arguments.skip else "--no-skip"]
-    fast = [
-        *common,
-        "--recipe",
-        arguments.recipe,
-        *(("--epochs", "2", "--pca-basis", "8", "--val-fraction", "0.5") if arguments.quick else ()),
-    ]
+    small = ("--epochs", "2", "--pca-basis", "8", "--val-fraction", "0.5") if arguments.quick else ()
+    asked = [*common, "--recipe", arguments.recipe, *small]
     runs, step_seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
         report.seconds_per_step(2)  # workers start, buffers are made
         step_seconds.append(report.seconds_per_step(steps))
         for number in range(repeats):
             where = Path(folder) / str(number)
-            runs.append(run_ours(where, fast))
+            runs.append(run_ours(where, asked))
             step_seconds.append(report.seconds_per_step(steps))
             tell(report_seconds_per_step=step_seconds, **{key: runs[-1][key] for key in ("wall_seconds", "seen")})
         # The last run's cache serves the report's recipe: how soon it gets there is known from its steps.
