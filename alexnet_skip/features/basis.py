@@ -5,7 +5,7 @@ the features themselves: the same predictions, a fraction of the work, better co
 axes, each scaled: to the optimizer and to weight decay a larger coordinate is a cheaper one.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,15 @@ from alexnet_skip.settings.shared import SkipMode
 ITERATIONS = 2
 # Coordinates are scaled by this power of their standard deviation: the leading ones count for more (measured).
 EMPHASIS = 0.6
+# Of what conv's 1×1 convolution may learn beside the identity; with 256 it could learn any kernel.
+RANK = 16
+# A kernel's strengths below this part of it are rounding.
+KERNEL_EPS = 1e-5
+
+
+def joined_in_basis(mode: SkipMode) -> SkipConnection:
+    """What the coordinates are of: the joined features, and for ``conv`` those that its convolution begins with."""
+    return SkipConnection("identity" if mode == "conv" else mode)
 
 
 @dataclass(frozen=True)
@@ -104,45 +113,92 @@ def fit_basis(parts: Callable[[], Iterable[Tensor]], num_components: int, seed: 
     return Basis(mean, weight[:, None] * axes * scale)
 
 
+class CorrectionInBasis(nn.Module):
+    """What ``conv``'s trained 1×1 convolution adds to the identity, in coordinates: a correction of low rank.
+
+    The convolution's kernel is I + up down (as LoRA has it: Hu et al. 2021), which begins as the identity. The tap is
+    brought from 256 channels to the rank, and only that is projected: in every step a fraction of the products that
+    a projection of 9,216 values takes, to the same accuracy (docs/skip.md).
+    """
+
+    axes: Tensor
+    bias_projection: Tensor
+
+    def __init__(self, basis: Basis, rank: int) -> None:
+        super().__init__()
+        channels = FEATURE_SHAPE[0]
+        # (K, 36, 256): channels last, as they are multiplied.
+        axes = basis.projection.T.unflatten(1, (channels, -1)).transpose(1, 2).contiguous()
+        self.register_buffer("axes", axes, persistent=False)
+        # (K, 256). The convolution's bias is the same at every place.
+        self.register_buffer("bias_projection", axes.sum(1), persistent=False)
+        self.down = nn.Parameter(torch.randn(rank, channels) / channels**0.5)
+        self.up = nn.Parameter(torch.zeros(channels, rank))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, tap: Tensor) -> Tensor:
+        """Coordinates (B, K) that a flat tap (B, 9216) adds."""
+        maps = tap.reshape(len(tap), FEATURE_SHAPE[0], -1).transpose(1, 2).contiguous()
+        axes = (self.axes @ self.up).flatten(1)
+        return F.linear(F.linear(maps, self.down).flatten(1), axes, F.linear(self.bias, self.bias_projection))
+
+    def fold(self, skip: SkipConnection) -> None:
+        """Write the whole kernel and the bias into a published skip connection."""
+        with torch.no_grad():
+            kernel = torch.eye(len(self.up)) + self.up.cpu() @ self.down.cpu()
+            skip.projection.weight.copy_(kernel[:, :, None, None])
+            skip.projection.bias.copy_(self.bias)  # type: ignore[operator]
+
+    @classmethod
+    def unfold(cls, skip: SkipConnection, basis: Basis) -> "CorrectionInBasis":
+        """What :meth:`fold` undoes, of the rank that the kernel has: at least :data:`RANK`."""
+        learnt = skip.projection.weight.detach().flatten(1).double().cpu() - torch.eye(FEATURE_SHAPE[0])
+        u, strengths, axes = torch.linalg.svd(learnt)
+        rank = max(RANK, int((strengths > KERNEL_EPS * (1 + strengths[0])).sum()))
+        found = cls(basis, rank)
+        with torch.no_grad():
+            # The whole strength is up's, which begins as zero: down has rows of length 1, as it begins.
+            found.up.copy_(u[:, :rank] * strengths[:rank])
+            found.down.copy_(axes[:rank])
+            found.bias.copy_(skip.projection.bias)  # type: ignore[arg-type]
+        return found
+
+
 class SkipHeadInBasis(nn.Module):
     """:class:`SkipHead` whose first layer works on principal coordinates of the joined features.
 
-    For the fixed joins (none, identity, concat) the input is the coordinates alone. The trained 1×1 projection of
-    ``conv`` changes the feature map, so its tap is projected in every step: coordinates of main plus conv(tap) P.
+    The joined features of ``conv`` are those of ``identity`` to begin with; what its convolution learns is added.
+
+    Args:
+        rank: of what ``conv`` may learn.
     """
 
-    projection: Tensor
-    bias_projection: Tensor
-
     def __init__(
-        self, mode: SkipMode, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0)
-    ) -> None:
+        self, mode: SkipMode, num_classes: int, basis: Basis, dropout: tuple[float, float, float] = (0, 0, 0),
+        rank: int = RANK,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.skip = SkipConnection(mode)
-        self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
+        self.mode = mode
         if mode == "conv":
-            # (K, 9216), channels last within a place, as the projected tap comes.
-            axes = basis.projection.T.unflatten(1, (FEATURE_SHAPE[0], -1)).transpose(1, 2)
-            self.register_buffer("projection", axes.flatten(1).contiguous(), persistent=False)
-            # (K, 256). The convolution's bias is the same at every place: it is added to K coordinates, not to 9,216.
-            self.register_buffer("bias_projection", axes.sum(1), persistent=False)
+            self.skip = CorrectionInBasis(basis, rank)
+        self.head = LinearRegressor(basis.projection.shape[1], num_classes, dropout)
 
     def forward(self, coordinates: Tensor, tap: Tensor | None = None) -> Tensor:
         """Logits of coordinates (B, K) and, for ``conv``, the flat tap (B, 9216)."""
-        if self.skip.mode == "conv":
+        if self.mode == "conv":
             if tap is None:
                 raise ValueError("skip mode conv needs the tap")
-            bias = F.linear(self.skip.projection.bias, self.bias_projection)  # type: ignore[arg-type]
-            coordinates = coordinates + F.linear(self.skip.project_by_place(tap).flatten(1), self.projection, bias)
+            coordinates = coordinates + self.skip(tap)
         return self.head(coordinates)
 
     def fold(self, basis: Basis) -> SkipHead:
         """The same function on the features themselves: the published form."""
         with torch.device("meta"):
-            folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
+            folded = SkipHead(self.mode, self.head.fc3.out_features)
             folded.head.fc1 = nn.Identity()  # type: ignore[assignment]
         folded.to_empty(device="cpu")
-        folded.skip.load_state_dict(self.skip.state_dict())
+        if self.mode == "conv":
+            self.skip.fold(folded.skip)
         folded.head.fc1 = basis.fold(self.head.fc1)
         folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
         folded.head.fc3.load_state_dict(self.head.fc3.state_dict())
@@ -156,17 +212,24 @@ def unfolded(published: SkipHead, basis: Basis) -> SkipHeadInBasis:
         ValueError: if it was not trained in this basis.
     """
     head = SkipHeadInBasis(published.skip.mode, published.head.fc3.out_features, basis)
-    head.skip.load_state_dict(published.skip.state_dict())
+    if head.mode == "conv":
+        head.skip = CorrectionInBasis.unfold(published.skip, basis)
     head.head.fc1 = basis.unfold(published.head.fc1)
     head.head.fc2.load_state_dict(published.head.fc2.state_dict())
     head.head.fc3.load_state_dict(published.head.fc3.state_dict())
     return head
 
 
+def rank_of(state: Mapping[str, Tensor]) -> int:
+    """The rank of what ``conv`` may learn, in the state of a :class:`SkipHeadInBasis`; :data:`RANK` in any other."""
+    return len(state["skip.down"]) if "skip.down" in state else RANK
+
+
 def make_head(
-    mode: SkipMode, num_classes: int, basis: Basis | None, dropout: tuple[float, float, float] = (0, 0, 0)
-) -> SkipHead | SkipHeadInBasis:
+    mode: SkipMode, num_classes: int, basis: Basis | None, dropout: tuple[float, float, float] = (0, 0, 0),
+    rank: int = RANK,
+) -> SkipHead | SkipHeadInBasis:  # fmt: skip
     """A fresh head on features, or on their coordinates in a basis."""
     if basis is None:
         return SkipHead(mode, num_classes, dropout)
-    return SkipHeadInBasis(mode, num_classes, basis, dropout)
+    return SkipHeadInBasis(mode, num_classes, basis, dropout, rank)

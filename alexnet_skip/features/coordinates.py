@@ -13,9 +13,8 @@ from accelerate.utils import broadcast
 from safetensors.torch import load
 from torch import Tensor
 
-from alexnet_skip.features.basis import EMPHASIS, Basis, fit_basis
+from alexnet_skip.features.basis import EMPHASIS, Basis, fit_basis, joined_in_basis
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures
-from alexnet_skip.network.head import SkipConnection
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import file_crc32, release_pages, replacing, reserve, write_json
@@ -34,7 +33,7 @@ class CoordinateSource:
     def __init__(self, source: LiveFeatures | CachedFeatures, mode: SkipMode, basis: Basis) -> None:
         self.source = source
         self.num_samples = source.num_samples
-        self.skip = SkipConnection("none" if mode == "conv" else mode)
+        self.skip = joined_in_basis(mode)
         self.keep_tap = mode == "conv"
         self.basis = Basis(basis.mean.to(source.device), basis.projection.to(source.device))
 
@@ -61,13 +60,14 @@ def open_basis(
         positions: the training samples; the basis is fitted on up to 15,000 of them.
         mirrored: whether to fit on both views, alternating.
     """
+    skip = joined_in_basis(mode)
     sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
     if mirrored:
         sample = sample + source.num_samples * (np.arange(len(sample)) % 2)
-    key: dict[str, Any] = {"mode": mode, "components": num_components, "mirrored": mirrored, "version": 4}
+    # conv's are those of identity, and lie there once.
+    key: dict[str, Any] = {"mode": skip.mode, "components": num_components, "mirrored": mirrored, "version": 4}
     key["emphasis"] = EMPHASIS
     key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8").data).hexdigest()
-    skip = SkipConnection("identity" if mode == "conv" else mode)
 
     def fit() -> Basis:
         def parts() -> Iterator[Tensor]:

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from alexnet_skip.features.basis import Basis, SkipHeadInBasis
-from alexnet_skip.network.head import SkipConnection, SkipHead
+from alexnet_skip.features.basis import Basis, SkipHeadInBasis, joined_in_basis
+from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.upper import UpperConvolutions
 
 # Ways from the upper convolutions to the head.
@@ -30,11 +30,10 @@ class TunedNetwork(nn.Module):
     def __init__(self, upper: UpperConvolutions, trained: SkipHead | SkipHeadInBasis, basis: Basis | None) -> None:
         super().__init__()
         self.upper, self.trained = upper, trained
+        self.mode = trained.skip.mode if isinstance(trained, SkipHead) else trained.mode
         self._in_basis = basis is not None
         if basis is not None:
-            mode = trained.skip.mode
-            # conv's tap is projected behind its 1×1 convolution, which learns.
-            self._joined, self._keep_tap = SkipConnection("none" if mode == "conv" else mode), mode == "conv"
+            self._joined, self._keep_tap = joined_in_basis(self.mode), self.mode == "conv"
             self.register_buffer("projection", basis.projection, persistent=False)
             self.register_buffer("offset", -(basis.mean @ basis.projection), persistent=False)
 

@@ -91,18 +91,14 @@ class SkipConnection(nn.Module):
         """Width of the joined features: 9,216, or 18,432 for ``concat``."""
         return NUM_FEATURES * (2 if self.mode == "concat" else 1)
 
-    def project_by_place(self, tap: Tensor) -> Tensor:
-        """The trained 1×1 convolution of a flat tap (B, 9216), but for its bias; returns (B, 36, 256), channels last.
-
-        As one matrix product: in a training step of 512 rows 62 ms with what follows, where a convolution took 101
-        (measured), and never a convolution in fp16, which gives NaN on GTX 16xx cards.
-        """
-        maps = tap.reshape(-1, FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2]).transpose(1, 2).contiguous()
-        return F.linear(maps, self.projection.weight.flatten(1))
-
     def project(self, tap: Tensor) -> Tensor:
-        """The trained 1×1 convolution of a flat tap, in the order of features; (B, 9216) to (B, 9216)."""
-        return (self.project_by_place(tap) + self.projection.bias).transpose(1, 2).flatten(1)  # type: ignore[operator]
+        """The trained 1×1 convolution of a flat tap, in the order of features; (B, 9216) to (B, 9216).
+
+        As one matrix product, never a convolution in fp16, which gives NaN on GTX 16xx cards.
+        """
+        maps = tap.reshape(len(tap), FEATURE_SHAPE[0], -1).transpose(1, 2)
+        kernel, bias = self.projection.weight.flatten(1), self.projection.bias
+        return F.linear(maps, kernel, bias).transpose(1, 2).flatten(1)
 
     def forward(self, main: Tensor, tap: Tensor | None = None) -> Tensor:
         """Join flat features (B, 9216) and tap (B, 9216) to (B, num_features)."""

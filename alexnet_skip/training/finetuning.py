@@ -9,7 +9,7 @@ import numpy as np
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from alexnet_skip.features.basis import SkipHeadInBasis, unfolded
+from alexnet_skip.features.basis import SkipHeadInBasis, make_head, rank_of, unfolded
 from alexnet_skip.features.lower import LowerLayers
 from alexnet_skip.features.tuned import TunedNetwork
 from alexnet_skip.network.backbone import FrozenAlexNet
@@ -46,6 +46,10 @@ class TuningInputs(Inputs):
     seed: int
     head: dict[str, Tensor]
     probe: tuple[Tensor, Tensor]
+
+    def make_head(self, dropout: tuple[float, float, float] = (0, 0, 0)) -> SkipHead | SkipHeadInBasis:
+        """A fresh head of the first stage's form; a parent's may have learnt a kernel of higher rank."""
+        return make_head(self.mode, self.num_classes, self.basis, dropout, rank_of(self.head))
 
     def make_model(self, dropout: tuple[float, float, float] = (0, 0, 0)) -> TunedNetwork:
         """The network as the first stage has left it; with ``--finetune-reinit``, but for its convolutions."""

@@ -25,7 +25,7 @@ def gradient_figures(model: TunedNetwork, x: Tensor, target: Tensor) -> dict[str
     """
     layers = model.upper.kernels
     ways: dict[str, Way] = {"main": "main"}
-    if model.trained.skip.mode != "none":
+    if model.mode != "none":
         ways["skip"] = "tap"
     was_training, figures = model.training, {}
     model.eval()

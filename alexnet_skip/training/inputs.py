@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from alexnet_skip.features.basis import Basis, SkipHeadInBasis, make_head
+from alexnet_skip.features.basis import Basis, SkipHeadInBasis, make_head, rank_of
 from alexnet_skip.features.coordinates import CoordinateSource, open_basis
 from alexnet_skip.features.source import FeatureSource, FrozenFeatures, predict
 from alexnet_skip.images.splits import limit_positions
@@ -85,7 +85,7 @@ class Inputs:
         """The trained model on the features themselves, from its state."""
         # Initialising the model to be filled draws random numbers: keeping a snapshot must not change the training.
         with torch.random.fork_rng(devices=[]):
-            head = self.make_head()
+            head = make_head(self.mode, self.num_classes, self.basis, rank=rank_of(state))
             head.load_state_dict(state)
             if isinstance(head, SkipHead):
                 return head.eval()

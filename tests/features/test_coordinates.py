@@ -10,7 +10,7 @@ from torch import nn
 
 from alexnet_skip.features import coordinates
 from alexnet_skip.features import source as feature_source
-from alexnet_skip.features.basis import SkipHeadInBasis, fit_basis
+from alexnet_skip.features.basis import RANK, CorrectionInBasis, SkipHeadInBasis, fit_basis
 from alexnet_skip.features.coordinates import open_basis
 from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.network.backbone import NUM_FEATURES
@@ -35,14 +35,14 @@ def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, feature
     basis = fit_basis(lambda: [fixed(main, tap)], 20, seed=0)
     model = SkipHeadInBasis(mode, 10, basis).eval()
     if mode == "conv":
-        torch.nn.init.normal_(model.skip.projection.weight, std=0.05)
-        torch.nn.init.normal_(model.skip.projection.bias)
-    coordinates = basis.transform(main if mode == "conv" else fixed(main, tap))
+        torch.nn.init.normal_(model.skip.up, std=0.05)
+        torch.nn.init.normal_(model.skip.bias)
+    coordinates = basis.transform(fixed(main, tap))
     folded = model.fold(basis)
     plain = SkipHead(mode, 10)
     # What follows from the basis is neither trained nor saved, and is there for conv alone.
     assert len(list(model.buffers())) == (2 if mode == "conv" else 0)
-    assert model.state_dict().keys() == plain.state_dict().keys()
+    assert folded.skip.state_dict().keys() == plain.skip.state_dict().keys()
     first = plain.head.fc1 = nn.Linear(folded.head.fc1.in_features, folded.head.fc1.out_features)
     with torch.no_grad():
         first.weight.copy_(folded.head.fc1.weight)
@@ -51,6 +51,62 @@ def test_the_fold_gives_the_same_predictions_in_the_published_form(mode, feature
             plain.get_submodule(name).load_state_dict(folded.get_submodule(name).state_dict())
         torch.testing.assert_close(plain(main, tap), folded(main, tap), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(folded(main, tap), model(coordinates, tap), rtol=1e-4, atol=1e-4)
+
+
+def test_conv_begins_as_identity_and_learns_a_kernel_of_low_rank(features):
+    main, tap = features
+    basis = fit_basis(lambda: [main + tap], 20, seed=0)
+    model, identity = SkipHeadInBasis("conv", 10, basis), SkipHeadInBasis("identity", 10, basis)
+    identity.head.load_state_dict(model.head.state_dict())
+    coordinates = basis.transform(main + tap)
+    assert torch.equal(model(coordinates, tap), identity(coordinates))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(coordinates, tap), torch.arange(len(main)) % 10).backward()
+        optimizer.step()
+    folded = model.eval().fold(basis)
+    learnt = folded.skip.projection.weight.flatten(1) - torch.eye(256)
+    assert torch.linalg.matrix_rank(learnt, rtol=1e-4) == RANK
+    assert folded.skip.projection.bias.abs().min() > 0
+    with torch.no_grad():
+        torch.testing.assert_close(folded(main, tap), model(coordinates, tap), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("rank", [0, 3, RANK, 40, 256])
+def test_a_published_kernel_of_any_rank_is_found_again_and_can_learn_on(features, rank):
+    """One of 256, too, as runs had it whose kernels were trained whole."""
+    main, tap = features
+    basis = fit_basis(lambda: [main + tap], 20, seed=0)
+    skip = SkipConnection("conv")
+    with torch.no_grad():
+        skip.projection.weight += (torch.randn(256, rank) @ torch.randn(rank, 256) / 256)[:, :, None, None]
+        skip.projection.bias.normal_()
+    found = CorrectionInBasis.unfold(skip, basis)
+    assert len(found.down) == max(RANK, rank)
+    again = SkipConnection("conv")
+    found.fold(again)
+    torch.testing.assert_close(again.state_dict(), skip.state_dict(), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        expected = (skip.project(tap) - tap) @ basis.projection
+        torch.testing.assert_close(found(tap), expected, rtol=1e-3, atol=1e-3)
+    found(tap).square().sum().backward()
+    assert found.up.grad.norm() > 0, "a kernel that is the identity is no dead end"
+
+
+def test_the_coordinates_of_conv_are_those_of_identity_and_lie_there_once(features, tmp_path):
+    main, tap = (array.half().numpy() for array in features)
+    source = CachedFeatures([(main, tap)], torch.device("cpu"), tmp_path)
+    console, accelerator = Console(quiet=True), Accelerator(cpu=True)
+    opened = {
+        mode: open_basis(source, np.arange(40), mode, 8, accelerator, console, mirrored=False)[1]
+        for mode in ("identity", "conv")
+    }
+    (_, no_tap), (_, with_tap) = (opened[mode].fetch(np.arange(4)) for mode in opened)
+    assert torch.equal(opened["identity"].fetch(np.arange(40))[0], opened["conv"].fetch(np.arange(40))[0])
+    assert no_tap is None
+    assert torch.equal(with_tap, torch.from_numpy(tap[:4]).float())
+    assert len(list(tmp_path.glob("basis-*.npy"))) == 1
 
 
 def test_the_basis_is_orthogonal_deterministic_and_captures_what_pca_captures(rng):

@@ -30,8 +30,8 @@ def made(backbone, mode, in_basis=True, num_layers=2) -> tuple[TunedNetwork, Bas
     basis = Basis(torch.randn(width), torch.randn(width, 12) / 50) if in_basis else None
     trained = make_head(mode, 5, basis)
     if mode == "conv":
-        torch.nn.init.normal_(trained.skip.projection.weight, std=0.05)
-        torch.nn.init.normal_(trained.skip.projection.bias)
+        torch.nn.init.normal_(trained.skip.up if in_basis else trained.skip.projection.weight, std=0.05)
+        torch.nn.init.normal_(trained.skip.bias if in_basis else trained.skip.projection.bias)
     return TunedNetwork(UpperConvolutions(backbone, num_layers), trained, basis).eval(), basis
 
 
@@ -87,8 +87,13 @@ def test_a_published_head_is_found_again_in_its_basis(backbone, mode):
     model, basis = made(backbone, mode)
     again = unfolded(model.trained.fold(basis), basis)
     assert isinstance(again, SkipHeadInBasis)
-    for (name, mine), theirs in zip(model.trained.state_dict().items(), again.state_dict().values(), strict=True):
-        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4), name
+    mine, theirs = model.trained.head.state_dict(), again.head.state_dict()
+    torch.testing.assert_close(theirs, mine, rtol=1e-3, atol=1e-4)
+    main, tap = torch.randn(2, 4, 9216)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            TunedNetwork(model.upper, again, basis).eval().head(main, tap), model.head(main, tap)
+        )
 
 
 def test_a_head_of_another_basis_is_refused(backbone):
