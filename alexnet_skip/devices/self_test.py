@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -39,7 +39,7 @@ def self_test(device: torch.device, batch_size: int, precision: MixedPrecision) 
 
 def multiplies_bf16() -> bool:
     """Whether this processor multiplies bf16 natively, and oneDNN may; False where torch is too old to know."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    found: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     allowed = os.environ.get(MOST_ALLOWED, "").upper() not in WITHOUT_BF16
     return allowed and any(found.get(name) for name in NATIVE_BF16)
 

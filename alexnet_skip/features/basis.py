@@ -147,7 +147,7 @@ class CorrectionInBasis(nn.Module):
         with torch.no_grad():
             kernel = torch.eye(len(self.up)) + self.up.cpu() @ self.down.cpu()
             skip.projection.weight.copy_(kernel[:, :, None, None])
-            skip.projection.bias.copy_(self.bias)  # type: ignore[operator]
+            skip.projection.bias.copy_(self.bias)  # type: ignore[union-attr]
 
     @classmethod
     def unfold(cls, skip: SkipConnection, basis: Basis) -> "CorrectionInBasis":

@@ -209,8 +209,8 @@ def test_coordinates_of_both_views_are_those_of_the_joined_features(tmp_path, rn
     torch.testing.assert_close(basis.mean, joined[sample].mean(0), rtol=1e-4, atol=1e-5)
     rows = rng.permutation(80)
     found, kept_tap = opened.fetch(rows)
-    # The trained projection of conv is added to them in every step.
-    expected = basis.transform(main if mode == "conv" else joined)[rows]
+    # What conv learns is added to them in every step.
+    expected = basis.transform(joined)[rows]
     torch.testing.assert_close(found, expected, rtol=2**-10, atol=1e-2)
     assert (kept_tap is not None) == (mode == "conv")
     if kept_tap is not None:

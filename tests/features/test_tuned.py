@@ -91,9 +91,8 @@ def test_a_published_head_is_found_again_in_its_basis(backbone, mode):
     torch.testing.assert_close(theirs, mine, rtol=1e-3, atol=1e-4)
     main, tap = torch.randn(2, 4, 9216)
     with torch.no_grad():
-        torch.testing.assert_close(
-            TunedNetwork(model.upper, again, basis).eval().head(main, tap), model.head(main, tap)
-        )
+        found = TunedNetwork(model.upper, again, basis).eval().head(main, tap)
+        torch.testing.assert_close(found, model.head(main, tap), rtol=1e-3, atol=1e-3)
 
 
 def test_a_head_of_another_basis_is_refused(backbone):
