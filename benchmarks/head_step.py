@@ -20,13 +20,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from alexnet_skip.devices.self_test import multiplies_bf16
-from alexnet_skip.features.basis import SkipHeadInBasis, fit_basis
+from alexnet_skip.features.basis import RANK, SkipHeadInBasis, fit_basis, joined_in_basis
 from alexnet_skip.features.cache import compute_features
 from alexnet_skip.features.coordinates import CoordinateSource
 from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.images.file import read_image
-from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
-from alexnet_skip.network.head import SkipConnection
+from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.layers import FEATURE_SHAPE
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.shared import SkipMode
@@ -77,7 +76,7 @@ def our_steps(
     """One epoch of ours on all rows; floating-point operations of it, and parameters."""
     options, num_images = settings.training, len(labels)
     main, tap = (torch.from_numpy(arrays[name]).float() for name in ("main", "tap"))
-    joined = SkipConnection("identity" if mode == "conv" else mode)(main, tap)
+    joined = joined_in_basis(mode)(main, tap)
     basis = fit_basis(lambda: [joined], options.pca_basis, seed=0)
     device = torch.device("cpu")
     rows = CoordinateSource(CachedFeatures([(arrays["main"], arrays["tap"])], device), mode, basis)
@@ -101,7 +100,9 @@ def our_steps(
     flop = first + 3 * 2 * (4096 * 1024 + 1024 * num_classes)
     if mode == "conv":
         channels, places = FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2]
-        flop += 2 * 2 * NUM_FEATURES * k + 2 * 2 * places * channels**2
+        # The tap to its rank, that to coordinates; and once a step the axes that it is brought there by.
+        flop += 2 * RANK * (2 * places * channels + 3 * places * k)
+        flop += 2 * 2 * RANK * k * places * channels // options.batch_size
     return run, flop * num_images, sum(p.numel() for p in model.parameters())
 
 
