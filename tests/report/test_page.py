@@ -208,6 +208,17 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path, rng, l
     assert f"python embed.py --run {run.as_posix()} --layer hidden2" in read.text["space"]
 
 
+def test_a_study_that_is_not_evaluated_yet_still_asks_its_question_and_is_not_taken_for_one_form(tmp_path):
+    study = make_study(tmp_path / "runs" / "s", seeds=1)
+    for run in study.iterdir():
+        shutil.rmtree(run / "evaluation")
+    read = Reader(write_report(study.parent, ["s"]).read_text(encoding="utf-8"))
+    text = load_text("en")
+    assert text("page.question") in read.text["verdict"]
+    assert text("verdict.nothing") in read.text["verdict"]
+    assert text("page.one") not in read.text["verdict"]
+
+
 def test_one_run_is_told_with_its_interval_and_its_classes(tmp_path, rng):
     run = make_run(tmp_path / "runs" / "alone", {"test-best": make_predictions(0.8, rng)}, CLASS_NAMES)
     make_history(run, rng)
