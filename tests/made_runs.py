@@ -58,6 +58,13 @@ def make_run(
     return folder
 
 
+def make_published(folder: Path, class_names: tuple[str, ...], temperature: float) -> None:
+    """A published model as far as its config, in the folder that a run keeps it in."""
+    folder.mkdir(parents=True)
+    about = {"skip_mode": "conv", "class_names": list(class_names), "temperature": temperature}
+    (folder / "config.json").write_text(json.dumps(about | {"temperature_images": 9}))
+
+
 def make_predictions(
     accuracy: float, rng: np.random.Generator, n: int = 400, classes: int = 10, digest: str = "d" * 64
 ) -> Predictions:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.runs.folders import find_run, published_folder, published_name
 from alexnet_skip.runs.predictions import kept_predictions
 from alexnet_skip.settings.records import read_model_config
-from alexnet_skip.statistics.metrics import softmax
 
 
 class LoadedPredictions(NamedTuple):
@@ -50,5 +50,5 @@ def load_predictions(
     folder = find_run(Path(runs_dir), None if run is None else os.fspath(run))
     config = read_model_config(published_folder(folder, checkpoint))
     _, kept = kept_predictions(folder, split, published_name(checkpoint), tta=tta)
-    probabilities = softmax(kept.logits / (config.temperature or 1.0))
-    return LoadedPredictions(probabilities, kept.labels, kept.class_names or config.class_names, kept.files)
+    chances = probabilities(kept.logits, config.temperature)
+    return LoadedPredictions(chances, kept.labels, kept.class_names or config.class_names, kept.files)

@@ -14,13 +14,13 @@ from alexnet_skip.embedding.samples import Points
 from alexnet_skip.embedding.space import Embedding, metrics_of
 from alexnet_skip.evaluation.tables import sample_columns, write_columns
 from alexnet_skip.images.splits import limit_positions
+from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
 from alexnet_skip.plots.style import minus, save_figure
 from alexnet_skip.runs.folders import published_name
 from alexnet_skip.settings.embed import EmbedSettings
-from alexnet_skip.statistics import metrics
 from alexnet_skip.statistics.separation import Separation
 from alexnet_skip.system.commands import tensorboard_address
 from alexnet_skip.system.console import Console, per_cent
@@ -164,7 +164,8 @@ def write_projector(
     """Show the embedding in the projector of the run's TensorBoard; returns the name under which it is listed.
 
     Args:
-        logits: (N, num_classes), of which prediction and confidence are shown beside the true class.
+        logits: (N, num_classes), of which prediction and confidence, as the model tells them, are shown beside the true
+            class.
     """
     positions, split, thumbnail_px = points.positions, points.samples.split, job.settings.thumbnails
     kept = np.arange(len(positions))
@@ -176,13 +177,13 @@ def write_projector(
             f"more thumbnails of {thumbnail_px} px (smaller --thumbnails, or 0 for none, give it more)"
         )
     names = np.array(embedding.run.model.class_names)
-    labels, probabilities = points.labels[kept], metrics.softmax(logits[kept])
-    predicted = probabilities.argmax(axis=1)
+    labels, chances = points.labels[kept], probabilities(logits[kept], embedding.run.model_config.temperature)
+    predicted = chances.argmax(axis=1)
     columns = {
         "true class": names[labels].tolist(),
         "predicted": names[predicted].tolist(),
         "right": np.where(predicted == labels, "right", "wrong").tolist(),
-        "confidence": [f"{value:.3f}" for value in probabilities.max(axis=1)],
+        "confidence": [f"{value:.3f}" for value in chances.max(axis=1)],
         "sample": split.index[positions[kept]].tolist(),
     }
     images = split.images[positions[kept]] if thumbnail_px else None

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from alexnet_skip.evaluation.tables import write_confusion_csv
 from alexnet_skip.images.dataset import Split
+from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.plots.confusion import MAX_SHOWN_CLASSES, confusion_matrix_figure
 from alexnet_skip.plots.curves import reliability_figure
 from alexnet_skip.plots.gallery import confident_mistakes, gallery
@@ -41,11 +42,11 @@ def summarize_predictions(
     if model.settings is not None:
         summary["label_smoothing"] = model.settings.training.label_smoothing
     if model.temperature is not None:
-        probabilities = metrics.softmax(predictions.logits / model.temperature)
+        chances = probabilities(predictions.logits, model.temperature)
         summary["temperature"] = model.temperature
         summary["temperature_images"] = model.temperature_images
-        summary["nll_calibrated"] = metrics.negative_log_likelihood(probabilities, predictions.labels)
-        summary["ece_calibrated"] = metrics.expected_calibration_error(probabilities, predictions.labels)
+        summary["nll_calibrated"] = metrics.negative_log_likelihood(chances, predictions.labels)
+        summary["ece_calibrated"] = metrics.expected_calibration_error(chances, predictions.labels)
     return summary
 
 
@@ -73,15 +74,15 @@ def draw_evaluation(
     temperature = summary.get("temperature")
     for suffix, divisor in (("", 1.0), ("_calibrated", temperature)):
         if divisor is not None:
-            bins = metrics.reliability_bins(metrics.softmax(predictions.logits / divisor), predictions.labels)
+            bins = metrics.reliability_bins(probabilities(predictions.logits, divisor), predictions.labels)
             note = calibration_note(bins, None if suffix else summary.get("label_smoothing"))
             shown = f"{title}, temperature {divisor:.2f}" if suffix else title
             save_figure(reliability_figure(*bins, shown, note), where / f"reliability{suffix}.png")
     if images is not None:
-        probabilities = metrics.softmax(predictions.logits / (temperature or 1.0))
-        rows = confident_mistakes(probabilities, predictions.labels)
+        chances = probabilities(predictions.logits, temperature)
+        rows = confident_mistakes(chances, predictions.labels)
         mistakes = gallery(
-            images_at(images, predictions, rows), probabilities[rows], predictions.labels[rows], class_names,
+            images_at(images, predictions, rows), chances[rows], predictions.labels[rows], class_names,
             f"{title}: most confident mistakes",
         )  # fmt: skip
         save_figure(mistakes, where / "mistakes.png")

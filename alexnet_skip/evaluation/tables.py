@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.statistics import metrics
 from alexnet_skip.system.files import write_csv
 
 # Of more classes the table would be too wide to look at; predictions.npz has all.
@@ -31,14 +31,14 @@ def write_predictions_csv(
     Args:
         temperature: that is stored with the model; the probabilities are those that it predicts with.
     """
-    names, probabilities = np.array(class_names), metrics.softmax(predictions.logits / (temperature or 1.0))
+    names, chances = np.array(class_names), probabilities(predictions.logits, temperature)
     columns = sample_columns(predictions.index, predictions.files) | {
         "true": names[predictions.labels].tolist(),
         "predicted": names[predictions.predicted].tolist(),
-        "confidence": probabilities.max(axis=1).round(6).tolist(),
+        "confidence": chances.max(axis=1).round(6).tolist(),
     }
     if len(names) <= MAX_PROBABILITIES:
-        columns |= {f"p_{name}": probabilities[:, label].round(6).tolist() for label, name in enumerate(class_names)}
+        columns |= {f"p_{name}": chances[:, label].round(6).tolist() for label, name in enumerate(class_names)}
     write_columns(where / "predictions.csv", columns)
 
 

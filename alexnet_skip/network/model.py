@@ -17,7 +17,7 @@ from alexnet_skip.network.card import model_card
 from alexnet_skip.network.factored import FactoredLinear
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.inputs import Images, given_images
-from alexnet_skip.network.prediction import Prediction
+from alexnet_skip.network.prediction import Prediction, probabilities
 from alexnet_skip.network.state_files import (
     CONVOLUTIONS,
     HEAD,
@@ -28,7 +28,6 @@ from alexnet_skip.network.state_files import (
 )
 from alexnet_skip.settings.embed import Layer
 from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config
-from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_sealed_json, write_text
@@ -99,7 +98,7 @@ class AlexNetWithSkip(nn.Module):
         for given, pixels in self._batches(images):
             with torch.inference_mode():
                 logits = self(pixels).float().cpu().numpy()
-            for image, row in zip(given, softmax(logits / self.temperature), strict=True):
+            for image, row in zip(given, probabilities(logits, self.temperature), strict=True):
                 file = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
                 predictions.append(Prediction(self.class_names, row, file))
         return predictions

@@ -1,8 +1,22 @@
-"""What a network thinks of one image."""
+"""What a published network thinks of images: the one place where logits become what is told as a probability."""
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from alexnet_skip.statistics.metrics import softmax
+
+
+def probabilities(logits: np.ndarray, temperature: float | None) -> np.ndarray:
+    """Probabilities float64 (N, C) that a published model gives for logits (N, C): at its temperature.
+
+    Args:
+        temperature: of the model's config; None counts as 1.
+
+    Raises:
+        ValueError: if a logit is infinite or not a number.
+    """
+    return softmax(logits / (temperature or 1.0))
 
 
 @dataclass(frozen=True)

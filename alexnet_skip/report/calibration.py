@@ -60,8 +60,8 @@ def calibrations(subject: Subject, text: Text) -> list[Calibration]:
         return []
     found = []
     for side, predictions in zip(subject.sides, subject.last.predictions, strict=True):
-        fitted, labels = subject.last.temperatures(side), predictions[0].labels
-        chances = [metrics.softmax(one.logits / (t or 1.0)) for one, t in zip(predictions, fitted, strict=True)]
+        fitted, labels = side.temperatures(subject.last.checkpoint_name), predictions[0].labels
+        chances = side.probabilities(predictions, subject.last.checkpoint_name)
         plain = [metrics.softmax(one.logits) for one in predictions]
         known = [t for t in fitted if t is not None]
         ends = [f"{t:.2f}" for t in (min(known), max(known))] if len(known) == len(fitted) else []

@@ -1,5 +1,6 @@
 """Geometry of the page's drawings: figures in, places in an SVG out. The templates hold what is drawn with them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,15 +60,16 @@ class Series:
     y: np.ndarray
 
 
-def line_chart(title: str, x_label: str, series: Sequence[Series], digits: int) -> Chart:
+def line_chart(title: str, x_label: str, series: Sequence[Series], digits: int, largest: float = math.inf) -> Chart:
     """A chart of the means of several series, each with a band over its seeds.
 
     Args:
         digits: behind the point, at the ticks of y.
+        largest: that y can be; the axis ends there.
     """
     x_low, x_high = min(one.x.min() for one in series), max(one.x.max() for one in series)
     y_low, y_high = min(one.y.min() for one in series), max(one.y.max() for one in series)
-    y_places = ticks(float(y_low), float(y_high), 5)
+    y_places = [place for place in ticks(float(y_low), float(y_high), 5) if place <= largest]
     y_low, y_high = min(y_low, y_places[0]), max(y_high, y_places[-1])
     across = _Scale(float(x_low), float(x_high), LEFT, WIDTH - RIGHT)
     up = _Scale(float(y_low), float(y_high), HEIGHT - BOTTOM, TOP)

@@ -1,6 +1,7 @@
 """Curves of training, from metrics.jsonl."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def charts(subject: Subject, text: Text) -> list[Chart]:
                 epochs = np.arange(1, values.shape[1] + 1)
                 series.append(Series(side_name(side, text), number, epochs, 100 * values if fraction else values))
         if series:
-            found.append(line_chart(text(f"curves.{name}"), text("curves.epoch"), series, 0 if fraction else 2))
+            digits, largest = (0, 100.0) if fraction else (2, math.inf)
+            found.append(line_chart(text(f"curves.{name}"), text("curves.epoch"), series, digits, largest))
     return found
 
 

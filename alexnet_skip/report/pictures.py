@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.runs.opened import images_at, load_images_of, split_of
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.statistics.metrics import softmax
+from alexnet_skip.study.only_one import Contested, clearest
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 
@@ -93,50 +92,30 @@ def only_one_right(subject: Subject, clouds: Sequence[Cloud], text: Text) -> lis
     """For every side but the first: the images that it alone gets right, and those that the first alone does."""
     if len(subject.sides) < 2 or subject.last is None:
         return []
-    images = Images(subject, clouds)
-    means = [np.mean([softmax(one.logits) for one in side], axis=0) for side in subject.last.predictions]
-    first, reference = subject.last.predictions[0][0], side_name(subject.sides[0], text)
-    chosen = []
+    images, first = Images(subject, clouds), subject.last.predictions[0][0]
+    told = [
+        side.probabilities(of_side, subject.last.checkpoint_name)
+        for side, of_side in zip(subject.sides, subject.last.predictions, strict=True)
+    ]
+    names = [side_name(side, text) for side in subject.sides]
+    pairs = []
     for number, one in enumerate(subject.last.comparisons, start=1):
-        name = side_name(subject.sides[number], text)
-        chosen += [
-            (name, reference, one.only_b, number, 0),
-            (reference, name, one.only_a, 0, number),
-        ]
-    rows = [_clearest(first, all_rows, means[better], means[worse]) for _, _, all_rows, better, worse in chosen]
-    pictures = dict(zip(np.concatenate(rows).tolist(), images.at(first, np.concatenate(rows)), strict=True))
+        pairs += [(number, 0, one.only_b), (0, number, one.only_a)]
+    chosen = [clearest(rows, first.labels, told[right], told[wrong], MAX_PICTURES) for right, wrong, rows in pairs]
+    rows = np.array([one.row for of_pair in chosen for one in of_pair], int)
+    pictures = dict(zip(rows.tolist(), images.at(first, rows), strict=True))
     return [
         OnlyOne(
-            name, other, len(all_rows), len(first.labels),
-            [
-                _picture(subject, row, means[better], means[worse], subject.last.predictions[worse], pictures[row])
-                for row in of_side.tolist()
-            ],
+            names[right], names[wrong], len(all_rows), len(first.labels),
+            [_picture(one, subject.class_names, pictures[one.row]) for one in of_pair],
         )
-        for (name, other, all_rows, better, worse), of_side in zip(chosen, rows, strict=True)
+        for (right, wrong, all_rows), of_pair in zip(pairs, chosen, strict=True)
     ]  # fmt: skip
 
 
-def _clearest(first: Predictions, rows: np.ndarray, better: np.ndarray, worse: np.ndarray) -> np.ndarray:
-    """The rows whose true class gains most."""
-    labels = first.labels[rows]
-    gain = better[rows, labels] - worse[rows, labels]
-    return rows[np.argsort(-gain, kind="stable")[:MAX_PICTURES]]
-
-
-def _picture(
-    subject: Subject,
-    row: int,
-    better: np.ndarray,
-    worse: np.ndarray,
-    wrong: Sequence[Predictions],
-    image: np.ndarray | None,
-) -> Picture:
-    names, label = subject.class_names, int(wrong[0].labels[row])
-    # What most seeds say; the mean of their chances could well be highest for the true class, which none of them says.
-    said = Counter(int(one.logits[row].argmax()) for one in wrong).most_common(1)[0][0]
-    chances = (per_cent(float(better[row, label]), 0), per_cent(float(worse[row, said]), 0))
-    return Picture(as_uri(image) if image is not None else "", names[label], names[said], chances)
+def _picture(one: Contested, names: Sequence[str], image: np.ndarray | None) -> Picture:
+    chances = (per_cent(one.chance, 0), per_cent(one.other_chance, 0))
+    return Picture(as_uri(image) if image is not None else "", names[one.label], names[one.taken_for], chances)
 
 
 def as_uri(image: np.ndarray) -> str:

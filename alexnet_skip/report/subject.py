@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from alexnet_skip.runs.folders import find_run, published_folder, runs_in
+from alexnet_skip.runs.folders import find_run, runs_in
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.records import RunConfig, read_model_config
 from alexnet_skip.study.sides import Side, find_study, has_predictions, read_sides, sides_of_runs, sides_of_study
@@ -34,16 +34,6 @@ class Stage:
     def comparisons(self) -> list[Comparison]:
         """Every side but the first, held against it."""
         return compare(self.predictions, (1, self.k)) if len(self.predictions) > 1 else []
-
-    def temperatures(self, side: Side) -> list[float | None]:
-        """That each run of a side was published with at this stage; None for those without, or that are gone."""
-        found: list[float | None] = []
-        for run in side.runs:
-            try:
-                found.append(read_model_config(published_folder(run, self.checkpoint_name)).temperature)
-            except UserError:
-                found.append(None)
-        return found
 
     @property
     def k(self) -> int:

@@ -15,7 +15,8 @@ from alexnet_skip.runs.folders import published_name
 from alexnet_skip.runs.opened import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.statistics.metrics import softmax, usual_topk
+from alexnet_skip.statistics.metrics import usual_topk
+from alexnet_skip.study.only_one import clearest
 from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
 from alexnet_skip.study.verdict import Comparison, compare, p_text, points, signed, verdict
 from alexnet_skip.system.console import Console, per_cent
@@ -31,12 +32,15 @@ class Pair:
 
     Attributes:
         of_a, of_b: predictions of both, by seed.
+        chances_a, chances_b: what their models tell of them (N, C), by seed.
     """
 
     a: Side
     b: Side
     of_a: Sequence[Predictions]
     of_b: Sequence[Predictions]
+    chances_a: Sequence[np.ndarray]
+    chances_b: Sequence[np.ndarray]
     comparison: Comparison
 
     @property
@@ -70,9 +74,12 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     topk = [k for k in settings.topk or usual_topk(len(class_names)) if k <= len(class_names)]
     with console.working("Comparing"):
         comparisons = compare(predictions, topk)
+    told = [side.probabilities(found, checkpoint_name) for side, found in zip(sides, predictions, strict=True)]
     pairs = [
-        Pair(sides[0], side, predictions[0], of_side, comparison)
-        for side, of_side, comparison in zip(sides[1:], predictions[1:], comparisons, strict=True)
+        Pair(sides[0], side, predictions[0], of_side, told[0], told_of_side, comparison)
+        for side, of_side, told_of_side, comparison in zip(
+            sides[1:], predictions[1:], told[1:], comparisons, strict=True
+        )
     ]
 
     # Figures and files
@@ -127,22 +134,20 @@ def _draw(where: Path, pair: Pair, class_names: Sequence[str], title: str, image
     )
     if images is None:
         return
-    mean_a, mean_b = (np.mean([softmax(one.logits) for one in side], axis=0) for side in (pair.of_a, pair.of_b))
-    for winner, rows, better, worse in (
-        (b, comparison.only_b, mean_b, mean_a),
-        (a, comparison.only_a, mean_a, mean_b),
+    for winner, rows, right, wrong in (
+        (b, comparison.only_b, pair.chances_b, pair.chances_a),
+        (a, comparison.only_a, pair.chances_a, pair.chances_b),
     ):
-        labels = first.labels[rows]
-        gain = better[rows, labels] - worse[rows, labels]
-        chosen = rows[np.argsort(-gain, kind="stable")[:MAX_GALLERY_IMAGES]]
+        chosen = clearest(rows, first.labels, right, wrong, MAX_GALLERY_IMAGES)
         captions = [
-            f"{class_names[label]} {per_cent(better[row, label], 0)} %\n"
-            f"≠ {class_names[worse[row].argmax()]} {per_cent(worse[row].max(), 0)} %"
-            for row, label in zip(chosen, first.labels[chosen], strict=True)
+            f"{class_names[one.label]} {per_cent(one.chance, 0)} %\n"
+            f"≠ {class_names[one.taken_for]} {per_cent(one.other_chance, 0)} %"
+            for one in chosen
         ]
         every = " with every seed" if len(b.seeds) > 1 else ""
         heading = f"{title}: only {winner.name} is right{every}, {len(chosen)} of {len(rows):,}"
-        figure = image_grid_figure(images_at(images, first, chosen), captions, heading)
+        shown = images_at(images, first, np.array([one.row for one in chosen], int))
+        figure = image_grid_figure(shown, captions, heading)
         save_figure(figure, where / f"{pair.stem}-only-{winner.stem}.png")
 
 

@@ -9,13 +9,13 @@ import torch
 
 from alexnet_skip.network.grad_cam import grad_cam
 from alexnet_skip.network.model import load_published
+from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.plots.heatmaps import Look, heatmaps_figure
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, published_name
 from alexnet_skip.runs.opened import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
@@ -43,7 +43,11 @@ def explain(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         )
 
     # The clearest of each kind
-    kinds = _kinds(sides, predictions)
+    chances = [
+        probabilities(one.logits, side.temperatures(checkpoint_name)[0])
+        for side, one in zip(sides, predictions, strict=True)
+    ]
+    kinds = _kinds(sides, predictions, chances)
     rows = np.concatenate([found[: -(-settings.explain // len(kinds))] for found in kinds.values()])[: settings.explain]
     told = ", ".join(f"{what} {len(found):,}" for what, found in kinds.items())
     console.line(f"Of {len(first.labels):,} images of {split}: {told}")
@@ -91,9 +95,11 @@ def _chosen(settings: EvaluateSettings) -> tuple[Path | None, list[Side], str]:
     return study, [first, next((side for side in others if side.variant == "conv"), others[-1])], checkpoint_name
 
 
-def _kinds(sides: Sequence[Side], predictions: Sequence[Predictions]) -> dict[str, np.ndarray]:
+def _kinds(
+    sides: Sequence[Side], predictions: Sequence[Predictions], chances: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
     """Rows of the samples to look at by what they are, the clearest first."""
-    chances, labels = [softmax(one.logits) for one in predictions], predictions[0].labels
+    labels = predictions[0].labels
     if len(sides) == 1:
         sure, right = chances[0].max(axis=1), predictions[0].correct
         kinds = {"mistakes": (~right, sure), "hits": (right, sure)}
@@ -118,7 +124,7 @@ def _path(study: Path | None, sides: Sequence[Side], split: str, checkpoint_name
 def _look(side: Side, checkpoint_name: str, images: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Look:
     network, _ = load_published(published_folder(side.runs[0], checkpoint_name))
     found = grad_cam(network, torch.from_numpy(images))
-    chances = softmax(found.logits.numpy() / network.temperature)
+    chances = probabilities(found.logits.numpy(), network.temperature)
     predicted = chances.argmax(axis=1)
     said = [f"{names[c]} {per_cent(p, 0)} %" for c, p in zip(predicted, chances.max(axis=1), strict=True)]
     maps = {LAYER_NAMES[layer]: values.numpy() for layer, values in found.maps.items()}

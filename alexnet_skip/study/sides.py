@@ -4,7 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_skip.runs.folders import evaluation_folder, find_run, published_name, runs_in
+import numpy as np
+
+from alexnet_skip.network.prediction import probabilities
+from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, published_name, runs_in
 from alexnet_skip.runs.predictions import (
     Predictions,
     another_model,
@@ -12,7 +15,7 @@ from alexnet_skip.runs.predictions import (
     of_another_model,
     read_predictions,
 )
-from alexnet_skip.settings.records import RunConfig, read_run_config
+from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
 from alexnet_skip.settings.shared import VARIANTS
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
@@ -43,6 +46,21 @@ class Side:
             return self.variant
         # Two of them are in one name.
         return part_of_name(self.name.replace("/", "-").replace("\\", "-"), MAX_NAME_BYTES // 2)
+
+    def temperatures(self, checkpoint_name: str) -> list[float | None]:
+        """Those of each run's published model of that name; None for models without, or that are gone."""
+        found: list[float | None] = []
+        for run in self.runs:
+            try:
+                found.append(read_model_config(published_folder(run, checkpoint_name)).temperature)
+            except UserError:
+                found.append(None)
+        return found
+
+    def probabilities(self, predictions: Sequence[Predictions], checkpoint_name: str) -> list[np.ndarray]:
+        """What each run's published model of that name tells (N, C), from its predictions."""
+        fitted = self.temperatures(checkpoint_name)
+        return [probabilities(one.logits, t) for one, t in zip(predictions, fitted, strict=True)]
 
 
 def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:

@@ -181,5 +181,7 @@ def per_cent(fraction: float, digits: int = 1) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Bytes for people: "3.4 GiB", "141 MiB"."""
-    return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.0f} MiB"
+    """Bytes for people: "3.4 GiB", "141 MiB", "52 KiB"."""
+    if num_bytes >= 2**30:
+        return f"{num_bytes / 2**30:,.1f} GiB"
+    return f"{num_bytes / 2**20:,.0f} MiB" if num_bytes >= 2**20 else f"{num_bytes / 2**10:,.0f} KiB"

@@ -13,8 +13,9 @@ from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
+from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.settings.command_line import to_dict
-from alexnet_skip.settings.records import RunConfig
+from alexnet_skip.settings.records import RunConfig, read_model_config
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.commands import tensorboard_address
 from alexnet_skip.system.console import Console, per_cent
@@ -46,7 +47,8 @@ def report_run(trainer: Trainer, summary: dict[str, Any]) -> None:
         split = dataset.splits["val" if "val" in dataset.splits else "train"]
         epoch, images = summary["best_epoch"], split.subset(held_out.positions).images
         title = f"{run_title(config, trainer.folder.name)}, {len(images):,} held-out images, epoch {epoch}"
-        tensorboard.log_validation(writer, images, logits, held_out.targets, dataset.class_names, epoch, title)
+        chances = probabilities(logits, read_model_config(trainer.folder / "model").temperature)
+        tensorboard.log_validation(writer, images, chances, held_out.targets, dataset.class_names, epoch, title)
     tensorboard.log_hparams(writer, compared_settings(config))
     network = _untrained_network(session.backbone, summary["skip_mode"], dataset)
     tensorboard.log_graph(writer, network, network.network.image_size)

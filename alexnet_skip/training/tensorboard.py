@@ -110,7 +110,7 @@ def log_hparams(writer: SummaryWriter, settings: Mapping[str, Any]) -> None:
 def log_validation(
     writer: SummaryWriter,
     images: Images,
-    logits: np.ndarray,
+    chances: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
     epoch: int,
@@ -120,23 +120,22 @@ def log_validation(
 
     Args:
         images: uint8 (N, H, W, 3).
-        logits: (N, C).
+        chances: probabilities (N, C), as the published model tells them.
         labels: true classes (N,).
     """
-    probabilities, predicted = metrics.softmax(logits), logits.argmax(axis=1)
     pictures = {
-        f"{VAL_PICTURES}/{name}": gallery(images[rows], probabilities[rows], labels[rows], class_names, title)
+        f"{VAL_PICTURES}/{name}": gallery(images[rows], chances[rows], labels[rows], class_names, title)
         for name, rows in (
             ("2 sample predictions", sample(len(labels))),
-            ("3 most confident mistakes", confident_mistakes(probabilities, labels)),
+            ("3 most confident mistakes", confident_mistakes(chances, labels)),
         )
     }
-    confusion = metrics.confusion_matrix(labels, predicted, len(class_names))
+    confusion = metrics.confusion_matrix(labels, chances.argmax(axis=1), len(class_names))
     pictures[f"{VAL_PICTURES}/1 confusion matrix"] = confusion_matrix_figure(confusion, class_names, title)
     for name, figure in pictures.items():
         writer.add_figure(name, figure, epoch)
     for label, name in list(enumerate(class_names))[:MAX_CURVES]:
-        writer.add_pr_curve(f"precision and recall/{name}", labels == label, probabilities[:, label], epoch)
+        writer.add_pr_curve(f"precision and recall/{name}", labels == label, chances[:, label], epoch)
 
 
 def log_graph(writer: SummaryWriter, network: nn.Module, image_size: tuple[int, int]) -> None:

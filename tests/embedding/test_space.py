@@ -24,6 +24,8 @@ from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.pca.estimator import PCA
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
+from alexnet_skip.settings.records import read_model_config
+from alexnet_skip.statistics.metrics import softmax
 
 TRAINED = (
     "--dataset", "shapes", "--weights", "random", "--epochs", "1", "--batch-size", "16", "--pca-basis", "8", "--quiet",
@@ -158,6 +160,13 @@ def test_what_evaluate_has_predicted_is_not_predicted_again_unless_it_is_of_anot
     expected = exported(embed_run(runs, capsys, "--run", "plain"))[1]
     assert evaluate.main(["--run", "plain", "--runs-dir", str(runs), "--quiet"]) == 0
     capsys.readouterr()
+    logits = read_predictions(runs / "plain" / "evaluation" / "test-best").logits
+    temperature = read_model_config(runs / "plain" / "model").temperature
+    assert temperature not in (None, 1)
+    assert_allclose(
+        [float(row[3]) for row in expected[1:]], softmax(logits / temperature).max(axis=1), atol=2e-3,
+        err_msg="confidence is the probability that the published model tells",
+    )  # fmt: skip
     calls, predict = [], embedding.predict
     monkeypatch.setattr(embedding, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
     assert exported(embed_run(runs, capsys, "--run", "plain"))[1] == expected

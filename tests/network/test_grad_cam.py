@@ -30,13 +30,19 @@ def network(backbone: FrozenAlexNet, mode: str) -> AlexNetWithSkip:
     return AlexNetWithSkip(backbone, trained, ("a", "b", "c"), (32, 32)).eval()
 
 
-def by_hooks(model: AlexNetWithSkip, images: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Grad-CAM by the book: torchvision's AlexNet with hooks, the skip added to it in plain lines."""
+def plain_features(model: AlexNetWithSkip) -> torch.nn.Sequential:
+    """The convolutions as torchvision has them, nothing in place."""
     features = alexnet(weights=None).eval().features
     features.load_state_dict(model.backbone.torchvision_state())
     for layer in features:
         if isinstance(layer, torch.nn.ReLU):
             layer.inplace = False
+    return features
+
+
+def by_hooks(model: AlexNetWithSkip, images: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Grad-CAM by the book: torchvision's AlexNet with hooks, the skip added to it in plain lines."""
+    features = plain_features(model)
     kept = {}
 
     def keep(name):
@@ -73,6 +79,35 @@ def test_it_is_that_of_torchvisions_network_with_hooks(backbone, mode):
     for layer in LAYERS:
         assert found.maps[layer].shape == (2, 13, 13)
         torch.testing.assert_close(found.maps[layer], expected[layer], rtol=1e-3, atol=1e-3)
+
+
+class Plain(torch.nn.Module):
+    """The network in plain modules, as libraries that explain networks take it."""
+
+    def __init__(self, model: AlexNetWithSkip) -> None:
+        super().__init__()
+        self.features = plain_features(model)
+        self.trained = model.trained
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        tapped = self.features[:9](pixels)
+        main = self.features[9:](tapped)
+        return self.trained(main.flatten(1), F.adaptive_avg_pool2d(tapped, 6).flatten(1))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_is_what_captum_finds(backbone, mode):
+    attribution = pytest.importorskip("captum.attr", reason="no captum to compare with")
+    model = network(backbone, mode)
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    classes = torch.tensor([1, 2])
+    found, plain = grad_cam(model, images, classes), Plain(model)
+    pixels = F.interpolate(model.backbone.normalise(images), (224, 224), mode="bilinear").requires_grad_()
+    for layer, name in LAYERS.items():
+        theirs = attribution.LayerGradCam(plain, plain.features[int(name)])
+        seen = theirs.attribute(pixels, classes, relu_attributions=True).detach()[:, 0]
+        expected = seen / seen.flatten(1).max(1).values[:, None, None]
+        torch.testing.assert_close(found.maps[layer], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_skip_is_a_second_way_to_the_tap_and_none_to_the_last_convolution(backbone):

@@ -35,6 +35,14 @@ def test_one_seed_has_no_band_and_a_flat_line_of_one_epoch_has_a_place():
     assert np.isfinite(places(chart.lines[0].points)).all()
 
 
+@pytest.mark.parametrize("y", [[76.0, 98.5], [99.9, 100.0], [100.0, 100.0]])
+def test_an_axis_of_per_cents_ends_at_a_hundred_and_holds_its_line(y):
+    chart = line_chart("title", "epoch", [Series("a", 0, np.array([1, 2]), np.array([y]))], 0, 100)
+    assert max(float(tick.label) for tick in chart.y_ticks) <= 100
+    heights = places(chart.lines[0].points)[:, 1]
+    assert ((heights >= TOP - 0.1) & (heights <= HEIGHT - BOTTOM + 0.1)).all()
+
+
 def test_a_forest_plot_has_zero_and_all_ends_within_it():
     scale = ForestScale([-0.004, 0.021])
     places = [scale.place(value) for value in (-0.4, 0.0, 2.1)]

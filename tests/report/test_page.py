@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from made_report import make_embedding, make_history, make_study
-from made_runs import make_predictions, make_run
+from made_runs import make_predictions, make_published, make_run
 from PIL import Image
 
 from alexnet_skip.report.subject import find_subject
@@ -135,16 +135,24 @@ def test_where_models_look_is_shown_where_it_was_drawn_of_these_very_models(tmp_
 
 def test_the_temperature_of_each_model_is_what_its_calibration_is_told_at(tmp_path):
     study = make_study(tmp_path / "runs" / "study", seeds=1)
-    folder = study / "conv-seed0" / "snapshots" / "epoch-0004"
-    folder.mkdir(parents=True)
-    about = {"skip_mode": "conv", "class_names": list(CLASS_NAMES), "temperature": 2.5, "temperature_images": 9}
-    (folder / "config.json").write_text(json.dumps(about))
-    text = Reader(write_report(study.parent, [study.name]).read_text(encoding="utf-8")).text["calibration"]
-    (found,) = (read_predictions(study / "conv-seed0" / "evaluation" / "test-epoch-4"),)
+    make_published(study / "conv-seed0" / "snapshots" / "epoch-0004", CLASS_NAMES, 2.5)
+    read = Reader(write_report(study.parent, [study.name]).read_text(encoding="utf-8"))
+    text, found = read.text["calibration"], read_predictions(study / "conv-seed0" / "evaluation" / "test-epoch-4")
     fitted, plain = (100 * expected_calibration_error(softmax(found.logits / t), found.labels) for t in (2.5, 1.0))
     assert f"ECE {fitted:.2f} %" in text
     assert f"At temperature 2.50; without it ECE {plain:.2f} %" in text
     assert text.count("At temperature 1: none was fitted") == 2
+    # How sure it is of the images that it alone gets right, too.
+    other = read_predictions(study / "none-seed0" / "evaluation" / "test-epoch-4")
+    (alone,) = np.nonzero(found.correct & ~other.correct)
+    sure = {
+        f"{CLASS_NAMES[found.labels[row]]} {100 * softmax(found.logits[[row]] / 2.5).max():.0f} %"
+        f" ≠ {CLASS_NAMES[other.predicted[row]]} {100 * softmax(other.logits[[row]]).max():.0f} %"
+        for row in alone
+    }
+    told = re.findall(r"\w+ \d+ % ≠ \w+ \d+ %", read.text["only"].split("Only ")[1])
+    assert len(told) == min(12, len(alone))
+    assert set(told) <= sure
 
 
 def test_the_page_asks_for_nothing_and_is_small(page):
@@ -198,6 +206,17 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path, rng, l
         assert f"{text('missing.evaluation')} python evaluate.py --run {run.as_posix()}" in read.text[section]
     assert text("missing.curves") in read.text["curves"]
     assert f"python embed.py --run {run.as_posix()} --layer hidden2" in read.text["space"]
+
+
+def test_a_study_that_is_not_evaluated_yet_still_asks_its_question_and_is_not_taken_for_one_form(tmp_path):
+    study = make_study(tmp_path / "runs" / "s", seeds=1)
+    for run in study.iterdir():
+        shutil.rmtree(run / "evaluation")
+    read = Reader(write_report(study.parent, ["s"]).read_text(encoding="utf-8"))
+    text = load_text("en")
+    assert text("page.question") in read.text["verdict"]
+    assert text("verdict.nothing") in read.text["verdict"]
+    assert text("page.one") not in read.text["verdict"]
 
 
 def test_one_run_is_told_with_its_interval_and_its_classes(tmp_path, rng):

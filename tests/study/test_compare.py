@@ -6,11 +6,12 @@ import re
 
 import numpy as np
 import pytest
-from made_runs import make_predictions, make_run
+from made_runs import make_predictions, make_published, make_run
 
 import evaluate
 from alexnet_skip.images.dataset import Dataset, make_split
 from alexnet_skip.runs import opened
+from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.study.source_report import CLASS_NAMES
 
 ACCURACY = {"none": 0.6, "identity": 0.62, "conv": 0.85}
@@ -190,6 +191,34 @@ def test_without_its_images_only_the_galleries_are_missing(runs, tmp_path, capsy
         "b-against-a.json",
         "b-against-a.png",
     ]
+
+
+def test_captions_tell_probabilities_as_the_models_do_and_never_the_true_class_as_a_mistake(
+    tmp_path, capsys, monkeypatch
+):
+    """Of three seeds two take cats for dogs, a little surer than the third for birds; the mean says cat."""
+    drawn = {}
+    monkeypatch.setattr("alexnet_skip.study.compare.save_figure", lambda figure, path: drawn.setdefault(path.stem))
+    monkeypatch.setattr(
+        "alexnet_skip.study.compare.image_grid_figure", lambda images, captions, title: drawn.update({title: captions})
+    )
+    labels = np.arange(400) % 10
+    sure = make_predictions(1.0, np.random.default_rng(0))
+    cats = labels == CLASS_NAMES.index("cat")
+    for seed, says in enumerate(("dog", "dog", "bird")):
+        logits = sure.logits.copy()
+        logits[cats] = 0
+        logits[cats, CLASS_NAMES.index("cat")], logits[cats, CLASS_NAMES.index(says)] = 4, 4 + 0.1
+        for variant, given in (("none", dataclasses.replace(sure, logits=logits)), ("conv", sure)):
+            run = tmp_path / "s" / f"{variant}-{seed}"
+            make_run(run, {"test-epoch-4": given}, CLASS_NAMES, variant=variant, seed=seed)
+            make_published(run / "snapshots" / "epoch-0004", CLASS_NAMES, 2.0 if variant == "none" else 0.5)
+    assert compare(tmp_path, "s") == 0
+    (captions,) = (found for title, found in drawn.items() if found and "only skip (conv) is right" in title)
+    dog = np.mean([np.exp(a / 2) / (np.exp(4 / 2) + np.exp(4.1 / 2) + 8) for a in (4.1, 4.1, 0)])
+    assert {caption.splitlines()[1] for caption in captions} == {f"≠ dog {100 * dog:.0f} %"}
+    told = {round(100 * float(softmax(2 * row[None])[0, 3])) for row in sure.logits[cats]}
+    assert {int(re.search(r"cat (\d+) %", caption)[1]) for caption in captions} <= told
 
 
 def test_an_unfinished_study_is_compared_at_the_seeds_that_all_variants_have(runs, tmp_path, capsys):

@@ -10,8 +10,11 @@ from tiny_run import copy_whole, shrink
 
 import evaluate
 from alexnet_skip.evaluation import evaluate as evaluation
+from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.study import explain
+from alexnet_skip.system.console import per_cent
 from alexnet_skip.system.files import read_json
 
 
@@ -61,6 +64,10 @@ def test_of_two_runs_images_are_drawn_that_one_alone_gets_right_the_clearest_of_
     for image in told["images"]:
         row = int(np.flatnonzero(a.index == image["index"])[0])
         assert [model["right"] for model in image["models"]] == [bool(a.correct[row]), bool(b.correct[row])]
+        for model, name, one in zip(image["models"], ("a", "b"), (a, b), strict=True):
+            _, config = load_published(pair / name / "model")
+            chance = softmax(one.logits[[row]] / config.temperature).max()
+            assert model["says"] == f"{config.class_names[one.predicted[row]]} {per_cent(chance, 0)} %"
         for model in image["models"]:
             for heat in model["maps"].values():
                 assert np.shape(heat) == (13, 13)

@@ -9,7 +9,7 @@ from terminals import open_terminal, shown
 
 from alexnet_skip.evaluation.figures import MAX_CLASS_ROWS, show_evaluation
 from alexnet_skip.system import progress as module
-from alexnet_skip.system.console import Console
+from alexnet_skip.system.console import Console, size
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +179,11 @@ def test_leaves_do_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "told"),
+    [(53_468, "52 KiB"), (2**20, "1 MiB"), (3_167_735, "3 MiB"), (2**30, "1.0 GiB"), (3.4 * 2**30, "3.4 GiB")],
+)
+def test_a_size_is_told_in_the_unit_that_shows_it(num_bytes, told):
+    assert size(num_bytes) == told

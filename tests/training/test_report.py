@@ -1,7 +1,12 @@
-"""The end of a training says what it came to and what to type next."""
+"""The end of a training says what it came to and what to type next; its pictures tell what the model tells."""
 
+import numpy as np
+from tiny_run import ARGUMENTS, shrink, train_in
+
+from alexnet_skip.network.model import load_published
 from alexnet_skip.system.commands import shell_word
 from alexnet_skip.system.console import Console
+from alexnet_skip.training import report, run
 from alexnet_skip.training.report import show_run
 
 SUMMARY = {
@@ -31,3 +36,17 @@ def test_of_two_classes_no_top3_is_told_or_asked_for(capsys, tmp_path):
 def test_a_run_that_held_nothing_out_claims_nothing(capsys, tmp_path):
     show_run(Console(), SUMMARY | {"best": {"train_top1": 0.9}}, tmp_path)
     assert "nothing was held out" in capsys.readouterr().err
+
+
+def test_probabilities_in_tensorboard_are_those_of_the_published_model(tmp_path, monkeypatch):
+    report_run, shown = report.report_run, []
+    shrink(monkeypatch.setattr)
+    monkeypatch.setattr(run, "report_run", report_run)
+    monkeypatch.setattr(report.tensorboard, "log_validation", lambda *given: shown.append(given))
+    monkeypatch.setattr(report.tensorboard, "log_graph", lambda *_: None)
+    assert train_in(tmp_path, *ARGUMENTS, "--epochs", "2", "--name", "run") == 0
+    ((_, images, chances, *_),) = shown
+    network, config = load_published(tmp_path / "runs" / "run" / "model")
+    assert config.temperature not in (None, 1)
+    told = np.array([prediction.probabilities for prediction in network.predict(list(images))])
+    np.testing.assert_allclose(chances, told, atol=2e-3)

@@ -47,7 +47,7 @@ def events(tmp_path_factory):
         model = SkipHead("conv", 3)
     tensorboard.log_texts(writer, CONFIG, model)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, 40)
-    tensorboard.log_validation(writer, images, rng.normal(size=(40, 3)), labels, NAMES, 2, "mine")
+    tensorboard.log_validation(writer, images, rng.dirichlet((1, 1, 1), 40), labels, NAMES, 2, "mine")
     tensorboard.log_hparams(writer, report.compared_settings(CONFIG))
     writer.close()
     assert [path.name for path in folder.parent.rglob("*") if path.is_dir()] == ["mine"], "no stray run"

@@ -116,7 +116,7 @@ function cloudView(figure, clouds, data, turn, colour, hidden, drawAll) {
     const paper = rgb(getComputedStyle(canvas).backgroundColor);
     const inks = palette(one, paper);
     const radius = (n > 4000 ? 1.6 : n > 1000 ? 2.4 : 3.2) * scale;
-    const stamp = disc(radius), halo = disc(radius + scale);
+    const stamp = disc(radius, side), halo = disc(radius + scale, side);
     for (let k = 0; k < n; k++) {
       const i = order[k], ink = inks.of(i);
       if (ink < 0) continue;
@@ -236,16 +236,16 @@ function rgb(text) {
   return text.match(/[\d.]+/g).slice(0, 3).map(Number);
 }
 
-/* Offsets of a disc's pixels, in pairs. */
-function disc(radius) {
-  const found = [], most = Math.ceil(radius);
-  for (let y = -most; y <= most; y++) for (let x = -most; x <= most; x++) if (x * x + y * y <= radius * radius) found.push(x, y);
-  return Int16Array.from(found);
+/* Where a disc's pixels lie from its middle, in pixels of a square image read row by row. */
+function disc(radius, side) {
+  const offsets = [], reach = Math.ceil(radius);
+  for (let y = -reach; y <= reach; y++) for (let x = -reach; x <= reach; x++) if (x * x + y * y <= radius * radius) offsets.push(y * side + x);
+  return { reach, offsets: Int32Array.from(offsets) };
 }
 
-function put(pixels, side, px, py, stamp, ink) {
-  for (let k = 0; k < stamp.length; k += 2) {
-    const x = px + stamp[k], y = py + stamp[k + 1];
-    if (x >= 0 && y >= 0 && x < side && y < side) pixels[y * side + x] = ink;
-  }
+/* A disc that the image's edge would cut is left out. */
+function put(pixels, side, px, py, { reach, offsets }, ink) {
+  if (px < reach || py < reach || px >= side - reach || py >= side - reach) return;
+  const middle = py * side + px;
+  for (let k = 0; k < offsets.length; k++) pixels[middle + offsets[k]] = ink;
 }
