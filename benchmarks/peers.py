@@ -13,12 +13,10 @@ soon as it is known, and the ratios are of all lines there that are of these ima
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -31,19 +29,13 @@ from torchvision.models import alexnet
 
 from alexnet_skip.network.weights import HUB_FILE, load_weights
 from benchmarks.command_line import benchmark_parser, machine, print_result
-from benchmarks.peer_scripts.answers import MODEL_IS_THERE
+from benchmarks.peer_processes import PEERS, measure_peer, python_with
 from benchmarks.report_loop import list_training_images
 from benchmarks.time_to_accuracy import read_history, run_ours, tell
 from benchmarks.timing import ratio_summary
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"ours": ["--no-skip"], "ours_skip": ["--skip"]}
-# Each peer's script and the package that it needs; the quickest first, so that an interruption costs least.
-PEERS = {
-    "logistic_regression": ("logistic_regression", "sklearn"),
-    "cv_example": ("cv_example", "accelerate"),
-    "fastai": ("fastai_fine_tune", "fastai"),
-}
 QUICK = ["--epochs", "2", "--pca-basis", "8"]
 
 
@@ -108,32 +100,6 @@ def measure_ours(folder: Path, options: Sequence[str], place: Place) -> dict[str
     }  # fmt: skip
 
 
-def measure_peer(command: Sequence[str], torch_home: Path) -> dict[str, Any]:
-    """Run a script of `peer_scripts`; returns the seconds until its model was there, and what it says of that.
-
-    Raises:
-        RuntimeError: if it fails; it has said why on stderr.
-    """
-    environment = os.environ | {"TORCH_HOME": str(torch_home)}
-    began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline().rstrip()
-        seconds = time.perf_counter() - began
-        last = process.stdout.read()
-    if process.returncode or first != MODEL_IS_THERE:
-        raise RuntimeError(f"{' '.join(command)} failed with exit code {process.returncode}")
-    return {"seconds": seconds} | json.loads(last)
-
-
-def python_with(package: str, pythons: Sequence[str]) -> str | None:
-    """The first of these Pythons that can import a package."""
-    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
-    return next(
-        (python for python in pythons if not subprocess.run([python, "-c", code], check=False).returncode), None
-    )
-
-
 def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Seconds and top-1 by name, the last line of each; and each peer's seconds over ours."""
     last = {line["name"]: line for line in lines}
@@ -192,6 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if "ours_finetune" in (arguments.only or ()) and not arguments.finetune:
         parser.error("--only ours_finetune needs --finetune 1, 2 or 3")
+    if not (python := shutil.which(arguments.peers_python)):
+        parser.error(
+            f"--peers-python {arguments.peers_python} is no program; it must be a Python, such as peers/bin/python"
+        )
+    arguments.peers_python = str(Path(python).absolute())  # not resolved: a virtual environment's is a link
     print_result(measure(arguments))
     return 0
 

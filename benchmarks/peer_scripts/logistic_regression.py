@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.models import AlexNet_Weights, alexnet
@@ -25,10 +26,9 @@ MAX_ITER = 1000
 
 
 @torch.inference_mode()
-def extract(split: Path) -> tuple[np.ndarray, np.ndarray]:
+def extract(body: nn.Module, split: Path) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, 9216) and classes (N,) of the images in ``split/<class>/*``."""
     images = ImageFolder(split, WHOLE_IMAGE)
-    body = alexnet(weights=AlexNet_Weights.IMAGENET1K_V1).features.eval().to(memory_format=torch.channels_last)
     features = [
         body(NORMALIZE(batch).contiguous(memory_format=torch.channels_last)).flatten(1)
         for batch, _ in DataLoader(images, batch_size=BATCH_SIZE, num_workers=NUM_WORKERS)
@@ -36,14 +36,17 @@ def extract(split: Path) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat(features).numpy(), np.array(images.targets)
 
 
-def train(split: Path, epochs: int) -> Pipeline:
+def train(split: Path, epochs: int) -> tuple[nn.Module, Pipeline]:
     """Fit on the images' features, until it has converged: there are no epochs."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=MAX_ITER)).fit(*extract(split))
+    body = alexnet(weights=AlexNet_Weights.IMAGENET1K_V1).features.eval().to(memory_format=torch.channels_last)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=MAX_ITER))
+    return body, classifier.fit(*extract(body, split))
 
 
-def top1(model: Pipeline, split: Path) -> float:
+def top1(model: tuple[nn.Module, Pipeline], split: Path) -> float:
     """Accuracy on the images of a folder."""
-    return float(model.score(*extract(split)))
+    body, classifier = model
+    return float(classifier.score(*extract(body, split)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
