@@ -22,7 +22,7 @@ from torchvision.transforms import Compose, RandomResizedCrop, ToTensor
 from benchmarks.peer_scripts.answers import IMAGE_SIZE, NORMALIZE, NUM_WORKERS, WHOLE_IMAGE, answer
 
 BATCH_SIZE, EPOCHS, SEED = 64, 3, 42
-LR = 3e-2
+LR = 3e-3
 
 
 def loader(split: Path, transform: Compose, shuffle: bool) -> DataLoader:

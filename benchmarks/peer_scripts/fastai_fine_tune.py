@@ -11,12 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastai.vision.all import (
-    ImageDataLoaders,
+    CategoryBlock,
+    DataBlock,
+    ImageBlock,
+    IndexSplitter,
     Learner,
     Resize,
     accuracy,
     alexnet,
     get_image_files,
+    parent_label,
     set_seed,
     vision_learner,
 )
@@ -29,7 +33,11 @@ EPOCHS, SEED = 3, 42
 def train(split: Path, epochs: int) -> Learner:
     """Fine-tune on the images in ``split/<class>/*``; none is held out, so none has to be judged in every epoch."""
     set_seed(SEED)
-    images = ImageDataLoaders.from_folder(split, valid_pct=0, item_tfms=Resize(IMAGE_SIZE), num_workers=NUM_WORKERS)
+    # `ImageDataLoaders.from_folder` is this block with a splitter that must hold out some.
+    images = DataBlock(
+        blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, splitter=IndexSplitter([]),
+        item_tfms=Resize(IMAGE_SIZE),
+    ).dataloaders(split, num_workers=NUM_WORKERS)  # fmt: skip
     learner = vision_learner(images, alexnet, metrics=accuracy)
     learner.fine_tune(epochs)
     return learner
