@@ -22,7 +22,9 @@ from torchvision.transforms import Compose, RandomResizedCrop, ToTensor
 from benchmarks.peer_scripts.answers import IMAGE_SIZE, NORMALIZE, NUM_WORKERS, WHOLE_IMAGE, answer
 
 BATCH_SIZE, EPOCHS, SEED = 64, 3, 42
-LR = 3e-3
+# The example's 0.03 is for 2,048 averaged features. On 5,000 images that the benchmark does not use, their features
+# without crops, 0.03, 0.01, 0.003 and 0.001 end at 70.3, 70.4, 72.0 and 75.0 % of 1,000 others.
+LR = 1e-3
 
 
 def loader(split: Path, transform: Compose, shuffle: bool) -> DataLoader:
