@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from alexnet_skip.system.console import REFUSED, Console, is_first_process
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.interruption import InterruptedRunError, signals_as_exceptions
-from alexnet_skip.system.streams import make_streams_print
+from alexnet_skip.system.streams import make_streams_print, reader_may_leave
 
 # What takes seconds to import, and every script needs once its command line is understood.
 SLOW_PACKAGES = ("torch", "accelerate", "matplotlib.figure")
@@ -43,7 +43,8 @@ def run_script(parse: Callable[[], Settings], body: Callable[[Settings], tuple[d
     make_streams_print()
     try:
         with signals_as_exceptions():
-            settings = parse()
+            with reader_may_leave():
+                settings = parse()
             with Console(settings.quiet, is_first_process()).working("Starting: loading PyTorch"):
                 for package in SLOW_PACKAGES:
                     importlib.import_module(package)
@@ -66,7 +67,8 @@ def run_script(parse: Callable[[], Settings], body: Callable[[Settings], tuple[d
             Console().line(str(end))
         return end.exit_code
     if speaks and (settings.quiet or settings.json or not _is_terminal(sys.stdout)):
-        print_json(result)
+        with reader_may_leave():
+            print_json(result)
     return 0
 
 

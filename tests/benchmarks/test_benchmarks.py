@@ -18,9 +18,9 @@ from PIL import Image
 from tiny_run import shrink
 from zygote import Zygote
 
-import train
 from alexnet_skip.network.weights import load_weights
-from benchmarks import extract_throughput, report_loop, scaling, time_to_accuracy
+from benchmarks import extract_throughput, peers, report_loop, scaling, time_to_accuracy
+from benchmarks.peer_scripts import answers, cv_example, logistic_regression
 from benchmarks.report_loop import ReportExtractor, report_head
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,10 +39,11 @@ def images(tmp_path_factory) -> Path:
 
 
 def in_this_process(command: Sequence[str], *, check: bool, **_: Any) -> subprocess.CompletedProcess[str]:
-    """What ``subprocess.run`` does with a training, without importing PyTorch anew."""
-    assert Path(command[1]) == ROOT / "train.py"
+    """What ``subprocess.run`` does with one of the scripts, without importing PyTorch anew."""
+    script = Path(command[1])
+    assert script.parent == ROOT
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        code = train.main(command[2:])
+        code = importlib.import_module(script.stem).main(command[2:])
     assert not (check and code)
     return subprocess.CompletedProcess(command, code, printed.getvalue(), "")
 
@@ -62,16 +63,29 @@ def forked(zygote: Zygote, logs: Path) -> Callable[..., subprocess.CompletedProc
     return run
 
 
+def peer_in_this_process(command: Sequence[str], torch_home: Path) -> dict[str, Any]:
+    """What ``measure_peer`` does, without importing PyTorch anew; test_peers.py starts processes."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setenv("TORCH_HOME", str(torch_home))
+        assert importlib.import_module(command[2]).main(command[3:]) == 0
+    first, last = printed.getvalue().splitlines()
+    assert first == answers.MODEL_IS_THERE
+    return {"seconds": 1.0} | json.loads(last)
+
+
 @pytest.fixture
 def small(monkeypatch, zygote, tmp_path):
     """Narrow heads, in the runs that a benchmark starts too, and no workers: they would be forks of a busy process."""
     shrink(monkeypatch.setattr)
-    here = SimpleNamespace(run=in_this_process, DEVNULL=subprocess.DEVNULL)
-    monkeypatch.setattr(time_to_accuracy, "subprocess", here)
+    here = SimpleNamespace(run=in_this_process, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+    for module in (time_to_accuracy, peers):
+        monkeypatch.setattr(module, "subprocess", here)
+    monkeypatch.setattr(peers, "measure_peer", peer_in_this_process)
     if hasattr(os, "fork"):
         monkeypatch.setattr(scaling, "subprocess", SimpleNamespace(run=forked(zygote, tmp_path)))
     monkeypatch.setattr(report_loop, "NUM_WORKERS", 0)
-    monkeypatch.setattr(extract_throughput, "NUM_WORKERS", 0)
+    for module in (extract_throughput, cv_example, logistic_regression):
+        monkeypatch.setattr(module, "NUM_WORKERS", 0)
     precision = torch.get_float32_matmul_precision()
     yield
     torch.set_float32_matmul_precision(precision)
@@ -86,6 +100,7 @@ def small(monkeypatch, zygote, tmp_path):
         ("time_to_accuracy", ["ratio_fast"]),
         ("scaling", ["ratio_two_processes"]),
         ("pca", ["ratio_report", "ratio_sklearn", "ratio_torch"]),
+        ("peers", [f"ratio{skip}_{peer}" for skip in ("", "_skip") for peer in ("cv_example", "logistic_regression")]),
     ],
 )
 def test_the_quick_form_ends_with_one_json_object(images, capfd, name, ratios):

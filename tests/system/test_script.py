@@ -14,6 +14,7 @@ import pytest
 from alexnet_skip.system import script
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.script import print_json, run_script
+from alexnet_skip.system.streams import READER_LEFT
 
 BEGIN = "Starting: loading PyTorch …\n"
 
@@ -126,6 +127,29 @@ def test_help_and_mistyped_flags_are_answered_without_torch(script):
         command = [sys.executable, "-c", code, script, argument]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == f"{ending} set()", argument
+
+
+@pytest.mark.parametrize(
+    ("command", "unbuffered"),
+    [
+        (["train.py"], ""),
+        (["train.py"], "1"),
+        (["evaluate.py"], ""),
+        (["embed.py"], ""),
+        (["-m", "alexnet_skip.runs"], ""),
+    ],
+)
+def test_a_script_whose_reader_has_seen_enough_ends_without_a_word(command, unbuffered):
+    """As in ``python train.py --help | head``."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open(write, "wb") as nobody_reads:
+        done = subprocess.run(
+            [sys.executable, *command, "--help"], stdout=nobody_reads, stderr=subprocess.PIPE, env=environment,
+            check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (READER_LEFT, b"")
 
 
 def test_a_program_without_streams_comes_to_its_end(tmp_path):

@@ -1,5 +1,6 @@
 """Streams of any encoding print what they can."""
 
+import errno
 import io
 import os
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from alexnet_skip.system import streams
-from alexnet_skip.system.streams import make_streams_print, plain
+from alexnet_skip.system.streams import READER_LEFT, make_streams_print, plain, reader_may_leave
 
 EVERYTHING = "top-1 ≠ 71.9 % – 224×224 … → █▌ ╭─╮ │ ━ é 고양이 猫 🐱 \udcff"
 
@@ -46,6 +47,25 @@ def test_streams_that_are_not_there_are_no_error(monkeypatch):
     print("nor this", file=sys.stderr)
     sys.stdout.close()
     sys.stderr.close()
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EINVAL])
+def test_a_reader_that_left_ends_a_program_on_every_system(monkeypatch, number):
+    """A pipe that nobody reads is EPIPE, on Windows EINVAL, as soon as something is printed."""
+    silenced = []
+    monkeypatch.setattr(streams, "_print_to_nowhere", silenced.append)
+    with pytest.raises(SystemExit) as end, reader_may_leave():
+        raise OSError(number, "nobody reads this")
+    assert (end.value.code, silenced) == (READER_LEFT, [1, 2])
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EINVAL, "no name for a file", "con?fig.json"), OSError(errno.ENOSPC, "the disk is full")]
+)
+def test_other_errors_of_the_system_are_not_taken_for_a_reader_that_left(error):
+    with pytest.raises(OSError, match=error.strerror) as seen, reader_may_leave():
+        raise error
+    assert seen.value is error
 
 
 @pytest.mark.parametrize("encoding", ["cp949", "ascii"])
