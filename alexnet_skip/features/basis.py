@@ -16,6 +16,7 @@ from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.network.factored import FactoredLinear
 from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
 from alexnet_skip.network.layers import FEATURE_SHAPE
+from alexnet_skip.network.uninitialised import Uninitialised
 from alexnet_skip.settings.shared import SkipMode
 
 # Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
@@ -138,10 +139,9 @@ class SkipHeadInBasis(nn.Module):
 
     def fold(self, basis: Basis) -> SkipHead:
         """The same function on the features themselves: the published form."""
-        with torch.device("meta"):
+        with Uninitialised():
             folded = SkipHead(self.skip.mode, self.head.fc3.out_features)
             folded.head.fc1 = nn.Identity()  # type: ignore[assignment]
-        folded.to_empty(device="cpu")
         folded.skip.load_state_dict(self.skip.state_dict())
         folded.head.fc1 = basis.fold(self.head.fc1)
         folded.head.fc2.load_state_dict(self.head.fc2.state_dict())
