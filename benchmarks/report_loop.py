@@ -32,7 +32,7 @@ BATCH_SIZE, NUM_WORKERS, LEARNING_RATE, EPOCHS = 32, 2, 1e-3, 100
 def list_training_images(dataset: Path) -> tuple[list[Path], list[int]]:
     """Files of DATASET/train and their classes, one of each class in turn, so that few are still of every kind."""
     by_class = list_images(dataset / "train", LeftOut())
-    pairs = [[(path, label) for path in paths] for label, paths in enumerate(by_class.values())]
+    pairs = [[(Path(path), label) for path in paths] for label, paths in enumerate(by_class.values())]
     mixed = [pair for row in zip_longest(*pairs) for pair in row if pair is not None]
     return [path for path, _ in mixed], [label for _, label in mixed]
 

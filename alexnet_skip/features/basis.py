@@ -16,6 +16,7 @@ from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.network.factored import FactoredLinear
 from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
 from alexnet_skip.network.layers import FEATURE_SHAPE
+from alexnet_skip.network.uninitialised import Uninitialised
 from alexnet_skip.settings.shared import SkipMode
 
 # Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
@@ -193,10 +194,9 @@ class SkipHeadInBasis(nn.Module):
 
     def fold(self, basis: Basis) -> SkipHead:
         """The same function on the features themselves: the published form."""
-        with torch.device("meta"):
+        with Uninitialised():
             folded = SkipHead(self.mode, self.head.fc3.out_features)
             folded.head.fc1 = nn.Identity()  # type: ignore[assignment]
-        folded.to_empty(device="cpu")
         if self.mode == "conv":
             self.skip.fold(folded.skip)
         folded.head.fc1 = basis.fold(self.head.fc1)

@@ -84,7 +84,7 @@ def _refuse_bomb(image: Image.Image) -> None:
         raise ValueError(f"Image size ({pixels} pixels) exceeds limit of {limit} pixels, could be decompression bomb")
 
 
-def read_image(path: Path, size: int | None) -> np.ndarray:
+def read_image(path: str | Path, size: int | None) -> np.ndarray:
     """One image as uint8 (H, W, 3), upright; ``size`` × ``size`` (bilinear, antialiased) unless that is None.
 
     Raises:
@@ -98,7 +98,7 @@ def read_image(path: Path, size: int | None) -> np.ndarray:
                 rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(rgb)
     except UnidentifiedImageError:
-        empty = path.stat().st_size == 0
+        empty = os.path.getsize(path) == 0
         reason = "the file is empty" if empty else f"its content is none of {', '.join(FORMATS)}"
     except MemoryError:
         raise

@@ -32,7 +32,7 @@ class OtherSizeError(Exception):
     """An image is not of the size that all were taken to have."""
 
 
-def list_images(folder: Path, left_out: LeftOut) -> dict[str, list[Path]]:
+def list_images(folder: Path, left_out: LeftOut) -> dict[str, list[str]]:
     """Image files of each class folder, as :func:`~alexnet_skip.images.listing.images_below` finds them.
 
     Files beside the class folders go to ``left_out``, too.
@@ -51,7 +51,7 @@ def list_images(folder: Path, left_out: LeftOut) -> dict[str, list[Path]]:
     return {name: images_below(folder / name, left_out) for name in sorted(classes)}
 
 
-def small_side(paths: Iterable[Path]) -> int | None:
+def small_side(paths: Iterable[str]) -> int | None:
     """The side of square images of one size up to 64×64, by their headers; None where they are others."""
     sizes = set()
     for path in paths:
@@ -66,12 +66,12 @@ def small_side(paths: Iterable[Path]) -> int | None:
     return sizes.pop()[0] if sizes else None
 
 
-def probe(paths: Sequence[Path]) -> list[Path]:
+def probe(paths: Sequence[str]) -> list[str]:
     """Some of them, from first to last."""
     return list(paths[:: max(1, len(paths) // PROBED)])
 
 
-def read_chunk(paths: Sequence[Path], side: int, exact: bool) -> tuple[np.ndarray, dict[int, str]]:
+def read_chunk(paths: Sequence[str], side: int, exact: bool) -> tuple[np.ndarray, dict[int, str]]:
     """Images (N, side, side, 3), and by position why one could not be read; its row is black.
 
     Args:
@@ -94,7 +94,7 @@ def read_chunk(paths: Sequence[Path], side: int, exact: bool) -> tuple[np.ndarra
     return images, failures
 
 
-def read_chunks(paths: Sequence[Path], side: int, exact: bool) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+def read_chunks(paths: Sequence[str], side: int, exact: bool) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
     """:func:`read_chunk` of all, a chunk at a time and in order, by several threads: PIL decodes beside Python."""
     todo = iter([paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)])
     threads = min(MAX_THREADS, available_cpus())
@@ -122,7 +122,7 @@ class ImageFiles:
         exact: whether they have that size; they are resized to it otherwise.
     """
 
-    def __init__(self, paths: Sequence[Path], side: int, exact: bool) -> None:
+    def __init__(self, paths: Sequence[str], side: int, exact: bool) -> None:
         self.paths = paths
         self.side, self.exact = side, exact
         self.shape = (len(paths), side, side, 3)

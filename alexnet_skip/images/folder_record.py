@@ -63,13 +63,13 @@ class FolderRecord:
         self._facts = {name: fact for name, fact in self._facts.items() if name.split()[0] in listings}
 
 
-def names_within(root: Path, paths: Iterable[Path]) -> Iterator[str]:
-    """What files below a folder are called there, with slashes; many times as fast as ``Path.relative_to``."""
+def names_within(root: Path, paths: Iterable[str]) -> Iterator[str]:
+    """What files below a folder are called there, with slashes."""
     start = len(str(root / "x")) - 1  # a folder's own name may be "."
-    return (str(path)[start:].replace(os.sep, "/") for path in paths)
+    return (path[start:].replace(os.sep, "/") for path in paths)
 
 
-def listing_digest(root: Path, paths: Sequence[Path]) -> str:
+def listing_digest(root: Path, paths: Sequence[str]) -> str:
     """SHA-256 of the names of files below ``root``, their sizes, times of change and permissions.
 
     Permissions, since a file that could not be read is remembered, too, and may be allowed to be since.
@@ -77,7 +77,7 @@ def listing_digest(root: Path, paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for name, path in zip(names_within(root, paths), paths, strict=True):
         try:
-            found = path.stat()
+            found = os.stat(path)
             state = f"{found.st_size}\0{found.st_mtime_ns}\0{found.st_mode}"
         except OSError as error:  # judged, with its reason, when it is read
             state = str(error.errno)

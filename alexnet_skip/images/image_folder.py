@@ -61,7 +61,7 @@ class _FolderFiles:
         self,
         folder: Path,
         places: dict[str, Path],
-        listings: dict[str, dict[str, list[Path]]],
+        listings: dict[str, dict[str, list[str]]],
         class_names: tuple[str, ...],
         record: FolderRecord,
         console: Console,
@@ -103,7 +103,7 @@ class _FolderFiles:
         skipped = self._within(self.paths[name][position] for position in failures)
         return Split(images, labels.astype(np.int64), np.arange(len(labels)), known["digest"], files, skipped)
 
-    def _within(self, paths: Iterable[Path]) -> tuple[str, ...]:
+    def _within(self, paths: Iterable[str]) -> tuple[str, ...]:
         return tuple(names_within(self.folder, paths))
 
     def _common_side(self, name: str) -> int | None:
@@ -140,7 +140,7 @@ class _FolderFiles:
             self._refuse_unreadable(failures)
 
     def _digest(
-        self, name: str, paths: list[Path], pixels: np.ndarray, readable: np.ndarray, exact: bool, side: int
+        self, name: str, paths: list[str], pixels: np.ndarray, readable: np.ndarray, exact: bool, side: int
     ) -> str | dict[int, str]:
         """The digest of readable files; else why some are not, by position in the split."""
         positions = np.flatnonzero(readable)
@@ -202,7 +202,7 @@ def _split_folders(folder: Path, left_out: LeftOut) -> dict[str, Path]:
 
 
 def _common_classes(
-    folder: Path, places: dict[str, Path], listings: dict[str, dict[str, list[Path]]]
+    folder: Path, places: dict[str, Path], listings: dict[str, dict[str, list[str]]]
 ) -> tuple[str, ...]:
     if "train" not in listings:
         raise UserError(f"--dataset {folder} has no folder train; it must hold train/<class>/* with the images")

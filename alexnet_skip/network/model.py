@@ -26,6 +26,7 @@ from alexnet_skip.network.state_files import (
     whole_digest,
     write_state,
 )
+from alexnet_skip.network.uninitialised import Uninitialised
 from alexnet_skip.settings.embed import Layer
 from alexnet_skip.settings.records import CONFIG_NAME, ModelConfig, read_model_config
 from alexnet_skip.system.commands import train_command
@@ -224,9 +225,9 @@ def load_published(folder: Path) -> tuple[AlexNetWithSkip, ModelConfig]:
 
 def _empty_head(config: ModelConfig, state: Mapping[str, Tensor]) -> SkipHead:
     """The head of a published state, to be loaded into: its values are not initialised, which would take longer."""
-    with torch.device("meta"):
+    with Uninitialised():
         trained = SkipHead(config.skip_mode, len(config.class_names))
         if (projection := state.get(PROJECTION_TENSOR)) is not None:
             first = trained.head.fc1
             trained.head.fc1 = FactoredLinear.empty(first.out_features, first.in_features, projection.shape[-1])
-    return trained.to_empty(device="cpu")
+    return trained

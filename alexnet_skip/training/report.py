@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.features.source import predict
@@ -14,6 +13,7 @@ from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.network.plain import PlainNetwork
 from alexnet_skip.network.prediction import probabilities
+from alexnet_skip.network.uninitialised import Uninitialised
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import RunConfig, read_model_config
 from alexnet_skip.settings.train import TrainSettings
@@ -76,11 +76,11 @@ def compared_settings(config: RunConfig) -> dict[str, Any]:
 
 def _untrained_network(backbone: FrozenAlexNet, mode: Any, dataset: Dataset) -> PlainNetwork:
     """The published form, with values that mean nothing: a graph shows none, and initialising them takes seconds."""
-    with torch.device("meta"):
+    with Uninitialised():
         trained = SkipHead(mode, len(dataset.class_names))
     frozen = FrozenAlexNet({name: value.cpu() for name, value in backbone.torchvision_state().items()})
     height, width = dataset.splits["train"].image_size
-    network = AlexNetWithSkip(frozen, trained.to_empty(device="cpu"), dataset.class_names, (height, width))
+    network = AlexNetWithSkip(frozen, trained, dataset.class_names, (height, width))
     return PlainNetwork(network.eval())
 
 

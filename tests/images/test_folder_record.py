@@ -65,7 +65,7 @@ def test_images_of_a_known_folder_are_decoded_where_they_are_asked_for(pets, tmp
     reads.clear()
     known = load_dataset(str(pets), cache_dir=cache).splits["train"]
     np.testing.assert_array_equal(known.images[np.array([4, 1])], first.images[[4, 1]])
-    assert sorted(path.name for path in reads) == ["1.bmp", "1.bmp"]
+    assert sorted(map(os.path.basename, reads)) == ["1.bmp", "1.bmp"]
 
 
 def test_a_bad_file_of_a_known_folder_is_refused_without_reading_it(pets, tmp_path, reads):
