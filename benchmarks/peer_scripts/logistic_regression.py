@@ -20,8 +20,8 @@ from torchvision.models import AlexNet_Weights, alexnet
 from benchmarks.peer_scripts.answers import NORMALIZE, NUM_WORKERS, WHOLE_IMAGE, answer
 
 BATCH_SIZE = 32
-# The best of 1e-5, 3e-5, 1e-4, 3e-4, 1e-3 and 1e-2, by 5,000 images of CIFAR-10 and 1,000 others that the benchmark does
-# not use: 68.4, 71.6, 72.9, 75.6, 75.7 and 74.8 %.
+# The best of 1e-5, 3e-5, 1e-4, 3e-4, 1e-3 and 1e-2, by 5,000 images of CIFAR-10 and 1,000 others that the benchmark
+# does not use: 68.4, 71.6, 72.9, 75.6, 75.7 and 74.8 %.
 C = 1e-3
 MAX_ITER = 1000
 
