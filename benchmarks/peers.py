@@ -51,7 +51,7 @@ class Place:
 
     images: Path
     torch_home: Path
-    conditions: Mapping[str, Any]
+    conditions: dict[str, Any]
 
 
 def prepare(folder: Path, dataset: Path, weights: str, num_train: int, num_held_out: int) -> Place:

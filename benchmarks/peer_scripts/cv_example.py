@@ -41,7 +41,7 @@ def train(split: Path, epochs: int) -> tuple[Accelerator, nn.Module]:
 
     body = alexnet(weights=AlexNet_Weights.IMAGENET1K_V1).features.requires_grad_(False)
     num_features = 256 * 6 * 6
-    model = nn.Sequential(NORMALIZE, body, nn.Flatten(), nn.Linear(num_features, len(batches.dataset.classes)))
+    model = nn.Sequential(NORMALIZE, body, nn.Flatten(), nn.Linear(num_features, len(ImageFolder(split).classes)))
     optimizer = torch.optim.Adam(model.parameters(), lr=LR / 25)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, epochs=epochs, steps_per_epoch=len(batches))
     model, optimizer, batches, scheduler = accelerator.prepare(model, optimizer, batches, scheduler)
