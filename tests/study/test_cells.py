@@ -48,9 +48,9 @@ STUDY = (
     "--study --skip-mode concat --recipe report --weights random --dataset shapes --data-dir d --skip-unreadable "
     "--verify-images --limit-train 90 --train-on 50 --limit-test 30 --epochs 4 --batch-size 9 --lr 0.5 "
     "--weight-decay 0.5 --dropout 0.1 0.1 0.1 --label-smoothing 0.5 --class-weights balanced --no-hflip "
-    "--val-fraction 0.3 --pca-basis 7 --mixed-precision fp16 --force-precision --cache-dir c --no-cache --runs-dir r --name n "
-    "--snapshot-epochs 1 3 --quiet --json --study-variants conv none --seeds 3 4 --checkpoint-minutes 7 --checkpoint-epochs 2 "
-    "--keep-checkpoints 3 --dry-run"
+    "--val-fraction 0.3 --pca-basis 7 --mixed-precision fp16 --force-precision --cache-dir c --no-cache "
+    "--runs-dir r --name n --snapshot-epochs 1 3 --quiet --json --study-variants conv none --seeds 3 4 "
+    "--checkpoint-minutes 7 --checkpoint-epochs 2 --keep-checkpoints 3 --dry-run"
 )
 # What a study refuses, sets for each of its runs, or takes from where the images are downloaded.
 NOT_GIVEN = {"skip", "seed", "resume", "data_archive", "data_url"}
