@@ -64,12 +64,15 @@ def line_chart(title: str, x_label: str, series: Sequence[Series], digits: int, 
     """A chart of the means of several series, each with a band over its seeds.
 
     Args:
-        digits: behind the point, at the ticks of y.
+        digits: behind the point, at the ticks of y; more where these are not round.
         largest: that y can be; the axis ends there.
     """
     x_low, x_high = min(one.x.min() for one in series), max(one.x.max() for one in series)
     y_low, y_high = min(one.y.min() for one in series), max(one.y.max() for one in series)
     y_places = [place for place in ticks(float(y_low), float(y_high), 5) if place <= largest]
+    digits = next(
+        d for d in range(digits, digits + 9) if np.allclose(np.round(y_places, d), y_places, rtol=0, atol=1e-9)
+    )
     y_low, y_high = min(y_low, y_places[0]), max(y_high, y_places[-1])
     across = _Scale(float(x_low), float(x_high), LEFT, WIDTH - RIGHT)
     up = _Scale(float(y_low), float(y_high), HEIGHT - BOTTOM, TOP)

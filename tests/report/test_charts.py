@@ -29,6 +29,14 @@ def test_a_line_is_the_mean_and_its_band_the_range_of_seeds(rng):
     assert ((drawn[:, 1] >= TOP - 0.1) & (drawn[:, 1] <= HEIGHT - BOTTOM + 0.1)).all()
 
 
+@pytest.mark.parametrize(("low", "high"), [(72.3, 86.0), (0.48, 0.88), (93.0, 98.0), (99.91, 99.98)])
+def test_a_tick_says_where_it_stands(low, high):
+    chart = line_chart("title", "epoch", [Series("a", 0, np.array([1, 2]), np.array([[low, high]]))], 0)
+    told, places_of = (np.array(of) for of in zip(*((float(t.label), t.place) for t in chart.y_ticks), strict=True))
+    straight = np.polynomial.Polynomial.fit(told, places_of, 1)
+    np.testing.assert_allclose(straight(told), places_of, atol=0.2)
+
+
 def test_one_seed_has_no_band_and_a_flat_line_of_one_epoch_has_a_place():
     chart = line_chart("title", "epoch", [Series("a", 0, np.array([1]), np.array([[0.5]]))], 2)
     assert chart.lines[0].band == ""
