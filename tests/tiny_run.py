@@ -30,7 +30,7 @@ from alexnet_skip.upkeep import speed_probe
 ARGUMENTS = (
     "--dataset", "shapes", "--weights", "random", "--skip", "--val-fraction", "0.2", "--epochs", "3",
     "--batch-size", "16", "--pca-basis", "8", "--snapshot-epochs", "2",
-    "--lr", "1e-3", "--dropout", "0.2", "0.4", "0.3",
+    "--lr", "1e-2", "--dropout", "0.2", "0.4", "0.3",
 )  # fmt: skip
 STEPS_PER_EPOCH = 6
 BLOCK_ROWS = 16

@@ -139,7 +139,8 @@ class CorrectionInBasis(nn.Module):
 
     def forward(self, tap: Tensor) -> Tensor:
         """Coordinates (B, K) that a flat tap (B, 9216) adds."""
-        maps = tap.reshape(len(tap), FEATURE_SHAPE[0], -1).transpose(1, 2).contiguous()
+        # The places by number: of no rows at all, a process's share of a short batch, they could not be worked out.
+        maps = tap.reshape(-1, FEATURE_SHAPE[0], self.axes.shape[1]).transpose(1, 2).contiguous()
         axes = (self.axes @ self.up).flatten(1)
         return F.linear(F.linear(maps, self.down).flatten(1), axes, F.linear(self.bias, self.bias_projection))
 

@@ -96,7 +96,7 @@ class SkipConnection(nn.Module):
 
         As one matrix product, never a convolution in fp16, which gives NaN on GTX 16xx cards.
         """
-        maps = tap.reshape(len(tap), FEATURE_SHAPE[0], -1).transpose(1, 2)
+        maps = tap.reshape(-1, FEATURE_SHAPE[0], FEATURE_SHAPE[1] * FEATURE_SHAPE[2]).transpose(1, 2)
         kernel, bias = self.projection.weight.flatten(1), self.projection.bias
         return F.linear(maps, kernel, bias).transpose(1, 2).flatten(1)
 

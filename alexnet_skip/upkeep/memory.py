@@ -46,7 +46,10 @@ def published_bytes(mode: SkipMode, num_classes: int, pca_basis: int) -> int:
     """What a published model takes on a disk where it shares nothing: head, PCA projection and convolutions."""
     width = joined_width(mode)
     convolutions = sum(math.prod(shape) for shape in STATE_SHAPES.values())
-    return 4 * (head_values(mode, num_classes, pca_basis) + width * min(pca_basis, width) + convolutions)
+    columns = min(pca_basis, width)
+    # As on features, whatever form the skip was trained in; the first layer as two factors.
+    saved = HIDDEN_SIZES[0] * (width - columns) if columns else 0
+    return 4 * (head_values(mode, num_classes) - saved + width * columns + convolutions)
 
 
 def judging_bytes(num_samples: int, num_classes: int) -> int:

@@ -31,6 +31,7 @@ NOT_RUN = {
     "accelerate launch train.py --resume": "training/test_trainer.py interrupts runs and goes on with them",
     "accelerate launch train.py --skip --finetune": "training/test_finetuning.py trains both stages",
     "accelerate launch train.py --finetune-from": "training/test_finetuning.py begins with a finished run",
+    "accelerate launch train.py --skip --recipe quick": "training/test_held_out.py trains on few images",
     "accelerate launch train.py --study --finetune": "study/test_run.py trains one in two stages",
     "python evaluate.py --export onnx": "test_export.py does where the extra packages are installed",
 }

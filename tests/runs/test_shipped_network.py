@@ -21,6 +21,7 @@ from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.network.backbone import STATE_SHAPES, FrozenAlexNet, weights_digest
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.runs.predictions import read_predictions
+from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.statistics import metrics
 
 # Weight or bias of each convolution, and of the head one of each file: nothing else is published.
@@ -84,7 +85,8 @@ def test_a_changed_network_is_embedded_calibrated_predicted_with_and_exported(ru
     result = json.loads(capsys.readouterr().out)
     (table,) = Path(result["embedding"]).glob("metadata-*.tsv")
     confidence = [float(line.split("\t")[3]) for line in table.read_text().splitlines()[1:]]
-    np.testing.assert_allclose(confidence, metrics.softmax(expected).max(1), atol=5e-3)
+    temperature = read_model_config(runs / "run" / "model").temperature
+    np.testing.assert_allclose(confidence, metrics.softmax(expected / temperature).max(1), atol=5e-3)
 
     assert evaluate.main(["--runs-dir", str(runs), "--split", "val", "--fit-temperature", "--quiet"]) == 0
     val = read_predictions(runs / "run" / "evaluation" / "val-best")

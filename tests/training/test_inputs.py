@@ -105,11 +105,11 @@ def test_the_published_form_takes_features_and_says_what_the_trained_one_says_of
     made = inputs(basis=basis, mode=mode)
     trained = made.make_model().eval()
     if mode == "conv":
-        nn.init.normal_(trained.skip.projection.weight, std=0.1)
+        nn.init.normal_(trained.skip.up, std=0.1)
     published = made.published_form(trained.state_dict())
     assert not published.training
     with torch.no_grad():
-        coordinates = basis.transform(main if mode == "conv" else joined)
+        coordinates = basis.transform(joined)
         torch.testing.assert_close(published(main, tap), trained(coordinates, tap), rtol=1e-3, atol=1e-3)
 
 

@@ -138,7 +138,7 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lr", "0.5"], "--lr is 0.5, but was 0.001"),
+        (["--lr", "0.5"], "--lr is 0.5, but was 0.01"),
         (["--epochs", "2"], "--epochs is 2, but was 3"),
         (["--no-skip"], "--skip is False, but was True"),
         (["--batch-size", "8", "--seed", "3"], "--batch-size is 8, but was 16; --seed is 3, but was 0"),
