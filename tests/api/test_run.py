@@ -23,7 +23,7 @@ from alexnet_skip.system.files import read_json
 # tests/tiny_run.py's ARGUMENTS.
 OPTIONS = {
     "dataset": "shapes", "weights": "random", "skip": True, "val_fraction": 0.2, "epochs": 3, "batch_size": 16,
-    "pca_basis": 8, "snapshot_epochs": [2], "lr": 1e-3, "dropout": (0.2, 0.4, 0.3), "quiet": True,
+    "pca_basis": 8, "snapshot_epochs": [2], "lr": 1e-2, "dropout": (0.2, 0.4, 0.3), "quiet": True,
 }  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named(run
 def test_a_run_is_finished_when_its_summary_is_there_and_its_settings_are_these(run):
     run, identity = run
     assert _finished(run, identity)
-    with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.001; give the same .* or --name"):
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.01; give the same .* or --name"):
         _finished(run, identity | {"--lr": _Setting(0.5, "0.5")})
     (run / "summary.json").unlink()
     assert not _finished(run, identity)
