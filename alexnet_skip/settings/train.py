@@ -18,8 +18,8 @@ from alexnet_skip.settings.shared import (
     StudySettings,
 )
 
-# Ours, a first answer in about a minute, and the source report's training. Each recipe sets every field it names, in
-# whichever group it is; flags override it.
+# Ours, a first answer from some of the images, and the source report's training. Each recipe sets every field it names,
+# in whichever group it is; flags override it.
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {},
     "quick": {

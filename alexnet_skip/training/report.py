@@ -68,8 +68,11 @@ def compared_settings(config: RunConfig) -> dict[str, Any]:
     if settings.finetuning.finetune:
         found |= {name: value for name, value in to_dict(settings.finetuning).items() if value not in (None, False)}
     others: dict[str, Any] = {"dataset": config.dataset.name, "recipe": settings.recipe}
-    others |= {"weights": Path(settings.weights).name, "limit_train": settings.data.limit_train}
-    others["train_on"] = settings.data.train_on
+    others |= {
+        "weights": Path(settings.weights).name,
+        "limit_train": settings.data.limit_train,
+        "train_on": settings.data.train_on,
+    }
     usual |= USUAL | {"train_on": of_recipe.data.train_on}
     return found | {name: value for name, value in others.items() if value != usual[name]}
 

@@ -96,6 +96,11 @@ def test_a_run_on_few_images_is_judged_on_what_a_run_on_all_holds_out(pets, tmp_
     assert {*judged["few", "train"]} < {*judged["all", "train"]}
     last = json.loads((tmp_path / "runs" / "few" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["val_top1"] == read_predictions(tmp_path / "runs" / "few" / "evaluation" / "val-best").correct.mean()
+    moved = pets.rename(tmp_path / "moved")
+    asked = ("--runs-dir", str(tmp_path / "runs"), "--run", "few", "--split", "val", "--dataset", str(moved))
+    assert evaluate.main([*asked, "--quiet"]) == 0
+    folders = {path.name for path in (tmp_path / "runs" / "few" / "evaluation").iterdir()}
+    assert folders == {"train-best", "val-best", "test-best"}, "moved images are its own"
 
 
 def test_a_class_too_small_to_hold_out_of_is_named_and_no_flag_blamed_that_nobody_gave(pets):

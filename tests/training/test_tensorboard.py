@@ -114,6 +114,12 @@ def test_of_a_run_as_most_are_only_form_and_seed_are_shown(recipe):
     assert shown == {"skip": "none", "seed": 0} | ({"recipe": recipe} if recipe != "fast" else {})
 
 
+def test_fewer_images_than_the_recipe_trains_on_are_shown():
+    few = dataclasses.replace(CONFIG.settings.data, train_on=30)
+    settings = dataclasses.replace(CONFIG.settings, data=few)
+    assert report.compared_settings(dataclasses.replace(CONFIG, settings=settings))["train_on"] == 30
+
+
 @pytest.mark.parametrize("name", OTHER)
 def test_a_setting_that_is_not_the_recipes_own_is_shown(name):
     training = dataclasses.replace(CONFIG.settings.training, **{name: OTHER[name]})

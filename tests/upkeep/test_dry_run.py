@@ -11,10 +11,11 @@ from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.images import dataset
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.settings.evaluate import parse_evaluate
+from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system import machine
-from alexnet_skip.system.console import size
+from alexnet_skip.system.console import Console, size
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.upkeep import dry_run, speed_probe
+from alexnet_skip.upkeep import dry_run, inventory, speed_probe
 from alexnet_skip.upkeep.inventory import look_into_cache, nothing_cached
 
 SMALL = [
@@ -147,3 +148,14 @@ def test_room_is_unknown_where_the_platform_does_not_tell():
     assert plan.problems == []
     assert "unknown" in plan.rows[0][1]
     assert (size(3 * 2**30), size(5 * 2**20)) == ("3.0 GiB", "5 MiB")
+
+
+@pytest.mark.parametrize(
+    ("train_on", "sizes"),
+    [(None, {"train": 50_000, "test": 10_000}), (20_000, {"train": 20_000, "val": 5_000, "test": 10_000}),
+     (60_000, {"train": 45_000, "val": 5_000, "test": 10_000})],
+)  # fmt: skip
+def test_of_images_that_are_still_to_come_the_run_would_train_on_so_many_and_hold_out_of_all(tmp_path, train_on, sizes):
+    asked = DataSettings(dataset="cifar10", data_dir=tmp_path, train_on=train_on)
+    found = inventory.find_images(asked, Console(quiet=True), None, val_fraction=0.1)
+    assert found.sizes == sizes
