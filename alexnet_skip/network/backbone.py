@@ -1,10 +1,8 @@
 """Frozen AlexNet: uint8 images in, the features of its last pooling layer and the skip's tap out."""
 
 import hashlib
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +12,7 @@ from alexnet_skip.network.folded_conv import SIZE as FOLDED_SIZE
 from alexnet_skip.network.folded_conv import FoldedResizeConv
 from alexnet_skip.network.fp32_products import fp32_products
 from alexnet_skip.network.layers import FIRST_UPPER, Layers, lower_layers, upper_layers
+from alexnet_skip.network.single_threads import single_threads
 from alexnet_skip.network.winograd import WinogradConv
 
 # timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
@@ -139,7 +138,7 @@ class FrozenAlexNet(nn.Module):
                 return work(images)
         _ = self.winograd  # made here, once, not by several threads at a time
         with fp32_products():
-            parts = list(_single_threads(torch.get_num_threads()).map(work, images.split(CPU_BATCH)))
+            parts = list(single_threads(torch.get_num_threads()).map(work, images.split(CPU_BATCH)))
         return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
     @torch.no_grad()
@@ -174,27 +173,6 @@ class FrozenAlexNet(nn.Module):
     def convolutions(self, x: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
         """Everything behind the first convolution (B, 64, 55, 55), by `layers`; returns what :meth:`forward` does."""
         return upper_layers(lower_layers(x, layers, FIRST_UPPER), layers, FIRST_UPPER)
-
-
-@cache
-def _single_threads(num_threads: int) -> ThreadPoolExecutor:
-    """Threads that compute with one thread each.
-
-    Faster than sharing every convolution, and the same bits for any number of threads: how oneDNN splits a
-    convolution's sums depends on how many threads share it.
-    """
-    everyone = threading.Barrier(num_threads)  # keeps the pool from giving two of these tasks to one thread
-
-    def limit(_: int) -> None:
-        torch.get_num_threads()  # a thread's first use of its count resets it: have that behind us
-        torch.set_num_threads(1)
-        everyone.wait()
-
-    pool = ThreadPoolExecutor(num_threads, "backbone")
-    list(pool.map(limit, range(num_threads)))
-    # torch also takes a thread's count as the default of threads to come; put back what was there.
-    torch.set_num_threads(num_threads)
-    return pool
 
 
 def implementation(device: torch.device) -> str:

@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from alexnet_skip.network.backbone import CONVOLUTIONS, FrozenAlexNet
-from alexnet_skip.network.layers import FIRST_UPPER, upper_layers
+from alexnet_skip.network.layers import FIRST_UPPER, Layers, upper_layers
+from alexnet_skip.network.trained_winograd import winograd_conv
 
 # Indices in torchvision's `features` of the convolutions that may learn, the lowest first.
 UPPER = tuple(index for index in CONVOLUTIONS if index >= FIRST_UPPER)
@@ -33,6 +35,12 @@ class UpperConvolutions(nn.Module):
         """The convolutions' weights by their index in `features`, the lowest first."""
         return {name: layer.weight for name, layer in self.layers.items()}  # type: ignore[misc]
 
+    @property
+    def _winograd(self) -> Layers:
+        """The convolutions as CPUs compute them in fp32: to rounding the same, and faster."""
+        convolutions = {name: layer for name, layer in self.layers.items() if isinstance(layer, nn.Conv2d)}
+        return {name: partial(winograd_conv, layer) for name, layer in convolutions.items()}
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Flat features and tap (B, 9216) of what the lower layers make (:meth:`FrozenAlexNet.lower`).
 
@@ -41,7 +49,9 @@ class UpperConvolutions(nn.Module):
         kind = x.device.type
         half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
         with torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind) and not half):
-            main, tap = upper_layers(x.contiguous(memory_format=torch.channels_last), self.layers, self.cut)
+            fast = kind == "cpu" and not torch.is_autocast_enabled(kind)
+            layers = self._winograd if fast else self.layers
+            main, tap = upper_layers(x.contiguous(memory_format=torch.channels_last), layers, self.cut)
         return main.flatten(1).float(), tap.flatten(1).float()
 
 

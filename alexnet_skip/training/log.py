@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.settings.shared import VARIANTS
 from alexnet_skip.system.console import Console, ProgressHandle
 from alexnet_skip.system.files import write_text
+from alexnet_skip.training.state import RunState
 
 # TensorBoard's tag of each figure: it shows groups in the order of their names, and the first two unfolded.
 TAGS = {
@@ -62,12 +63,6 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
-    """The epoch that a run publishes as its best, or None where nothing was held out to choose by."""
-    measured = [record for record in history if record["val_top1"] is not None]
-    return max(measured, key=lambda r: (r["val_top1"], -r["val_loss"]))["epoch"] if measured else None
-
-
 def run_title(config: RunConfig, name: str) -> str:
     """What a run's pictures are called: its dataset, its form of the skip connection, its name."""
     return f"{config.dataset.name}, {VARIANTS[config.settings.joined]}: {name}"
@@ -79,13 +74,13 @@ class RunLog:
     Args:
         images: per epoch.
         epochs_before: epochs that an earlier stage of the run has.
-        history: records of the epochs done before, in a run that goes on; each new one is added.
+        state: where the run stands; each new record is added to its history.
         title: of the picture of the curves.
     """
 
     def __init__(
         self, accelerator: Accelerator, folder: Path, console: Console, num_epochs: int, images: int,
-        history: list[dict[str, Any]], title: str, *, epochs_before: int = 0,
+        state: RunState, title: str, *, epochs_before: int = 0,
     ) -> None:  # fmt: skip
         self.accelerator = accelerator
         self.folder = folder
@@ -93,9 +88,9 @@ class RunLog:
         self.num_epochs = num_epochs
         self.images = images
         self.epochs_before = epochs_before
-        self.history = history
+        self.state, self.history = state, state.history
         self.title = title
-        self.began = time.perf_counter() - sum(record["seconds"] for record in history[-1:])
+        self.began = time.perf_counter() - sum(record["seconds"] for record in state.history[-1:])
         self._stack = ExitStack()
         self._progress: ProgressHandle
 
@@ -104,7 +99,7 @@ class RunLog:
         lines = self.folder / "metrics.jsonl"
         if self.accelerator.is_main_process and lines.exists():
             write_text(lines, "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.history))
-        purge = {"tensorboard": {"purge_step": len(self.history) + 1}}
+        purge = {"tensorboard": {"purge_step": self._last_epoch + 1}}
         # Relative to the folder of all runs: the runs of a study lie one level deeper.
         name = self.folder.relative_to(str(self.accelerator.logging_dir)).as_posix()
         self.accelerator.init_trackers(name, init_kwargs=purge)
@@ -126,15 +121,20 @@ class RunLog:
         if self.accelerator.is_main_process and self.history:
             with self.console.working("Drawing the curves"):
                 second = self.epochs_before + 1 if self.epochs_before else None
-                curves = learning_curves_figure(self.history, best_epoch(self.history), self.title, second)
+                curves = learning_curves_figure(self.history, self.state.chosen_epoch, self.title, second)
                 save_figure(curves, self.folder / "learning_curves.png")
-                if self.epochs_before and len(self.history) > self.epochs_before:
+                if self.epochs_before and self._last_epoch > self.epochs_before:
                     save_figure(gradients_figure(self.history, self.title), self.folder / "gradients.png")
+
+    @property
+    def _last_epoch(self) -> int:
+        """Of those recorded: a run that begins with another's model has no record of that one's epochs."""
+        return self.history[-1]["epoch"] if self.history else 0
 
     def go_on(self, images: int, seconds: float) -> None:
         """Count the epochs done before, and those images and seconds of an epoch that was interrupted."""
         self.began -= seconds
-        self.advance((len(self.history) - self.epochs_before) * self.images + images)
+        self.advance(max(0, self._last_epoch - self.epochs_before) * self.images + images)
 
     @property
     def writer(self) -> Any:

@@ -52,6 +52,11 @@ class RunState:
     best_figures: dict[str, float] = field(default_factory=dict)
     best_state: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def chosen_epoch(self) -> int | None:
+        """The best epoch so far, a parent's last one included; None where nothing was held out to choose by."""
+        return self.best_epoch if "val_top1" in self.best_figures else None
+
     def finish_epoch(self, figures: dict[str, float], weights: dict[str, Any]) -> None:
         """Take an epoch's figures; keep a copy of its weights if it is the best so far."""
         # Without a validation split there is nothing to choose by: the last epoch is published.

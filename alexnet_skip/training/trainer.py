@@ -82,7 +82,7 @@ class Trainer:
         """Within this context epochs are recorded; curves are drawn and TensorBoard is closed however it ends."""
         images, state = len(self.session.positions), self.state
         log = RunLog(
-            self.accelerator, self.folder, self.console, self.stage.last_epoch, images, state.history,
+            self.accelerator, self.folder, self.console, self.stage.last_epoch, images, state,
             run_title(self.config, self.folder.name), epochs_before=self.stage.epochs_before,
         )  # fmt: skip
         with log as self.log:

@@ -140,6 +140,7 @@ def test_a_new_run_can_begin_with_the_model_of_a_finished_one(run, place, form, 
     assert train_in(place, "--finetune-from", head, *more, "--name", name, "--quiet") == 0
     folder = place / "runs" / name
     assert [line["epoch"] for line in history(folder)] == [4, 5]
+    assert {"learning_curves.png", "gradients.png"} <= {path.name for path in folder.iterdir()}
     for mine, theirs in zip(history(folder), history(run)[3:], strict=True):
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=rounding)
         assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=rounding)

@@ -9,10 +9,12 @@ from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from alexnet_skip.plots.curves import learning_curves_figure
 from alexnet_skip.settings.records import DatasetRecord, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.console import Console
-from alexnet_skip.training.log import TAGS, RunLog, best_epoch, run_title
+from alexnet_skip.training.log import TAGS, RunLog, run_title
+from alexnet_skip.training.state import RunState
 
 FIGURES = {
     "train_loss": 2.0, "train_top1": 0.3, "train_eval_loss": 1.2, "train_eval_top1": 0.6, "val_loss": 1.5,
@@ -28,7 +30,7 @@ def log_in(folder, history, epochs=9, epochs_before=0):
     )
     (folder / "mine").mkdir()
     with RunLog(
-        accelerator, folder / "mine", Console(quiet=True), epochs, 10, history, "pets, no skip: mine",
+        accelerator, folder / "mine", Console(quiet=True), epochs, 10, RunState(history=history), "pets, no skip: mine",
         epochs_before=epochs_before,
     ) as log:  # fmt: skip
         yield log
@@ -79,6 +81,31 @@ def test_a_second_stage_leaves_what_each_convolution_did_in_the_file_in_curves_a
     assert (tmp_path / "mine" / "gradients.png").stat().st_size > 5000
 
 
+def test_a_stage_that_begins_with_another_runs_model_counts_from_its_own_first_epoch(tmp_path, monkeypatch):
+    """It has no record of that run's epochs."""
+    seen = []
+    monkeypatch.setattr(RunLog, "advance", lambda self, images: seen.append(images))
+    with log_in(tmp_path, [], epochs=4, epochs_before=3) as log:
+        log.go_on(7, 0.0)
+        log.epoch(4, FIGURES | {"layer10_gradient_main": 0.5, "layer10_moved": 0.25})
+        log.go_on(0, 0.0)
+    assert seen == [7, 10]
+    assert (tmp_path / "mine" / "gradients.png").stat().st_size > 5000
+
+
+def test_the_marked_epoch_is_the_one_that_is_published_and_not_the_best_of_those_recorded(tmp_path, monkeypatch):
+    """A run that begins with another's model may publish that one's."""
+    drawn = []
+    monkeypatch.setattr(
+        "alexnet_skip.training.log.learning_curves_figure",
+        lambda history, best, *rest: drawn.append(best) or learning_curves_figure(history, best, *rest),
+    )
+    with log_in(tmp_path, [], epochs=4, epochs_before=3) as log:
+        log.state.best_epoch, log.state.best_figures = 2, FIGURES
+        log.epoch(4, FIGURES | {"layer10_gradient_main": 0.5, "layer10_moved": 0.25})
+    assert drawn == [2]
+
+
 def test_without_held_out_images_there_are_only_the_curves_of_training(tmp_path):
     figures = {name: value for name, value in FIGURES.items() if not name.startswith(("val", "train_eval"))}
     with log_in(tmp_path, []) as log:
@@ -102,10 +129,3 @@ def test_a_title_says_dataset_and_form_of_the_skip():
     assert run_title(config, "mine") == "pets, skip (concat): mine"
     plain = dataclasses.replace(config, settings=TrainSettings())
     assert run_title(plain, "mine") == "pets, no skip: mine"
-
-
-def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss():
-    measured = [(0.5, 1.0), (0.6, 1.2), (0.6, 1.1), (0.55, 0.9)]
-    history = [{"epoch": e, "val_top1": top1, "val_loss": loss} for e, (top1, loss) in enumerate(measured, 1)]
-    assert best_epoch(history) == 3
-    assert best_epoch([{"epoch": 1, "val_top1": None, "val_loss": None}]) is None
