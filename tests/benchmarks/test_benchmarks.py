@@ -18,8 +18,11 @@ from PIL import Image
 from tiny_run import shrink
 from zygote import Zygote
 
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.upper import UpperConvolutions
 from alexnet_skip.network.weights import load_weights
 from benchmarks import extract_throughput, peers, report_loop, scaling, time_to_accuracy
+from benchmarks.finetune_step import plain_layers, plain_upper
 from benchmarks.peer_scripts import answers, cv_example, logistic_regression
 from benchmarks.report_loop import ReportExtractor, report_head
 
@@ -97,6 +100,7 @@ def small(monkeypatch, zygote, tmp_path):
     [
         ("extract_throughput", ["ratio_report", "ratio_torchvision", "fraction_of_bound"]),
         ("head_step", ["ratio_none", "ratio_conv", "ratio_concat", "fraction_of_bound_none", "bf16_gain_none"]),
+        ("finetune_step", ["ratio", "ratio_upper"]),
         ("time_to_accuracy", ["ratio_fast"]),
         ("scaling", ["ratio_two_processes"]),
         ("pca", ["ratio_report", "ratio_sklearn", "ratio_torch"]),
@@ -116,3 +120,21 @@ def test_the_reports_head_and_extractor_are_those_of_the_report():
     assert sum(p.numel() for p in report_head(10).parameters()) == 41_958_410
     extractor = ReportExtractor(load_weights("random").state, skip=True)
     assert [name for name, _ in extractor.features.named_children()] == [str(i) for i in range(13)]
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_the_plain_way_of_fine_tuning_has_the_features_and_the_gradients_of_ours(num_layers):
+    backbone = FrozenAlexNet(load_weights("random").state)
+    upper = UpperConvolutions(backbone, num_layers).double()
+    cut = min(upper.cut, 9)
+    layers = plain_layers(backbone, cut).double()
+    below = torch.randn(2, 192 if num_layers == 3 else 256, 13, 13, dtype=torch.float64)
+    pairs = list(zip(upper(below), plain_upper(layers, below, cut), strict=True))
+    for mine, theirs in pairs:
+        assert (mine - theirs.flatten(1)).abs().max() <= 1e-5
+    for which in (0, 1):
+        sum(pair[which].square().sum() for pair in pairs).backward()
+    for name, kernel in upper.kernels.items():
+        theirs = layers[int(name)].weight.grad
+        assert (kernel.grad - theirs).norm() <= 1e-5 * theirs.norm()
+    assert layers[3].weight.grad is None
