@@ -62,7 +62,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     layers = plain_layers(backbone, cut)
     weights = torch.randn(2, len(images), 9216, generator=torch.Generator().manual_seed(0))
 
-    def backward(main: Tensor, tap: Tensor, module: nn.Module) -> None:
+    def backward(features: tuple[Tensor, Tensor], module: nn.Module) -> None:
+        main, tap = features
         module.zero_grad()
         ((main.flatten(1) * weights[0]).sum() + (tap.flatten(1) * weights[1]).sum()).backward()
 
@@ -73,10 +74,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     below = plain_lower()
     contestants: dict[str, Callable[[], None]] = {
-        "plain": lambda: backward(*plain_upper(layers, plain_lower(), cut), layers),
-        "ours": lambda: backward(*upper(backbone.lower(images, upper.cut)), upper),
-        "plain upper": lambda: backward(*plain_upper(layers, below, cut), layers),
-        "ours upper": lambda: backward(*upper(below), upper),
+        "plain": lambda: backward(plain_upper(layers, plain_lower(), cut), layers),
+        "ours": lambda: backward(upper(backbone.lower(images, upper.cut)), upper),
+        "plain upper": lambda: backward(plain_upper(layers, below, cut), layers),
+        "ours upper": lambda: backward(upper(below), upper),
     }
     seconds = interleave(contestants, repeats)
     return {

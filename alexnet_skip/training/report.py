@@ -6,7 +6,6 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from alexnet_skip.features.source import predict
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
@@ -35,11 +34,8 @@ def report_run(trainer: Trainer, summary: dict[str, Any]) -> None:
         summary: the run's summary.json.
     """
     session, inputs, config = trainer.session, trainer.inputs, trainer.config
-    dataset, held_out, logits = session.dataset, inputs.held_out, None
-    if held_out is not None:
-        model = inputs.make_model()
-        model.load_state_dict(trainer.state.best_state)
-        logits = predict(model.to(session.accelerator.device), held_out.source, held_out.positions, session.accelerator)
+    dataset, held_out = session.dataset, inputs.held_out
+    logits = trainer.held_out.logits(trainer.state.best_epoch, trainer.state.best_state)
     if not session.accelerator.is_main_process:
         return
     writer = SummaryWriter(str(trainer.folder))

@@ -19,7 +19,7 @@ from alexnet_skip.runs.sharing import share_files
 from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.training.calibration import fit_calibration
+from alexnet_skip.training.calibration import HeldOutPredictions
 from alexnet_skip.training.class_weights import balanced_weights
 from alexnet_skip.training.finite_guard import READ_STEPS, NonFiniteLossError
 from alexnet_skip.training.log import RunLog, Stopwatch, run_title
@@ -47,8 +47,8 @@ class Trainer:
         self.folder, self.config, self.settings = folder, config, settings
         self.session, self.stage, self.watch = session, stage, watch
         self.accelerator, self.console = session.accelerator, session.console
-        self.inputs, options = stage.inputs, stage.options
-        inputs = self.inputs
+        inputs, options = stage.inputs, stage.options
+        self.inputs, self.held_out = inputs, HeldOutPredictions(inputs, session.accelerator)
         set_seed(options.seed)
         model = inputs.make_model(options.dropout)
         # From here on each process draws numbers of its own: on GPUs dropout's masks, of its own rows.
@@ -159,7 +159,7 @@ class Trainer:
         self._publish("last", self.stage.last_epoch, self.model.state_dict(), state.figures)
 
     def _publish(self, where: str, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
-        calibration = fit_calibration(self.inputs, weights, self.accelerator)
+        calibration = self.held_out.calibration(epoch, weights)
         if self.accelerator.is_main_process:
             trained = self.inputs.published_form(weights)
             frozen = self.session.backbone

@@ -9,6 +9,7 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.model import load_published
 from alexnet_skip.statistics import metrics
 from alexnet_skip.system.files import read_json
+from alexnet_skip.training.inputs import Inputs
 
 MODELS = ("model", "last", "snapshots/epoch-0002")
 
@@ -31,6 +32,16 @@ def test_each_published_model_has_the_temperature_of_its_own_logits_on_the_held_
         ).read_text("utf-8")
         found[config.epoch] = config.temperature
     assert len(set(found.values())) == len(found) > 1, "each epoch has its own"
+
+
+def test_the_held_out_images_are_predicted_once_for_each_epoch_that_is_published(tmp_path, monkeypatch):
+    """However many models of it there are, and for TensorBoard's pictures."""
+    shrink(monkeypatch.setattr)
+    calls, predict = [], Inputs.predict_held_out
+    monkeypatch.setattr(Inputs, "predict_held_out", lambda *args: calls.append(args) or predict(*args))
+    assert train_in(tmp_path, *ARGUMENTS, "--epochs", "3", "--snapshot-epochs", "3", "--name", "run") == 0
+    best = read_json(tmp_path / "runs" / "run" / "model" / "config.json")["epoch"]
+    assert len(calls) == 3 + len({best, 3})  # validated, then published
 
 
 @pytest.mark.parametrize(("flags", "images"), [(("--val-fraction", "0"), 0), (("--lr", "1e-30"), 20)])
