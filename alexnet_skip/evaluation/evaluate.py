@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from matplotlib.figure import Figure
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.devices.launch import Job
@@ -86,10 +86,10 @@ def evaluate_model(
         where.mkdir(parents=True, exist_ok=True)
         write_predictions(where, predictions)
         write_predictions_csv(where, predictions, model.class_names, run.model_config.temperature)
-        figure = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
+        picture = draw_evaluation(where, title, summary, predictions, samples.split) if draw else None
         write_sealed_json(where / "metrics.json", summary)
         images = where.name.replace(f"-{published_name(run.checkpoint_name)}", "", 1)
-        log_evaluation(run.folder, images, summary, figure)
+        log_evaluation(run.folder, images, summary, picture)
         add_to_card(run.folder, published_folder(run.folder, run.checkpoint_name))
     accelerator.wait_for_everyone()
     return Evaluation(where, title, summary)
@@ -117,18 +117,20 @@ def add_to_card(run_folder: Path, published: Path) -> None:
     write_text(published / "README.md", model_card(config, mine))
 
 
-def log_evaluation(run_folder: Path, images: str, summary: dict[str, Any], figure: Figure | None) -> None:
+def log_evaluation(run_folder: Path, images: str, summary: dict[str, Any], picture: Path | None) -> None:
     """Show an evaluation in the run's TensorBoard: top-k, NLL and, where it is drawn, the confusion matrix.
 
     Args:
         images: what they are called: evaluations of several epochs on the same ones are points of one curve.
+        picture: of the confusion matrix; as it is written, since drawing it again takes half a second.
     """
     writer = SummaryWriter(str(run_folder))
     for k, value in summary["topk"].items():
         writer.add_scalar(f"9 {images}/top-{k}", value, summary["epoch"])
     writer.add_scalar(f"9 {images}/loss", summary["nll"], summary["epoch"])
-    if figure is not None:
-        writer.add_figure(f"9 {images}/confusion matrix", figure, summary["epoch"])
+    if picture is not None:
+        pixels = np.asarray(Image.open(picture).convert("RGB"))
+        writer.add_image(f"9 {images}/confusion matrix", pixels, summary["epoch"], dataformats="HWC")
     writer.close()
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from alexnet_skip.evaluation.tables import write_confusion_csv
 from alexnet_skip.images.dataset import Split
@@ -56,7 +55,7 @@ def draw_evaluation(
     summary: dict[str, Any],
     predictions: Predictions,
     images: Split | None,
-) -> Figure:
+) -> Path:
     """Write the confusion matrix (CSV and PNG), the reliability diagram and the gallery of confident mistakes.
 
     Args:
@@ -64,13 +63,13 @@ def draw_evaluation(
         images: the split that the samples come from; None leaves the gallery as it is.
 
     Returns:
-        The figure of the confusion matrix.
+        The picture of the confusion matrix.
     """
     class_names = list(summary["per_class"])
     confusion = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(class_names))
     write_confusion_csv(where, confusion, class_names)
-    figure = confusion_matrix_figure(confusion, class_names, title)
-    save_figure(figure, where / "confusion_matrix.png")
+    picture = where / "confusion_matrix.png"
+    save_figure(confusion_matrix_figure(confusion, class_names, title), picture)
     temperature = summary.get("temperature")
     for suffix, divisor in (("", 1.0), ("_calibrated", temperature)):
         if divisor is not None:
@@ -86,7 +85,7 @@ def draw_evaluation(
             f"{title}: most confident mistakes",
         )  # fmt: skip
         save_figure(mistakes, where / "mistakes.png")
-    return figure
+    return picture
 
 
 def calibration_note(bins: metrics.ReliabilityBins, label_smoothing: float | None) -> str:

@@ -1,5 +1,6 @@
 """An evaluation draws all it knows from its predictions, and can do so again without the model."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from made_runs import make_predictions
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import copy_whole, shrink
 
 import evaluate
@@ -51,6 +53,11 @@ def test_everything_promised_is_drawn_and_counted(runs, capsys):
     counts = [pair["images"] for pair in summary["most_confused"]]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == (confusion - np.diag(np.diag(confusion))).max()
+    events = EventAccumulator(str(runs / "run"), {"images": 0}).Reload()
+    (shown,) = events.Images("9 test/confusion matrix")
+    with Image.open(io.BytesIO(shown.encoded_image_string)) as image:
+        np.testing.assert_array_equal(image, Image.open(where / "confusion_matrix.png").convert("RGB"))
+    assert shown.step == summary["epoch"]
 
 
 @pytest.mark.parametrize(
