@@ -92,22 +92,23 @@ class RunConfig:
         """The config, ready for JSON."""
         return to_dict(self)
 
-    def require_same(self, dataset: DatasetRecord, weights_digest: str, run: Path) -> None:
+    def require_same(self, dataset: DatasetRecord, weights_digest: str, asked: str) -> None:
         """Refuse to go on with a run on other images or other weights, wherever they lie.
+
+        Args:
+            asked: flag and value that ask for it.
 
         Raises:
             UserError: naming which differ.
         """
         if (dataset.digest, dataset.class_names) != (self.dataset.digest, self.dataset.class_names):
             raise UserError(
-                f"--resume {run}: the training images have changed since it was started (SHA-256 "
+                f"{asked}: the training images have changed since it was started (SHA-256 "
                 f"{self.dataset.digest[:12]} then, {dataset.digest[:12]} in {dataset.source}); give --dataset the "
                 "folder that holds those it was started with, or start a new run"
             )
         if weights_digest != self.weights_digest:
-            raise UserError(
-                f"--resume {run}: the backbone's weights have changed since it was started; start a new run"
-            )
+            raise UserError(f"{asked}: the backbone's weights have changed since it was started; start a new run")
 
     def taken_up(self, now: "RunConfig", run: Path) -> "RunConfig":
         """The config of a run that goes on: as it was, with its settings of now, and where it and its images are now.
@@ -119,7 +120,7 @@ class RunConfig:
         Raises:
             UserError: if the images or the backbone's weights are not those it was started with.
         """
-        self.require_same(now.dataset, now.weights_digest, run)
+        self.require_same(now.dataset, now.weights_digest, f"--resume {run}")
         told = to_dict(now)
         # The same images, where they lie now: whoever opens the run finds them there.
         dataset = dataclasses.replace(self.dataset, source=now.dataset.source)

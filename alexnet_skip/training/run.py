@@ -78,6 +78,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     """A new folder, or that of the run to go on with, which no other process can go on with meanwhile."""
     if settings.checkpoints.resume is None:
+        _require_parents_images(settings, session)
         stem = f"{part_of_name(session.dataset.name)}-{'skip' if settings.skip else 'noskip'}"
         folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
     else:
@@ -86,6 +87,14 @@ def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     main_process = session.accelerator.is_main_process
     with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
         yield folder
+
+
+def _require_parents_images(settings: TrainSettings, session: Session) -> None:
+    """Refuse a parent of other images: of those that are held out here its head may have learnt."""
+    parent = settings.finetuning.finetune_from
+    if parent is not None:
+        now = describe_run(settings, session)
+        read_run_config(Path(parent)).require_same(now.dataset, now.weights_digest, f"--finetune-from {parent}")
 
 
 def _begin(trainer: Trainer) -> Trainer:

@@ -129,15 +129,19 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
     runs_dir, name = settings.run.runs_dir, settings.run.name
     if not machine.writable(runs_dir):
         plan.problems.append(f"--runs-dir {runs_dir} can't be written; choose another folder")
-    if settings.checkpoints.resume is not None:
-        run = Path(settings.checkpoints.resume)
+    resumed, parent = settings.checkpoints.resume, settings.finetuning.finetune_from
+    before = resumed or parent
+    if before is not None:
+        run = Path(before)
         config = read_run_config(run)
         try:
-            require_way_on(run)
+            if resumed is not None:
+                require_way_on(run)
             if (dataset := images.dataset) is not None:
                 digest = dataset.splits["train"].digest
                 found = DatasetRecord(dataset.name, dataset.source, dataset.class_names, digest)
-                config.require_same(found, weights.sha256 if weights else config.weights_digest, run)
+                asked = f"--resume {run}" if resumed is not None else f"--finetune-from {run}"
+                config.require_same(found, weights.sha256 if weights else config.weights_digest, asked)
         except UserError as error:
             plan.problems.append(str(error))
     if name and (runs_dir / name).exists() and not settings.study.study and settings.checkpoints.resume is None:

@@ -173,6 +173,16 @@ def test_a_model_whose_convolutions_were_trained_is_no_parent(run, place, capsys
     assert "its convolutions are not those of --weights random" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_parent_of_other_images_is_refused_before_anything_is_made(place, monkeypatch, capsys, more):
+    """What is held out here its head may have been trained on: that would be no judgement."""
+    monkeypatch.setattr(dataset, "SHAPES_TRAIN", 22)
+    assert train_in(place, "--finetune-from", "run", *TUNED[len(HEAD) :], "--name", "refused", *more) in (1, 2)
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert f"--finetune-from {place / 'runs' / 'run'}: the training images have changed" in told
+    assert not (place / "runs" / "refused").exists()
+
+
 def test_the_best_of_all_epochs_is_published_though_the_second_stage_spoils_it(place):
     """Convolutions of fresh values and hardly a step: the first stage's model stays the best."""
     more = ("--finetune-reinit", "--finetune-lr", "1e-9")
