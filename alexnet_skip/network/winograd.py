@@ -45,7 +45,7 @@ class Domain:
         image, row, column, channel = padded.stride()
         size = (self.tile, self.tile, len(x), rows, columns, x.shape[1])
         stride = (row, column, image, OUT_TILE * row, OUT_TILE * column, channel)
-        cut = padded.as_strided(size, stride).reshape(self.tile**2, -1)
+        cut = padded.as_strided(size, stride).reshape(self.tile**2, len(x) * rows * columns * x.shape[1])
         return (self.tiles.to(x.dtype) @ cut).view(self.tile**2, len(x) * rows * columns, x.shape[1])
 
     def convolve(self, x: Tensor, kernels: Tensor, padding: int, bias: Tensor | None = None) -> Tensor:
@@ -62,11 +62,12 @@ class Domain:
     def add_kernel_gradient(self, total: Tensor, x: Tensor, gradient: Tensor, padding: int) -> None:
         """Add to `total` (tile², C, K), in the domain, the kernels' gradient from that of outputs (B, K, H', W')."""
         rows, columns = self._tiles(x, padding)
-        height, width = gradient.shape[2:]
+        outputs, height, width = gradient.shape[1:]
         spread = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, columns * OUT_TILE - width, 0, rows * OUT_TILE - height))
-        spread = spread.view(len(x), rows, OUT_TILE, columns, OUT_TILE, -1).permute(2, 4, 0, 1, 3, 5)
-        products = self.outputs.to(x.dtype).T @ spread.reshape(OUT_TILE**2, -1)
-        total.baddbmm_(self.of_images(x, padding).mT, products.view(self.tile**2, -1, gradient.shape[1]))
+        spread = spread.view(len(x), rows, OUT_TILE, columns, OUT_TILE, outputs).permute(2, 4, 0, 1, 3, 5)
+        products = self.outputs.to(x.dtype).T @ spread.reshape(OUT_TILE**2, len(x) * rows * columns * outputs)
+        products = products.view(self.tile**2, len(x) * rows * columns, outputs)
+        total.baddbmm_(self.of_images(x, padding).mT, products)
 
     def to_kernels(self, gradient: Tensor) -> Tensor:
         """The gradient of kernels (K, C, k, k) from that in the domain (tile², C, K)."""

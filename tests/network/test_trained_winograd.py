@@ -11,9 +11,9 @@ from alexnet_skip.network.trained_winograd import PART, winograd_conv
 
 
 @pytest.fixture
-def two_threads():
+def four_threads():
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
 
@@ -69,7 +69,7 @@ def test_rounding_in_fp32_stays_small_in_the_widest_layer():
         assert (mine - true).norm() <= 4e-6 * true.norm()
 
 
-@pytest.mark.usefixtures("two_threads")
+@pytest.mark.usefixtures("four_threads")
 def test_several_threads_give_the_same_numbers_every_time_and_those_of_one():
     torch.manual_seed(0)
     layer = nn.Conv2d(5, 6, 3, padding=1)
@@ -81,6 +81,19 @@ def test_several_threads_give_the_same_numbers_every_time_and_those_of_one():
     alone = results(lambda x: winograd_conv(layer, x), x, layer, weights)
     for mine, their in zip(twice[0], alone, strict=True):
         assert (mine - their).norm() <= 1e-12 * their.norm()
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("num_images", [0, 1, 3])
+def test_a_batch_may_have_fewer_images_than_there_are_threads_even_none(num_images):
+    """The last batch of an epoch, or a process's share of it."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 3, 3, padding=1).double()
+    x = torch.randn(num_images, 2, 5, 6, dtype=torch.float64)
+    weights = torch.randn(num_images, 3, 5, 6, dtype=torch.float64)
+    ours = results(lambda x: winograd_conv(layer, x), x, layer, weights)
+    for mine, their in zip(ours, results(plain(layer), x, layer, weights), strict=True):
+        torch.testing.assert_close(mine, their, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(
