@@ -2,28 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from alexnet_skip.features.basis import SkipHeadInBasis, make_head, rank_of, unfolded
+from alexnet_skip.features.basis import SkipHeadInBasis, make_head, rank_of
 from alexnet_skip.features.lower import LowerLayers
 from alexnet_skip.features.tuned import TunedNetwork
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
-from alexnet_skip.network.model import load_published
 from alexnet_skip.network.upper import UPPER, UpperConvolutions, reinitialise, with_upper
-from alexnet_skip.runs.folders import published_folder
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.tensors import to_device
 from alexnet_skip.training.gradients import gradient_figures, moved
 from alexnet_skip.training.inputs import HeldOut, Inputs
 from alexnet_skip.training.stage import second_stage
-from alexnet_skip.training.state import RunState, score_of
 from alexnet_skip.training.trainer import Trainer
 
 # Training images, as they are, that gradients are measured on after every epoch.
@@ -84,8 +79,7 @@ class TuningInputs(Inputs):
 
     def published_form(self, state: dict[str, Any]) -> SkipHead:
         """The trained head on the features themselves, from the whole state."""
-        head = {n.removeprefix(TRAINED): v for n, v in state.items() if n.startswith(TRAINED)}
-        return super().published_form(head)
+        return super().published_form(head_of(state))
 
     def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
         """Figures of the held-out images; of every convolution its gradient by its way, and how far it has moved."""
@@ -105,14 +99,16 @@ def stages(trainer: Trainer) -> Iterator[Trainer]:
         yield second
 
 
-def second_trainer(first: Trainer) -> Trainer:
+def second_trainer(first: Trainer, saved: dict[str, Tensor] | None = None) -> Trainer:
     """The second stage of a run, from the best epoch of its first.
 
     Args:
-        first: whose features and optimizer are let go.
+        saved: what a checkpoint of this stage holds of its network, to be restored afterwards.
     """
     settings, session, state = first.settings, first.session, first.state
-    inputs = _open_inputs(first)
+    # A parent's head may have learnt a kernel of higher rank than a fresh one has: its shape is the checkpoint's.
+    head = head_of(saved) if saved else first.state.best_state or first.model.state_dict()
+    inputs = _open_inputs(first, head)
     steps = settings.training.epochs * first.steps_per_epoch
     session.accelerator.free_memory()
     stage = second_stage(settings, inputs, steps)
@@ -123,7 +119,12 @@ def second_trainer(first: Trainer) -> Trainer:
     return second
 
 
-def _open_inputs(first: Trainer) -> TuningInputs:
+def head_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Skip and head in the state of a :class:`TunedNetwork`."""
+    return {name.removeprefix(TRAINED): v for name, v in state.items() if name.startswith(TRAINED)}
+
+
+def _open_inputs(first: Trainer, head: dict[str, Tensor]) -> TuningInputs:
     settings, session, inputs = first.settings, first.session, first.inputs
     splits, device = session.dataset.splits, session.accelerator.device
     bf16 = session.precision.mixed_precision == "bf16"
@@ -141,39 +142,5 @@ def _open_inputs(first: Trainer) -> TuningInputs:
     return TuningInputs(
         source, inputs.labels, held_out, inputs.mode, inputs.num_classes, inputs.basis, inputs.train_sample,
         backbone=session.backbone, finetuning=settings.finetuning, seed=settings.training.seed,
-        head=first.state.best_state or first.model.state_dict(), probe=(x, inputs.labels[probed]),
-    )  # fmt: skip
-
-
-def state_of_parent(trainer: Trainer) -> RunState:
-    """Where a run stands that begins with the published model of another: behind its first stage.
-
-    Raises:
-        UserError: if that model does not fit what is to be trained.
-    """
-    settings, session = trainer.settings, trainer.session
-    folder = Path(settings.finetuning.finetune_from or "")
-    network, config = load_published(published_folder(folder, "best"))
-    flag = f"--finetune-from {folder}"
-    if (config.skip_mode, config.class_names) != (settings.joined, session.dataset.class_names):
-        raise UserError(
-            f"{flag}: its model has another skip connection or other classes than its config says; train it again"
-        )
-    if network.backbone.weights_digest != session.backbone.weights_digest:
-        raise UserError(
-            f"{flag}: its convolutions are not those of --weights {settings.weights} (SHA-256 "
-            f"{network.backbone.weights_digest[:12]} and {session.backbone.weights_digest[:12]}); give a run whose "
-            "convolutions were not trained, and its weights"
-        )
-    head: SkipHead | SkipHeadInBasis = network.trained
-    if (basis := trainer.inputs.basis) is not None:
-        try:
-            head = unfolded(network.trained, basis)
-        except ValueError as error:
-            raise UserError(f"{flag}: {error}; bring its feature cache back, or train the run again") from None
-    epoch, figures = settings.training.epochs, config.metrics
-    return RunState(
-        epoch=epoch + 1, figures=figures, best_epoch=config.epoch or epoch, best_figures=figures,
-        best_score=score_of(figures) if "val_top1" in figures else (float(epoch), 0.0),
-        best_state={name: value.to(session.accelerator.device) for name, value in head.state_dict().items()},
+        head=head, probe=(x, inputs.labels[probed]),
     )  # fmt: skip

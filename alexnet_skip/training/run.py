@@ -9,7 +9,6 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.runs import folders
-from alexnet_skip.runs.predictions import published_digest
 from alexnet_skip.settings.records import (
     CONFIG_NAME,
     DatasetRecord,
@@ -24,12 +23,13 @@ from alexnet_skip.system.files import part_of_name, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.system.machine import free_disk_bytes, peak_memory_mib
 from alexnet_skip.system.versions import environment
-from alexnet_skip.training.finetuning import second_trainer, stages, state_of_parent
+from alexnet_skip.training.finetuning import second_trainer, stages
 from alexnet_skip.training.inputs import open_inputs
 from alexnet_skip.training.log import Stopwatch
+from alexnet_skip.training.parent import require_parent, state_of_parent
 from alexnet_skip.training.report import report_run
 from alexnet_skip.training.saving import require_way_on
-from alexnet_skip.training.session import Session
+from alexnet_skip.training.session import Session, parent_digest
 from alexnet_skip.training.stage import first_stage
 from alexnet_skip.training.trainer import Trainer
 
@@ -78,7 +78,9 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
 def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     """A new folder, or that of the run to go on with, which no other process can go on with meanwhile."""
     if settings.checkpoints.resume is None:
-        _require_parents_images(settings, session)
+        if parent := settings.finetuning.finetune_from:
+            now = describe_run(settings, session)
+            require_parent(Path(parent), now.dataset, now.weights_digest)
         stem = f"{part_of_name(session.dataset.name)}-{'skip' if settings.skip else 'noskip'}"
         folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
     else:
@@ -87,14 +89,6 @@ def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     main_process = session.accelerator.is_main_process
     with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
         yield folder
-
-
-def _require_parents_images(settings: TrainSettings, session: Session) -> None:
-    """Refuse a parent of other images: of those that are held out here its head may have learnt."""
-    parent = settings.finetuning.finetune_from
-    if parent is not None:
-        now = describe_run(settings, session)
-        read_run_config(Path(parent)).require_same(now.dataset, now.weights_digest, f"--finetune-from {parent}")
 
 
 def _begin(trainer: Trainer) -> Trainer:
@@ -109,7 +103,7 @@ def _begin(trainer: Trainer) -> Trainer:
         return trainer
     name, saved = newest
     if saved.get("stage", 1) == 2:
-        trainer = second_trainer(trainer)
+        trainer = second_trainer(trainer, saved.get("parts", {}).get("model"))
     trainer.restore(name, saved)
     return trainer
 
@@ -173,14 +167,6 @@ def _summarize(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _parent_digest(settings: TrainSettings) -> str | None:
-    """SHA-256 of the model that a new run begins with; of one that goes on, its config tells."""
-    parent = settings.finetuning.finetune_from
-    if parent is None or settings.checkpoints.resume is not None:
-        return None
-    return published_digest(Path(parent), "best")
-
-
 def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
     """What config.json says of a run."""
     dataset, train, precision = session.dataset, session.dataset.splits["train"], session.precision
@@ -196,6 +182,6 @@ def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
         device=str(session.accelerator.device),
         num_processes=session.accelerator.num_processes,
         precision=PrecisionRecord(precision.mixed_precision, precision.reason),
-        parent_sha256=_parent_digest(settings),
+        parent_sha256=parent_digest(settings),
         environment=environment(),
     )

@@ -17,6 +17,8 @@ from alexnet_skip.images.split import Dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
+from alexnet_skip.runs.predictions import published_digest
+from alexnet_skip.settings.records import CONFIG_NAME
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.training.class_weights import tell_class_sizes
@@ -105,9 +107,22 @@ def _what_decides(
         "the weights (SHA-256)": weights.sha256,
         "the head's precision": precision.mixed_precision,
         "the run of --resume": Path(resumed).name if resumed else None,
+        "the model of --finetune-from (SHA-256)": parent_digest(settings),
     }
     # What is decided before what was asked for: "auto" alone does not say which.
     return own | in_common(settings, dataset)
+
+
+def parent_digest(settings: TrainSettings) -> str | None:
+    """SHA-256 of the model that a new run begins with, if it is there; of one that goes on, its config tells."""
+    parent = settings.finetuning.finetune_from
+    if (
+        parent is None
+        or settings.checkpoints.resume is not None
+        or not (Path(parent) / "model" / CONFIG_NAME).is_file()
+    ):
+        return None
+    return published_digest(Path(parent), "best")
 
 
 def fit_to_images(settings: TrainSettings, session: Session) -> TrainSettings:
@@ -116,4 +131,10 @@ def fit_to_images(settings: TrainSettings, session: Session) -> TrainSettings:
     size, rate = fitted.training.batch_size, fitted.training.lr
     if rate != settings.training.lr:
         session.console.line(f"So few images are trained in smaller steps: --batch-size {size} --lr {rate:.2g}")
+    second = fitted.finetuning
+    if second.finetune_lr != settings.finetuning.finetune_lr:
+        size, rate = second.finetune_batch_size, second.finetune_lr
+        session.console.line(
+            f"So few images are fine-tuned in smaller steps: --finetune-batch-size {size} --finetune-lr {rate:.2g}"
+        )
     return fitted

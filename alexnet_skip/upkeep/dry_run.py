@@ -26,6 +26,7 @@ from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.progress import duration
+from alexnet_skip.training.parent import require_parent
 from alexnet_skip.training.saving import require_way_on
 from alexnet_skip.upkeep import inventory, memory, speed_probe
 from alexnet_skip.upkeep.expected_time import expected_seconds
@@ -130,18 +131,19 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
     if not machine.writable(runs_dir):
         plan.problems.append(f"--runs-dir {runs_dir} can't be written; choose another folder")
     resumed, parent = settings.checkpoints.resume, settings.finetuning.finetune_from
-    before = resumed or parent
-    if before is not None:
+    if before := resumed or parent:
         run = Path(before)
         config = read_run_config(run)
+        found, digest = config.dataset, weights.sha256 if weights else config.weights_digest
+        if (dataset := images.dataset) is not None:
+            train = dataset.splits["train"].digest
+            found = DatasetRecord(dataset.name, dataset.source, dataset.class_names, train)
         try:
-            if resumed is not None:
+            if resumed is None:
+                require_parent(run, found, digest)
+            else:
                 require_way_on(run)
-            if (dataset := images.dataset) is not None:
-                digest = dataset.splits["train"].digest
-                found = DatasetRecord(dataset.name, dataset.source, dataset.class_names, digest)
-                asked = f"--resume {run}" if resumed is not None else f"--finetune-from {run}"
-                config.require_same(found, weights.sha256 if weights else config.weights_digest, asked)
+                config.require_same(found, digest, f"--resume {run}")
         except UserError as error:
             plan.problems.append(str(error))
     if name and (runs_dir / name).exists() and not settings.study.study and settings.checkpoints.resume is None:

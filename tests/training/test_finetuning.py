@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tiny_run import ARGUMENTS, outcome, shrink, train_in
 import evaluate
 from alexnet_skip.images import augment, dataset
 from alexnet_skip.images.splits import train_val_positions
-from alexnet_skip.network.model import AlexNetWithSkip, load_published
+from alexnet_skip.network.model import AlexNetWithSkip, load_published, publish
 from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.training import trainer
 
@@ -164,13 +165,65 @@ def test_what_can_not_be_fine_tuned_is_refused(place, capsys, arguments, told):
     assert not (place / "runs" / "refused").exists()
 
 
-def test_a_model_whose_convolutions_were_trained_is_no_parent(run, place, capsys):
-    parent = place / "runs" / "tuned-parent"
-    shutil.copytree(run, parent)
+def test_a_stage_begun_with_a_whole_kernel_of_conv_goes_on_after_an_interruption(place, monkeypatch):
+    """As older versions have trained it: of a higher rank than a fresh head's."""
+    parent = place / "runs" / "whole"
+    assert train_in(place, *HEAD, "--skip-mode", "conv", "--name", "whole", "--quiet") == 0
+    network, config = load_published(parent / "model")
+    kernel = network.trained.skip.projection.weight
+    with torch.no_grad():
+        kernel += 0.01 * torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0))
+    publish(parent / "model", network.trained, network.backbone, config)
+    begun = ("--finetune-from", str(parent), *TUNED[len(HEAD) :])
+    assert train_in(place, *begun, "--name", "straight", "--quiet") == 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        assert train_in(place, *begun, "--name", "stopped") == 143
+    assert train_in(place, "--resume", "stopped") == 0
+    assert outcome(place / "runs" / "stopped") == outcome(place / "runs" / "straight")
+
+
+def test_a_run_without_a_checkpoint_goes_on_with_the_model_it_was_started_with(place, monkeypatch, capsys):
+    """Not with what its parent has been trained to since."""
+    parent = place / "runs" / "changed"
+    assert train_in(place, *HEAD, "--name", "changed", "--quiet") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "step", lambda *_: sys.exit(9))
+        with pytest.raises(SystemExit):
+            train_in(place, "--finetune-from", str(parent), *TUNED[len(HEAD) :], "--name", "early")
+    network, config = load_published(parent / "model")
+    with torch.no_grad():
+        network.trained.head.fc3.bias += 1
+    publish(parent / "model", network.trained, network.backbone, config)
+    assert train_in(place, "--resume", "early") == 2
+    assert "its model is another one than this run was started with" in " ".join(capsys.readouterr().err.split())
+
+
+def no_model(parent: Path) -> None:
+    shutil.rmtree(parent / "model")
+
+
+def tuned_model(parent: Path) -> None:
     shutil.rmtree(parent / "model")
     shutil.copytree(parent / "last", parent / "model")
-    assert train_in(place, "--finetune-from", parent.name, "--finetune", "1", "--name", "grandchild") == 2
-    assert "its convolutions are not those of --weights random" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("spoil", "told"), [(no_model, "no published model yet"), (tuned_model, "but trained (layers 8, 10)")]
+)
+def test_a_run_without_a_model_or_with_trained_convolutions_is_no_parent(
+    run, place, tmp_path, capsys, spoil, told, more
+):
+    """And nothing is made, whose name would then be taken."""
+    parent = tmp_path / "parent"
+    shutil.copytree(run, parent)
+    spoil(parent)
+    assert train_in(place, "--finetune-from", str(parent), "--finetune", "1", "--name", "grandchild", *more) in (1, 2)
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert f"--finetune-from {parent}: " in said
+    assert told in said
+    assert not (place / "runs" / "grandchild").exists()
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
