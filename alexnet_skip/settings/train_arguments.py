@@ -11,6 +11,7 @@ from alexnet_skip.settings.command_line import (
     flat,
     last_value,
     read_command_line,
+    require,
     to_dict,
 )
 from alexnet_skip.settings.finetune import FinetuneSettings
@@ -140,6 +141,9 @@ def _from_parent(run: str, runs_dir: Path, read: Callable[[TrainSettings], Train
             f"--finetune-from {folder}: {told}. What its head was trained with stays as it was: leave these out, or "
             "train a new run with --finetune"
         )
+    epochs = after.training.epochs
+    early = [epoch for epoch in after.run.snapshot_epochs if epoch <= epochs]
+    require(not early, "--snapshot-epochs", early, f"above {epochs}: the epochs up to it were those of {folder}")
     # Where it was found, as --resume has it: nobody looks for the name again.
     return dataclasses.replace(after, finetuning=dataclasses.replace(after.finetuning, finetune_from=str(folder)))
 
@@ -171,7 +175,21 @@ def _asked(
         return _from_parent(str(parent), Path(runs_dir or RunSettings.runs_dir), read)
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
     # One that there is not is refused when it is read.
-    return read(TrainSettings.of_recipe(str(recipe)) if str(recipe) in RECIPES else TrainSettings())
+    asked = read(TrainSettings.of_recipe(str(recipe)) if str(recipe) in RECIPES else TrainSettings())
+    _refuse_idle(asked.finetuning)
+    return asked
+
+
+def _refuse_idle(second: FinetuneSettings) -> None:
+    """Refuse settings of a stage that is not trained; configs of runs may hold some.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, value in to_dict(second).items() if not second.finetune else ():
+        if value != to_dict(FinetuneSettings())[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} is {value}, but without --finetune 1, 2 or 3 there is no second stage; give both")
 
 
 def train_command(settings: TrainSettings, leave_out: Sequence[str] = ()) -> list[str]:

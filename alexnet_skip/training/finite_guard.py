@@ -88,7 +88,7 @@ class FiniteGuard:
             raise NonFiniteLossError(
                 f"step {step + 1}: the gradients are infinite in fp16 however small their scale (down to "
                 f"{scaler.get_scale():.3g}) at learning rate {rate:.3g}; no step has been taken since the scale began "
-                "to fall. Try --mixed-precision no or a lower --lr"
+                "to fall. Try --mixed-precision no or a lower learning rate"
             )
 
     def _read_flag(self) -> None:
@@ -105,7 +105,7 @@ class FiniteGuard:
             return
         found = "" if loss is None else f" (loss {float(loss):.3g}, gradient norm {float(self.grad_norm):.3g})"
         precision = self._accelerator.mixed_precision
-        advice = "a lower --lr" + ("" if precision == "no" else " or --mixed-precision no")
+        advice = ("" if precision == "no" else "--mixed-precision no or ") + "a lower learning rate"
         raise NonFiniteLossError(
             f"step {step + 1}: the loss or its gradient is not finite{found} at learning rate "
             f"{self._rates.get(step, math.nan):.3g} and precision {precision}; the step was not taken. Try {advice}"

@@ -129,7 +129,7 @@ def _finite_logits(
 ) -> np.ndarray:
     logits = predict(model, source, positions, accelerator)
     if not np.isfinite(logits).all():
-        raise NonFiniteLossError("validation: the model's outputs are not finite; try a lower --lr")
+        raise NonFiniteLossError("validation: the model's outputs are not finite; try a lower learning rate")
     return logits
 
 

@@ -24,6 +24,11 @@ class Stage:
     steps_before: int = 0
 
     @property
+    def rate_flag(self) -> str:
+        """The flag of its learning rate."""
+        return "--lr" if self.number == 1 else "--finetune-lr"
+
+    @property
     def last_epoch(self) -> int:
         """The number of its last epoch."""
         return self.epochs_before + self.options.epochs

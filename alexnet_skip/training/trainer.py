@@ -99,7 +99,7 @@ class Trainer:
                 yield
         except NonFiniteLossError as error:
             left = self.checkpointer.last_good()
-            raise NonFiniteLossError(f"epoch {self.state.epoch}, {error}; {left}") from None
+            raise NonFiniteLossError(f"epoch {self.state.epoch}, {error} ({self.stage.rate_flag}); {left}") from None
 
     def epochs(self) -> Iterator[int]:
         """The epochs that are left to train."""

@@ -75,3 +75,16 @@ def test_processes_wait_for_each_other_as_long_as_a_slow_download_takes(monkeypa
     with pytest.raises(UserError, match="no second process"):
         launch.start("no")
     assert asked["timeout"] > timedelta(hours=1)
+
+
+@pytest.mark.parametrize(("kind", "products", "convolutions"), [("cpu", "medium", True), ("cuda", "high", False)])
+def test_convolutions_that_learn_do_so_in_true_fp32_on_cards_too(kind, products, convolutions):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True  # torch's own setting
+    try:
+        launch.set_products(kind)
+        assert torch.get_float32_matmul_precision() == products
+        assert torch.backends.cudnn.allow_tf32 == convolutions
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

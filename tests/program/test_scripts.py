@@ -151,7 +151,7 @@ def test_a_users_mistake_exits_with_2_and_leaves_nothing(tmp_path, capsys, argum
 
 def test_a_loss_that_is_not_finite_ends_with_2_and_advice(tmp_path, capsys):
     assert run(train, tmp_path, *QUICK, "--lr", "1e30") == 2
-    assert "Try a lower --lr" in " ".join(capsys.readouterr().err.split())
+    assert "Try a lower learning rate (--lr)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_evaluate_without_a_run_says_how_to_make_one(tmp_path, capsys):

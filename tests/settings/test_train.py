@@ -117,3 +117,10 @@ def test_settings_survive_json():
 def test_the_command_line_is_read_without_importing_torch():
     code = "import sys, train; train.parse_train([]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", ["--finetune-epochs=5", "--finetune-lr=3e-4", "--finetune-layer-decay=0.5"])
+def test_a_setting_of_the_second_stage_is_refused_without_one(value):
+    with pytest.raises(UserError, match=rf"{value.partition('=')[0]} is .* without --finetune"):
+        parse_train([value])
+    assert parse_train([value, "--finetune", "1"]).finetuning.finetune == 1

@@ -164,7 +164,7 @@ def test_a_run_names_epoch_step_rate_and_precision_and_keeps_its_last_good_check
     assert train.main([*ARGUMENTS, *places, "--checkpoint-epochs", "1"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "epoch 2, step 2: the loss or its gradient is not finite" in told
-    assert "and precision no; the step was not taken. Try a lower --lr" in told
+    assert "and precision no; the step was not taken. Try a lower learning rate (--lr)" in told
     assert f"the last good checkpoint is {tmp_path / 'runs/run/checkpoints/step-00000006'}" in told
     monkeypatch.setattr(FiniteGuard, "backward", backward)
     assert train.main(["--resume", "--runs-dir", str(tmp_path / "runs")]) == 0
@@ -177,4 +177,5 @@ def test_a_model_spoilt_by_the_last_step_is_noticed_in_validation(whole_run, tmp
     places = ["--cache-dir", str(whole_run / "cache"), "--runs-dir", str(tmp_path / "runs")]
     assert train.main([*ARGUMENTS, *places]) == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "epoch 1, validation: the model's outputs are not finite; try a lower --lr; no checkpoint was saved" in told
+    assert "epoch 1, validation: the model's outputs are not finite; try a lower learning rate (--lr); " in told
+    assert "no checkpoint was saved" in told
