@@ -148,21 +148,27 @@ class FeatureCache:
     def recorded_checksums(self) -> dict[str, dict[int, int]]:
         """CRC-32 of every block known to be written: the manifest's, then those of an unfinished pass."""
         known: dict[str, dict[int, int]] = {name: {} for name in ARRAYS}
-        try:
-            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-            if manifest["key"] == self.key.as_json():
-                for name, values in manifest["crc32"].items():
-                    known[name].update(enumerate(values))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass  # no usable manifest: whatever blocks are recorded below still count
+        for name, values in self._manifest().items():
+            known[name].update(enumerate(values))
         for path in sorted(self.folder.glob("progress-*.jsonl")):
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
+                with suppress(ValueError, KeyError, TypeError):  # the line that an interruption cut off
                     name, block, crc = json.loads(line)
                     known[name][block] = crc
-                except (ValueError, KeyError, TypeError):
-                    continue  # the line that an interruption cut off
         return known
+
+    def _manifest(self) -> dict[str, list[int]]:
+        """Checksums of the arrays that the manifest calls complete; none where it is of no use."""
+        try:
+            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+            arrays = {name: list(manifest["crc32"].get(name, ())) for name in ARRAYS}
+            return arrays if manifest["key"] == self.key.as_json() else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def is_finished(self, names: Sequence[str]) -> bool:
+        """Whether the manifest has these arrays: not where a pass was killed between its last block and that."""
+        return all(map(self._manifest().get, names))
 
     def missing(self, names: Sequence[str], blocks: Iterable[int]) -> dict[int, list[str]]:
         """Blocks (of those given) to extract, with the arrays that lack them; every recorded checksum is verified."""
@@ -189,22 +195,23 @@ class FeatureCache:
         return json.dumps([name, block, zlib.crc32(np.ascontiguousarray(values).data)]) + "\n"
 
     def finish(self) -> None:
-        """Write the manifest, which makes the entry complete, and drop the progress files; one process only."""
+        """Write the manifest, which makes the entry complete, and drop the progress files; one process only.
+
+        But where an array was begun and is not complete: the next pass over it goes on with the blocks that there are.
+        """
         known = self.recorded_checksums()
         complete = {n: [c for _, c in sorted(v.items())] for n, v in known.items() if len(v) == self.num_blocks}
         write_json(self.folder / "manifest.json", {"key": self.key.as_json(), "crc32": complete})
+        if any(0 < len(blocks) < self.num_blocks for blocks in known.values()):
+            return
         for path in self.folder.glob("progress-*.jsonl"):
             path.unlink()
 
 
 def extract(
-    cache: FeatureCache,
-    images: Images,
-    backbone: FrozenAlexNet,
-    wanted: dict[int, list[str]],
-    rank: int,
+    cache: FeatureCache, images: Images, backbone: FrozenAlexNet, wanted: dict[int, list[str]], rank: int,
     advance: Callable[[int], None],
-) -> None:
+) -> None:  # fmt: skip
     """Extract the wanted blocks into the cache.
 
     Args:

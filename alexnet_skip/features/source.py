@@ -184,10 +184,11 @@ class FrozenFeatures:
         if division and division.send:
             console.line(f"{title}: exchanging {len({block for block, _ in division.send})} blocks between disks")
             exchange(cache, division, crew, accelerator)
-        if total or (division and division.send):
-            if crew.rank == 0:
-                cache.finish()
-        else:
+        sent = division is not None and bool(division.send)
+        # A kill after the last block leaves an entry without a manifest, which would be taken for nobody's.
+        if crew.rank == 0 and (total or sent or not cache.is_finished(names)):
+            cache.finish()
+        if not total and not sent:
             console.line(f"{title}: all features are in the cache ({cache.folder})")
         accelerator.wait_for_everyone()
 

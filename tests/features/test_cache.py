@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_run import ARGUMENTS, copy_whole, shrink, train_in
 
 from alexnet_skip.features import cache as feature_cache
 from alexnet_skip.features import source
@@ -127,6 +128,19 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(cache, images, backbone):
     np.testing.assert_array_equal(cache.open("main")[16:], expected)
 
 
+def test_a_pass_over_other_arrays_keeps_what_an_interrupted_one_has_done(cache, images, backbone):
+    """With the skip, interrupted; without it; with it again: the tap goes on where it stopped."""
+    build(cache, images, backbone, ["main", "tap"], blocks=[0, 1])
+    build(cache, images, backbone, ["main"])
+    cache.finish()
+    assert cache.is_finished(["main"])
+    assert not cache.is_finished(["main", "tap"])
+    assert build(cache, images, backbone, ["main", "tap"]) == {2: ["tap"]}
+    cache.finish()
+    assert cache.is_finished(["main", "tap"])
+    assert not list(cache.folder.glob("progress-*"))
+
+
 @pytest.mark.parametrize("offset", [200, 100_000, 300_000])
 def test_a_flipped_bit_costs_one_block(cache, images, backbone, offset):
     build(cache, images, backbone, ["main"])
@@ -194,3 +208,21 @@ def test_images_that_lie_in_files_give_the_features_of_the_array(tmp_path, cache
     rows = np.array([4, N + 4, 30])
     live, same = (LiveFeatures(source, backbone, torch.device("cpu")).fetch(rows)[0] for source in (files, images))
     assert torch.equal(live, same)
+
+
+def test_an_entry_whose_extraction_was_killed_before_its_last_word_is_finished_by_the_next_run(
+    whole_run, tmp_path, monkeypatch
+):
+    """Or it would be taken for nobody's, and pruned."""
+    monkeypatch.undo()  # the run's blocks are of the usual size
+    shrink(monkeypatch.setattr)
+    place = copy_whole(whole_run, tmp_path, checkpoints=False)
+    (manifest,) = place.glob("cache/*-train-*/manifest.json")
+    before = json.loads(manifest.read_text("utf-8"))
+    lines = [[name, block, crc] for name, values in before["crc32"].items() for block, crc in enumerate(values)]
+    progress = manifest.with_name("progress-0000.jsonl")
+    progress.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    manifest.unlink()
+    assert train_in(place, *ARGUMENTS, "--name", "next", "--quiet") == 0
+    assert json.loads(manifest.read_text("utf-8")) == before
+    assert not progress.exists()
