@@ -14,7 +14,7 @@ from alexnet_skip.network.model import published_weights_digest
 from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.system import locks
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import file_crc32, read_json
+from alexnet_skip.system.files import file_crc32, part_of_name, read_json
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,22 @@ class _Use:
     """What of the cache a run needs.
 
     Attributes:
-        weights: digests of the convolutions of its training and of each model that it has published: a file that was
-            changed since has features of its own.
+        weights: digest of the convolutions of its training.
+        own: digests of those of its published models that have others, as fine-tuned ones: features of theirs are of
+            no other run, whatever the images.
         prefix: how names of entries of its images begin.
         images: digests of its training images and of all that its models were evaluated on, wherever they lay.
     """
 
-    weights: frozenset[str]
+    weights: str
+    own: frozenset[str]
     prefix: str
     images: frozenset[str]
 
     def needs(self, name: str, key: FeatureKey) -> bool:
         """Whether an entry of that name and key is the run's."""
-        return key.weights_digest in self.weights and (name.startswith(self.prefix) or key.data_digest in self.images)
+        of_images = name.startswith(self.prefix) or key.data_digest in self.images
+        return key.weights_digest in self.own or (key.weights_digest == self.weights and of_images)
 
 
 def _uses(runs_dir: Path) -> dict[str, _Use]:
@@ -106,14 +109,15 @@ def _uses(runs_dir: Path) -> dict[str, _Use]:
 
 def _use_of(run: Path) -> _Use:
     config = read_run_config(run)
-    weights, images = {config.weights_digest}, {config.dataset.digest}
+    published, images = set(), {config.dataset.digest}
     for path in (run / "model", run / "last", *run.glob("snapshots/*")):
         with suppress(OSError, SafetensorError, KeyError):  # gone or damaged: it can't be evaluated either
-            weights.add(published_weights_digest(path))
+            published.add(published_weights_digest(path))
     for path in run.glob("evaluation/*/metrics.json"):
         with suppress(UserError):
             images.add(str(read_json(path).get("images_sha256", "")))
-    return _Use(frozenset(weights), f"{config.dataset.name}-", frozenset(images))
+    own = frozenset(published - {config.weights_digest})
+    return _Use(config.weights_digest, own, f"{part_of_name(config.dataset.name)}-", frozenset(images))
 
 
 def _read_key(folder: Path) -> FeatureKey | None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
 from alexnet_skip.network.backbone import STATE_SHAPES, weights_digest
-from alexnet_skip.system.files import file_crc32, write_json
+from alexnet_skip.system.files import file_crc32, part_of_name, write_json
 from alexnet_skip.system.locks import GUARD_NAME, folder_lock
 from alexnet_skip.upkeep import cache as cache_care
 
@@ -135,10 +135,22 @@ def test_features_of_a_models_own_convolutions_are_its_runs_and_not_pruned(place
     _, unused = places
     digest = publish(tmp_path / "runs" / "study" / "cell" / place, 0)
     own = make_entry(tmp_path / "cache", "pets-test-89ab", weights=digest)
+    # Some samples of other images, which a fine-tuned model was evaluated on: their digest is said nowhere else.
+    part = make_entry(tmp_path / "cache", "elsewhere-test-89ab", weights=digest, data="a part of them")
     entries = {entry["folder"]: entry["runs"] for entry in run(capsys, "list")[1]["entries"]}
-    assert entries[str(own.relative_to(tmp_path))] == ["study/cell"]
+    for folder in (own, part):
+        assert entries[str(folder.relative_to(tmp_path))] == ["study/cell"]
     assert run(capsys, "prune", "--yes")[1]["removed"] == [unused.name]
     assert own.is_dir()
+    assert part.is_dir()
+
+
+def test_a_dataset_whose_name_is_too_long_for_a_folder_keeps_its_entries(places, tmp_path, capsys):
+    used, unused = places
+    config = tmp_path / "runs" / "study" / "cell" / "config.json"
+    write_json(config, json.loads(config.read_text("utf-8")) | {"dataset": {"name": "p" * 200}})
+    make_entry(tmp_path / "cache", f"{part_of_name('p' * 200)}-val-0123")
+    assert run(capsys, "prune", "--yes")[1]["removed"] == sorted([used.name, unused.name])
 
 
 def test_a_model_that_can_not_be_read_keeps_nothing_and_stops_nothing(places, tmp_path, capsys):
