@@ -96,6 +96,7 @@ def stages(trainer: Trainer) -> Iterator[Trainer]:
     if trainer.stage.number == 1 and trainer.settings.finetuning.finetune:
         with trainer.console.working("Preparing the convolutions"):
             second = second_trainer(trainer)
+            trainer.let_go()
         yield second
 
 

@@ -1,6 +1,8 @@
 """What the head trains on and is validated on: features, or their principal coordinates."""
 
+import zlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,14 @@ class Inputs:
                 return head.eval()
             assert self.basis is not None
             return head.fold(self.basis)
+
+    @cached_property
+    def fixed_checksum(self) -> int:
+        """CRC-32 of what the weights mean nothing without and no checkpoint holds: the PCA basis."""
+        checksum = 0
+        for tensor in (self.basis.mean, self.basis.projection) if self.basis else ():
+            checksum = zlib.crc32(np.ascontiguousarray(tensor.cpu().numpy()).data, checksum)
+        return checksum
 
     def predict_held_out(self, model: nn.Module, accelerator: Accelerator) -> np.ndarray | None:
         """Logits (M, num_classes) of the held-out samples, on every process; None without any."""

@@ -41,11 +41,12 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         config = _write_config(folder, settings, session)
 
         # Frozen features, once per image; then what the model's first layer sees of them
-        inputs = open_inputs(settings, session, watch)
+        first = first_stage(settings, open_inputs(settings, session, watch))
 
         # Head, optimizer, schedule; of an interrupted run, where its last checkpoint stands
         with session.console.working("Preparing the head"):
-            begun = _begin(Trainer(folder, config, settings, session, first_stage(settings, inputs), watch))
+            begun = _begin(Trainer(folder, config, settings, session, first, watch))
+            del first  # a second stage needs its room
             _on_main_process(session, lambda: _try_publishing(begun))
 
         # Epochs: train, validate, keep the best; then publish the best and the last

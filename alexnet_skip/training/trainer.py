@@ -1,10 +1,8 @@
 """One stage of a run in training: its steps and epochs, and what is recorded, saved and published of them."""
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -76,6 +74,11 @@ class Trainer:
         self.state = RunState()
         self.checkpointer = Checkpointer(folder, settings.checkpoints, self.accelerator, self.console)
         self.log: RunLog
+
+    def let_go(self) -> None:
+        """Drop the network, its optimizer and its features: this stage is over, and the next one needs the room."""
+        del self.model, self.optimization, self._parts, self.inputs, self.held_out, self.stage
+        self.state = RunState()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -188,7 +191,7 @@ class Trainer:
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "run": state.as_dict(),
             "seconds": seconds | {"train": seconds.get("train", 0.0) + state.progress.seconds},
-            "fixed": self._fixed_checksum,
+            "fixed": self.inputs.fixed_checksum,
             "stage": self.stage.number,
             "processes": gather_object([own]),
         }
@@ -204,7 +207,7 @@ class Trainer:
         Raises:
             UserError: if it does not fit what is trained.
         """
-        if saved.get("fixed") != self._fixed_checksum:
+        if saved.get("fixed") != self.inputs.fixed_checksum:
             raise UserError(
                 f"--resume {self.folder}: the PCA basis is not the one that {name} was trained in (the feature cache "
                 "was removed, and another machine or number of threads has made it again); bring the cache back, or "
@@ -240,11 +243,3 @@ class Trainer:
         )
         totals = torch.stack([process["totals"] for process in processes]).sum(0)
         progress.totals = totals if rank == 0 else torch.zeros_like(totals)
-
-    @cached_property
-    def _fixed_checksum(self) -> int:
-        """Of what the weights mean nothing without and is not saved itself: the PCA basis."""
-        basis, checksum = self.inputs.basis, 0
-        for tensor in (basis.mean, basis.projection) if basis else ():
-            checksum = zlib.crc32(np.ascontiguousarray(tensor.cpu().numpy()).data, checksum)
-        return checksum

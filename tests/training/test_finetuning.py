@@ -1,10 +1,12 @@
 """The second stage of a run: what moves and what does not, where it begins, and that nothing stops it for good."""
 
+import gc
 import json
 import os
 import shutil
 import signal
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +200,24 @@ def test_a_run_without_a_checkpoint_goes_on_with_the_model_it_was_started_with(p
     publish(parent / "model", network.trained, network.backbone, config)
     assert train_in(place, "--resume", "early") == 2
     assert "its model is another one than this run was started with" in " ".join(capsys.readouterr().err.split())
+
+
+def test_nothing_of_the_first_stage_takes_room_in_the_second(place, monkeypatch):
+    """Its optimizer, and its features where they lie on a card."""
+    firsts, alive, batches = [], [], trainer.Trainer.batches
+
+    def looking(one, epoch):
+        if one.stage.number == 1:
+            firsts.extend(weakref.ref(part) for part in (one.optimization.optimizer, one.inputs.source, one.model))
+        else:
+            gc.collect()
+            alive.extend(part for part in firsts if part() is not None)
+        return batches(one, epoch)
+
+    monkeypatch.setattr(trainer.Trainer, "batches", looking)
+    assert train_in(place, *TUNED, "--name", "room", "--quiet") == 0
+    assert firsts
+    assert not alive
 
 
 def no_model(parent: Path) -> None:

@@ -15,7 +15,7 @@ from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network import model
 from alexnet_skip.system.locks import folder_lock
-from alexnet_skip.training.inputs import choose_train_sample
+from alexnet_skip.training.inputs import Inputs, choose_train_sample
 from alexnet_skip.training.trainer import Trainer
 
 
@@ -181,7 +181,7 @@ def test_another_basis_is_refused(reference, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGTERM, 2)
         assert train_in(reference, *ARGUMENTS, "--name", "other-basis") == 143
-    monkeypatch.setattr(Trainer, "_fixed_checksum", 1)
+    monkeypatch.setattr(Inputs, "fixed_checksum", 1)
     assert train_in(reference, "--resume", "other-basis") == 2
     assert "the PCA basis is not the one that step-00000002 was trained in" in capsys.readouterr().err
 
