@@ -55,7 +55,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
     summary = evaluation.summary
     show_evaluation(console, evaluation.title, summary, confused_pairs(summary))
-    if "temperature" in summary and samples.name == "val":
+    if "temperature" in summary and samples.name == "val" and not elsewhere:
         console.line("The temperature was fitted on these very images: what it gives on them flatters", style="yellow")
     console.line(f"Written to {evaluation.folder}")
     accelerator.end_training()

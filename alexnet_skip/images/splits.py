@@ -89,18 +89,22 @@ class Selection:
         return self.split.files_at(self.positions)
 
 
-def choose_split(wanted: str, dataset: Dataset, val_fraction: float, console: Console) -> Selection:
+def choose_split(
+    wanted: str, dataset: Dataset, val_fraction: float, console: Console, *, own: bool = True
+) -> Selection:
     """Choose samples.
 
     Args:
         wanted: ``test``, ``val`` or ``train``; a dataset without a test split gives val, and that is said.
         val_fraction: the part of train that the run held out.
+        own: whether the dataset is the run's, whose val has chosen its best epoch.
 
     Raises:
         UserError: if the run held nothing out and the dataset has no such split.
     """
     if wanted == "test" and "test" not in dataset.splits:
-        console.line(f"{dataset.name} has no test split: taking val, which chose the best epoch")
+        part = "val" if own or "val" in dataset.splits else f"{100 * val_fraction:g} % of train"
+        console.line(f"{dataset.name} has no test split: taking {part}{', which chose the best epoch' if own else ''}")
         wanted = "val"
     if wanted in dataset.splits and wanted != "train":
         split = dataset.splits[wanted]

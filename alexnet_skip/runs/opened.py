@@ -86,7 +86,8 @@ class OpenedRun:
         Raises:
             UserError: if the samples come from images that have changed since, or there are none.
         """
-        chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console)
+        own = is_training_dataset or ("test" not in dataset.splits and self.trained_on(dataset))
+        chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console, own=own)
         if is_training_dataset and chosen.source_split == "train" and chosen.split.digest != self.config.dataset.digest:
             raise UserError(
                 f"the images of {dataset.name} have changed since {self.folder.name} was trained; train it again"

@@ -330,3 +330,14 @@ def test_other_classes_are_refused_and_of_many_those_are_named_that_make_the_dif
     message = refusal(capsys, "--dataset", str(other), "--runs-dir", str(runs))
     assert f"--dataset {other} has the classes a00, a01, a02, a03, a04, 17 more, but mine was trained on" in message
     assert "the classes cat, dog; give a folder with the same classes" in message
+
+
+def test_of_other_images_it_is_not_said_that_they_chose_an_epoch_or_a_temperature(runs, tmp_path, capsys):
+    other = make_images(tmp_path / "other", 1)
+    shutil.rmtree(other / "test")
+    for arguments, taken in (((), "20 % of train"), (("--split", "val"), None)):
+        assert evaluate.main(["--runs-dir", str(runs), "--dataset", str(other), *arguments]) == 0
+        told = " ".join(capsys.readouterr().err.split())
+        assert taken is None or f"other has no test split: taking {taken} " in told
+        for false in ("which chose the best epoch", "fitted on these very images"):
+            assert false not in told
