@@ -28,6 +28,7 @@ from torch import Tensor
 from torchvision.models import alexnet
 
 from alexnet_skip.network.weights import HUB_FILE, load_weights
+from alexnet_skip.system.versions import code_digest
 from benchmarks.command_line import benchmark_parser, machine, print_result
 from benchmarks.peer_processes import PEERS, measure_peer, python_with
 from benchmarks.report_loop import list_training_images
@@ -100,6 +101,11 @@ def measure_ours(folder: Path, options: Sequence[str], place: Place) -> dict[str
     }  # fmt: skip
 
 
+def as_now(options: Sequence[str]) -> dict[str, str]:
+    """What a line of ours says of its options and of the code, and must say to be joined with others."""
+    return {"options": " ".join(options), "code": code_digest()}
+
+
 def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Seconds and top-1 by name, the last line of each; and each peer's seconds over ours."""
     last = {line["name"]: line for line in lines}
@@ -127,7 +133,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         place = prepare(folder, arguments.dataset, arguments.weights, num_train, num_held_out)
         for name in chosen:
             if name in ours:
-                found = measure_ours(folder / name, [*common, *ours[name]], place)
+                found = measure_ours(folder / name, [*common, *ours[name]], place) | as_now(ours[name])
             else:
                 script, package = PEERS[name]
                 python = python_with(package, [sys.executable, arguments.peers_python])
@@ -142,7 +148,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 with arguments.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
     if arguments.results:
-        lines = [line for line in read_history(arguments.results) if place.conditions.items() <= line.items()]
+        asked = {name: as_now(options) for name, options in ours.items()} | {name: {} for name in PEERS}
+        known = [line for line in read_history(arguments.results) if line["name"] in asked]
+        lines = [line for line in known if (place.conditions | asked[line["name"]]).items() <= line.items()]
     return {"benchmark": "peers"} | summary(lines) | {"left_out": left_out} | place.conditions
 
 

@@ -7,7 +7,8 @@ with an empty cache: start-up, decoding, features, basis, training, validation).
 per step, times all steps. Then the report's recipe is trained from the cache on the same images, for as long as it
 still improves, to find the best accuracy that it ever has on the held-out ones: `ratio` is the report's 100 epochs over
 our time to the first epoch at least as good, `ratio_best_epoch` the report's loop stopped at that best epoch over the
-same, `ratio_fast` the report's 100 epochs over our whole command. What is known so far goes to stderr; the last line is
+same, `ratio_fast` the report's 100 epochs over our whole command. Its 100 epochs are of all images, as it has them; its
+loop up to the best epoch is of those that are trained on here. What is known so far goes to stderr; the last line is
 one JSON object.
 """
 
@@ -74,6 +75,11 @@ def run_ours(folder: Path, options: Sequence[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1]) | {"wall_seconds": seconds, "history": history, "seen": seen}
 
 
+def steps_of(num_images: int) -> int:
+    """Steps of an epoch of the report's loop."""
+    return -(-num_images // BATCH_SIZE)
+
+
 def best_epoch(history: History) -> dict[str, Any]:
     """The line of the epoch with the best top-1 on the held-out images; the first of several."""
     return max(history, key=lambda line: line["val_top1"])
@@ -132,12 +138,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             return history
 
         report_history = train_while_improving(train_report, report_epochs, patience)
+        num_train = json.loads((run / "config.json").read_text(encoding="utf-8"))["num_train"]
 
     best = best_epoch(report_history)
     around = [(a + b) / 2 for a, b in pairwise(step_seconds)]
-    epoch_seconds = [-(-len(paths) // BATCH_SIZE) * seconds for seconds in around]
-    hundred = [EPOCHS * seconds for seconds in epoch_seconds]
-    until_best = [best["epoch"] * seconds for seconds in epoch_seconds]
+    hundred = [EPOCHS * steps_of(len(paths)) * seconds for seconds in around]
+    until_best = [best["epoch"] * steps_of(num_train) * seconds for seconds in around]
     reached = [
         [s for s, line in zip(run["seen"], run["history"], strict=True) if line["val_top1"] >= best["val_top1"]]
         for run in runs

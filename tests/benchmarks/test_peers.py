@@ -151,6 +151,18 @@ def test_what_an_interrupted_run_has_kept_is_joined_with_what_is_measured_later_
     assert "ratio_cv_example" not in measured("--train", "8", "--only", "cv_example")
 
 
+def test_ours_with_other_options_or_of_other_code_is_not_taken_for_todays(measured, monkeypatch):
+    tuned = ("--train", "6", "--only", "ours_finetune", "--finetune", "3", "--finetune-epochs")
+    assert "top1_ours_finetune" in measured(*tuned, "3")
+    assert "top1_ours_finetune" in measured(
+        "--train", "6", "--only", "ours", "--finetune", "3", "--finetune-epochs", "3"
+    )
+    assert "top1_ours_finetune" not in measured("--train", "6", "--only", "ours", "--finetune", "3")
+    assert "top1_ours_finetune" not in measured("--train", "6", "--only", "ours")
+    monkeypatch.setattr(peers, "code_digest", lambda: "another")
+    assert "top1_ours" not in measured("--train", "6", "--only", "cv_example")
+
+
 def test_a_peer_whose_package_is_missing_is_left_out_by_name(measured):
     result = measured("--train", "6")
     assert "no package no_such" in result["left_out"]["fastai"]
