@@ -20,7 +20,7 @@ class LowerLayers:
     Args:
         images: uint8 images (N, H, W, 3); an array goes to a GPU as it is, once, if it has room there.
         cut: index of the convolution in torchvision's `features`: 6, 8 or 10.
-        bf16: compute in bf16 (:meth:`FrozenAlexNet.lower`).
+        bf16: compute in bf16 (:meth:`FrozenAlexNet.lower`) within an epoch: what is judged and published is in fp32.
     """
 
     def __init__(
@@ -32,14 +32,16 @@ class LowerLayers:
         array = images if isinstance(images, np.ndarray) and device.type != "cpu" else None
         if array is not None and array.nbytes < RESIDENT_FRACTION * free_device_bytes(device):
             self.images = torch.from_numpy(array).to(device)
-        self._shifts = Shifts.none(self.num_samples)
+        self.end_epoch()
 
     def begin_epoch(self, seed: int, epoch: int) -> None:
         """Shift the images as this epoch does; without it they are not shifted."""
+        self._in_bf16 = self.bf16
         self._shifts = Shifts.drawn(self.num_samples, self.image_size, seed, epoch)
 
     def end_epoch(self) -> None:
         """Take the images as they are again."""
+        self._in_bf16 = False
         self._shifts = Shifts.none(self.num_samples)
 
     def fetch(self, rows: np.ndarray) -> tuple[Tensor]:
@@ -49,7 +51,7 @@ class LowerLayers:
             self._pixels(sample), to_device(self._shifts.pixels[sample], self.device),
             to_device(view == 1, self.device),
         )  # fmt: skip
-        parts = [self.backbone.lower(part, self.cut, bf16=self.bf16) for part in pixels.split(PART_ROWS)]
+        parts = [self.backbone.lower(part, self.cut, bf16=self._in_bf16) for part in pixels.split(PART_ROWS)]
         return (torch.cat(parts),)
 
     def _pixels(self, sample: np.ndarray) -> Tensor:

@@ -45,3 +45,16 @@ def test_in_an_epoch_each_sample_has_its_own_shift_in_any_batch_and_after_any_ot
         other.begin_epoch(seed=3, epoch=epoch)
     assert torch.equal(torch.cat([other.fetch(np.array([row]))[0] for row in (0, 2, 6 + 5)]), together)
     assert torch.equal(other.fetch(np.array([0, 2, 6 + 5]))[0], together)
+
+
+def test_only_within_an_epoch_are_inputs_in_bf16(images, backbone):
+    """A temperature and pictures are of the network that is published, which is judged in fp32."""
+    plain = LowerLayers(images, backbone, 6, torch.device("cpu"))
+    fast, rows = LowerLayers(images, backbone, 6, torch.device("cpu"), bf16=True), np.arange(2)
+    judged = plain.fetch(rows)[0]
+    assert torch.equal(fast.fetch(rows)[0], judged)
+    for source in (plain, fast):
+        source.begin_epoch(0, 1)
+    assert not torch.equal(fast.fetch(rows)[0], plain.fetch(rows)[0])
+    fast.end_epoch()
+    assert torch.equal(fast.fetch(rows)[0], judged)
