@@ -23,12 +23,15 @@ class DatasetRecord:
     Attributes:
         source: what to give ``--dataset`` to have them again.
         digest: SHA-256 of the training split.
+        val_digest: SHA-256 of a val split of its own, which the best epoch is chosen on; empty where there is none, and
+            of runs from before it was recorded.
     """
 
     name: str
     source: str = ""
     class_names: tuple[str, ...] = ()
     digest: str = ""
+    val_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,12 @@ class RunConfig:
                 f"{asked}: the training images have changed since it was started (SHA-256 "
                 f"{self.dataset.digest[:12]} then, {dataset.digest[:12]} in {dataset.source}); give --dataset the "
                 "folder that holds those it was started with, or start a new run"
+            )
+        if self.dataset.val_digest not in ("", dataset.val_digest):
+            raise UserError(
+                f"{asked}: the images in val/ have changed since it was started (SHA-256 "
+                f"{self.dataset.val_digest[:12]} then, {dataset.val_digest[:12] or 'none'} in {dataset.source}), and "
+                "its best epoch was chosen on them; give --dataset the folder that holds those, or start a new run"
             )
         if weights_digest != self.weights_digest:
             raise UserError(f"{asked}: the backbone's weights have changed since it was started; start a new run")

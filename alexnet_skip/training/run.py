@@ -11,7 +11,6 @@ from accelerate.utils import broadcast_object_list
 from alexnet_skip.runs import folders
 from alexnet_skip.settings.records import (
     CONFIG_NAME,
-    DatasetRecord,
     PrecisionRecord,
     RunConfig,
     WeightsRecord,
@@ -29,7 +28,7 @@ from alexnet_skip.training.log import Stopwatch
 from alexnet_skip.training.parent import require_parent, state_of_parent
 from alexnet_skip.training.report import report_run
 from alexnet_skip.training.saving import require_way_on
-from alexnet_skip.training.session import Session, parent_digest
+from alexnet_skip.training.session import Session, dataset_record, parent_digest
 from alexnet_skip.training.stage import first_stage
 from alexnet_skip.training.trainer import Trainer
 
@@ -173,7 +172,7 @@ def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
     dataset, train, precision = session.dataset, session.dataset.splits["train"], session.precision
     return RunConfig(
         settings=settings,
-        dataset=DatasetRecord(dataset.name, dataset.source, dataset.class_names, train.digest),
+        dataset=dataset_record(dataset),
         created=datetime.now(timezone.utc).isoformat(),
         weights=WeightsRecord(session.weights.source, session.weights.sha256),
         skipped_files=train.skipped,

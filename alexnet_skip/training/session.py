@@ -18,7 +18,7 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs.predictions import published_digest
-from alexnet_skip.settings.records import CONFIG_NAME
+from alexnet_skip.settings.records import CONFIG_NAME, DatasetRecord
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.training.class_weights import tell_class_sizes
@@ -111,6 +111,12 @@ def _what_decides(
     }
     # What is decided before what was asked for: "auto" alone does not say which.
     return own | in_common(settings, dataset)
+
+
+def dataset_record(dataset: Dataset) -> DatasetRecord:
+    """What a run's config says of its images."""
+    val = dataset.splits["val"].digest if "val" in dataset.splits else ""
+    return DatasetRecord(dataset.name, dataset.source, dataset.class_names, dataset.splits["train"].digest, val)
 
 
 def parent_digest(settings: TrainSettings) -> str | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,8 @@ def test_a_run_made_before_there_were_records_is_read_in_full():
     raw, config = read_json(OLD / "run" / "config.json"), read_run_config(OLD / "run")
     assert to_dict(config.settings) == with_later(raw["settings"])
     assert config.settings.joined == "conv"
-    assert dataclasses.asdict(config.dataset) | {"class_names": list(config.dataset.class_names)} == raw["dataset"]
+    images = dataclasses.asdict(config.dataset) | {"class_names": list(config.dataset.class_names)}
+    assert images == raw["dataset"] | {"val_digest": ""}
     assert (config.weights_digest, config.created) == (raw["weights"]["sha256"], raw["created"])
     assert (config.num_train, config.num_val, list(config.image_size)) == (540, 60, raw["image_size"])
     assert config.precision.reason == raw["precision"]["reason"]
@@ -48,6 +50,7 @@ def test_a_run_made_before_there_were_records_is_read_in_full():
 def test_a_model_made_before_there_were_records_is_read_in_full_and_has_its_card():
     raw, config = read_json(OLD / "run" / "model" / "config.json"), read_model_config(OLD / "run" / "model")
     raw["settings"] = with_later(raw["settings"])
+    raw["dataset"] |= {"val_digest": ""}
     assert {name: value for name, value in config.as_json().items() if name in raw} == raw
     assert config.metrics["val_top1"] == raw["metrics"]["val_top1"]
     assert "* epochs: 3" in model_card(config)
@@ -158,6 +161,19 @@ def test_the_images_of_a_run_are_named_as_they_were_found(config):
 def test_a_run_does_not_go_on_with_other_images_or_weights(config, change, message):
     with pytest.raises(UserError, match=message):
         config.taken_up(dataclasses.replace(config, **change), Path("run"))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "refused"), [("a", "b", True), ("a", "", True), ("a", "a", False), ("", "b", False)]
+)
+def test_a_run_does_not_go_on_where_its_best_epoch_was_chosen_on_other_images(config, recorded, now, refused):
+    """Its score would be held against one on those of now; a run from before this was recorded goes on."""
+    before, after = (
+        dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, val_digest=digest))
+        for digest in (recorded, now)
+    )
+    with pytest.raises(UserError, match="images in val/ have changed") if refused else nullcontext():
+        before.taken_up(after, Path("run"))
 
 
 def test_a_run_goes_on_with_its_images_at_another_place_and_finds_them_there_later(config):
