@@ -155,7 +155,8 @@ class RunLog:
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
         # HParams shows each curve's last value, and runs are chosen by their best.
-        best = [line["val_top1"] for line in self.history if line["val_top1"] is not None]
+        chosen_among = [*self.history, self.state.best_figures]  # a parent's is in no record of this run
+        best = [line["val_top1"] for line in chosen_among if line.get("val_top1") is not None]
         curves = record | ({"best_val_top1": max(best)} if best else {})
         # float(): the tracker drops NumPy scalars without a word.
         told = {tag: float(v) for n, v in curves.items() if v is not None and (tag := TAGS.get(n) or layer_tag(n))}

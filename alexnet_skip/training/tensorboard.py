@@ -61,12 +61,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def log_texts(writer: SummaryWriter, config: RunConfig, model: nn.Module) -> None:
-    """Fill the tab "Text" and lay out "Custom Scalars": to be called before the first epoch.
-
-    Args:
-        model: what is trained, for the table of layers.
-    """
+def log_texts(writer: SummaryWriter, config: RunConfig) -> None:
+    """Fill the tab "Text" and lay out "Custom Scalars": to be called before the first epoch."""
     dataset, precision = config.dataset, config.precision
     writer.add_custom_scalars(charts(len(dataset.class_names)))
     about: dict[str, Any] = {"name": dataset.name, "source": dataset.source, "digest": dataset.digest}
@@ -82,7 +78,12 @@ def log_texts(writer: SummaryWriter, config: RunConfig, model: nn.Module) -> Non
     }
     for name, values in tables.items():
         writer.add_text(name, markdown_table(("name", "value"), list(values.items())))
-    writer.add_text("4 model", markdown_table(("tensor", "shape", "values"), parameter_rows(model)))
+
+
+def log_trained(writer: SummaryWriter, model: nn.Module, epochs_before: int) -> None:
+    """Tell in "Text" what is trained in a stage: to be called before its first epoch."""
+    table = markdown_table(("tensor", "shape", "values"), parameter_rows(model))
+    writer.add_text("4 model", table, epochs_before)
 
 
 def parameter_rows(model: nn.Module) -> list[list[str]]:

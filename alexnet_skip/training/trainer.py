@@ -26,7 +26,7 @@ from alexnet_skip.training.saving import Checkpointer, random_state, restore_ran
 from alexnet_skip.training.session import Session
 from alexnet_skip.training.stage import Stage
 from alexnet_skip.training.state import RunState, score_of
-from alexnet_skip.training.tensorboard import log_texts
+from alexnet_skip.training.tensorboard import log_texts, log_trained
 
 
 class Trainer:
@@ -90,7 +90,9 @@ class Trainer:
         )  # fmt: skip
         with log as self.log:
             if self.accelerator.is_main_process and not state.history:
-                log_texts(log.writer, self.config, self.model)
+                log_texts(log.writer, self.config)
+            if self.accelerator.is_main_process and state.epoch == self.stage.epochs_before + 1:
+                log_trained(log.writer, self.model, self.stage.epochs_before)
             log.go_on(state.progress.images, state.progress.seconds)
             yield
 

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import ARGUMENTS, outcome, shrink, train_in
 
 import evaluate
@@ -21,6 +23,7 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.model import AlexNetWithSkip, load_published, publish
 from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.training import trainer
+from alexnet_skip.training.log import TAGS
 
 # Ten images to train on in two steps, ten held out; two epochs behind the three of the head.
 TUNED = (
@@ -128,6 +131,12 @@ def test_a_run_stopped_in_either_stage_goes_on_to_the_same_end(place, uninterrup
     assert outcome(place / "runs" / name) == uninterrupted
 
 
+def told_tensors(events: EventAccumulator, step: int) -> list[str]:
+    """Names in the table of what is trained from an epoch on."""
+    (told,) = (event for event in events.Tensors("4 model/text_summary") if event.step == step)
+    return re.findall(r"\| (\S+) \|", told.tensor_proto.string_val[0].decode())
+
+
 @pytest.mark.parametrize(("form", "rounding"), [("identity", 1e-3), ("conv", 5e-3)])
 def test_a_new_run_can_begin_with_the_model_of_a_finished_one(run, place, form, rounding):
     """Both stages in one run, or the second in a run of its own: the same model but for the rounding of the fold.
@@ -143,7 +152,10 @@ def test_a_new_run_can_begin_with_the_model_of_a_finished_one(run, place, form, 
     assert train_in(place, "--finetune-from", head, *more, "--name", name, "--quiet") == 0
     folder = place / "runs" / name
     assert [line["epoch"] for line in history(folder)] == [4, 5]
-    assert {"learning_curves.png", "gradients.png"} <= {path.name for path in folder.iterdir()}
+    events = EventAccumulator(str(folder), {"tensors": 0}).Reload()
+    assert {"upper.layers.8.weight", "trained.head.fc1.weight"} <= set(told_tensors(events, 3))
+    before, after = history(place / "runs" / head), [event.value for event in events.Scalars(TAGS["best_val_top1"])]
+    assert after[0] == pytest.approx(max(line["val_top1"] for line in [*before, history(folder)[0]]))
     for mine, theirs in zip(history(folder), history(run)[3:], strict=True):
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=rounding)
         assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=rounding)

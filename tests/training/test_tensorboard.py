@@ -45,7 +45,8 @@ def events(tmp_path_factory):
     writer, rng = SummaryWriter(str(folder)), np.random.default_rng(0)
     with torch.device("meta"):
         model = SkipHead("conv", 3)
-    tensorboard.log_texts(writer, CONFIG, model)
+    tensorboard.log_texts(writer, CONFIG)
+    tensorboard.log_trained(writer, model, 0)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, 40)
     tensorboard.log_validation(writer, images, rng.dirichlet((1, 1, 1), 40), labels, NAMES, 2, "mine")
     tensorboard.log_hparams(writer, report.compared_settings(CONFIG))
