@@ -136,7 +136,8 @@ class Trainer:
         steps = self.state.progress.steps
         # Several processes must stop at the same step, and agreeing makes each wait for all; on a GPU no step may be
         # saved before it is known to be finite.
-        each = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu"
+        alone = self.accelerator.num_processes == 1 or self.stage.number == 2  # whose steps take seconds on a CPU
+        each = alone and self.accelerator.device.type == "cpu"
         # Not after an epoch's last step: the epoch is not whole before it is validated.
         if steps < self.steps_per_epoch and (each or steps % READ_STEPS == 0):
             self._save_if(due=False)
