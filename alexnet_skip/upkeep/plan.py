@@ -54,7 +54,8 @@ class Plan:
         if folder is None:
             self.tell("feature cache", "not used (--no-cache): the convolutions run again for every batch")
             return
-        known = f"{state.hits} of {state.blocks} blocks are there" if state.blocks else "nothing is there"
+        nothing = "nothing is there" if state.missing_images else "nothing is needed of it"
+        known = f"{state.hits} of {state.blocks} blocks are there" if state.blocks else nothing
         self.tell(
             "feature cache", f"{known}; {state.missing_images:,} image passes to extract ({folder})",
             cache_hits=state.hits, cache_blocks=state.blocks, images_to_extract=state.missing_images,

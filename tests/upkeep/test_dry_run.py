@@ -201,6 +201,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
         patch.setattr(memory, "HIDDEN_SIZES", head.HIDDEN_SIZES)
+        patch.setattr(speed_probe, "multiplication_rate", lambda *_: 1e12)
         told = facts_of(*arguments)
         assert not (place / "cache").exists()
         patch.setattr(cache, "compute_features", count)
