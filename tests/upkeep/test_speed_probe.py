@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from numpy.testing import assert_array_equal
 from PIL import Image
+from tiny_run import shrink
 
 from alexnet_skip.features.lower import LowerLayers
 from alexnet_skip.images import image_folder
@@ -65,6 +66,7 @@ def test_fine_tuning_is_timed_on_images_that_are_read_from_their_files_at_every_
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(folder / f"{number}.png")
     probed, read = [], []
+    shrink(monkeypatch.setattr)
 
     class Recorded(LowerLayers):
         def __init__(self, images, *others):
