@@ -194,8 +194,8 @@ def study(tmp_path_factory):
 
     single = [a for a in ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")] if a != "--skip"]
     arguments = [
-        *single, "--epochs", "2", "--study", "--study-variants", "none", "concat", "--seeds", "1", "--name", "study", "--quiet",
-        "--finetune", "1", "--finetune-epochs", "1", "--checkpoint-epochs", "1", "--keep-checkpoints", "1",
+        *single, "--epochs", "2", "--study", "--study-variants", "none", "concat", "--seeds", "1", "--name", "study",
+        "--quiet", "--finetune", "1", "--finetune-epochs", "1", "--checkpoint-epochs", "1", "--keep-checkpoints", "1",
         "--cache-dir", str(place / "cache"), "--runs-dir", str(place / "runs"),
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
