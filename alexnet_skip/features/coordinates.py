@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,65 @@ class CoordinateSource:
             return self.basis.transform(self.skip(main, tap)), tap if self.keep_tap else None
 
 
+@dataclass(frozen=True)
+class KeptBasis:
+    """A basis and its coordinates as they are kept beside features.
+
+    Attributes:
+        sample: the rows (M,) that it is fitted on.
+        key: all that decides it.
+        paths: its files by kind.
+    """
+
+    sample: np.ndarray
+    key: dict[str, Any]
+    paths: dict[str, Path]
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it is recorded as written; its checksums are verified only when it is used."""
+        known = self._record()
+        same = isinstance(known, dict) and known.get("key") == self.key
+        return same and all(path.is_file() for path in self.paths.values())
+
+    @property
+    def intact(self) -> bool:
+        """Whether its files are those that were written."""
+        try:
+            checksums = [file_crc32(self.paths["safetensors"]), file_crc32(self.paths["npy"])]
+        except OSError:
+            return False
+        return self._record() == {"key": self.key, "crc32": checksums}
+
+    def _record(self) -> Any:
+        try:
+            return json.loads(self.paths["json"].read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+
+def kept_basis(
+    folder: Path, positions: np.ndarray, num_samples: int, mode: SkipMode, num_components: int, *, mirrored: bool
+) -> KeptBasis:
+    """The basis that a training set has, or would have, beside features.
+
+    Args:
+        folder: of the features' cache entry.
+        positions: the training samples (N,).
+        num_samples: samples in the whole split.
+        mirrored: whether it is fitted on both views, alternating.
+    """
+    sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
+    if mirrored:
+        sample = sample + num_samples * (np.arange(len(sample)) % 2)
+    # conv's are those of identity, and lie there once.
+    key: dict[str, Any] = {"mode": joined_in_basis(mode).mode, "components": num_components, "mirrored": mirrored}
+    key |= {"version": 4, "emphasis": EMPHASIS}
+    key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8").data).hexdigest()
+    stem = "basis-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    return KeptBasis(sample, key, {kind: folder / f"{stem}.{kind}" for kind in ("safetensors", "npy", "json")})
+
+
 def open_basis(
     source: CachedFeatures | LiveFeatures,
     positions: np.ndarray,
@@ -61,13 +121,10 @@ def open_basis(
         mirrored: whether to fit on both views, alternating.
     """
     skip = joined_in_basis(mode)
-    sample = np.random.default_rng(0).permutation(positions)[:BASIS_ROWS]
-    if mirrored:
-        sample = sample + source.num_samples * (np.arange(len(sample)) % 2)
-    # conv's are those of identity, and lie there once.
-    key: dict[str, Any] = {"mode": skip.mode, "components": num_components, "mirrored": mirrored, "version": 4}
-    key["emphasis"] = EMPHASIS
-    key["rows"] = hashlib.sha256(np.ascontiguousarray(sample, dtype="<i8").data).hexdigest()
+    # Beside features that are kept nowhere there is no place, and none is used.
+    folder = (source.folder if isinstance(source, CachedFeatures) else None) or Path()
+    entry = kept_basis(folder, positions, source.num_samples, mode, num_components, mirrored=mirrored)
+    sample, paths = entry.sample, entry.paths
 
     def fit() -> Basis:
         def parts() -> Iterator[Tensor]:
@@ -86,15 +143,13 @@ def open_basis(
             tensor.copy_(_from_main_process(tensor, accelerator))
         return basis, CoordinateSource(source, mode, basis)
 
-    stem = "basis-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-    paths = {kind: source.folder / f"{stem}.{kind}" for kind in ("safetensors", "npy", "json")}
     with accelerator.main_process_first():
-        if accelerator.is_main_process and not _basis_is_intact(paths, key):
+        if accelerator.is_main_process and not entry.intact:
             with folder_lock(source.folder, console.line):
-                if not _basis_is_intact(paths, key):  # nobody else has made it while this one waited
+                if not entry.intact:  # nobody else has made it while this one waited
                     basis = fit()
                     paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
-                    _write_coordinates(paths, key, CoordinateSource(source, mode, basis), len(source.views), console)
+                    _write_coordinates(entry, CoordinateSource(source, mode, basis), len(source.views), console)
     # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
     loaded = load(paths["safetensors"].read_bytes())
     coordinates = np.load(paths["npy"], mmap_mode="r")
@@ -109,18 +164,8 @@ def _from_main_process(tensor: Tensor, accelerator: Accelerator) -> Tensor:
     return broadcast(tensor.to(accelerator.device)).to(tensor.device)
 
 
-def _basis_is_intact(paths: dict[str, Path], key: dict) -> bool:
-    try:
-        record = json.loads(paths["json"].read_text(encoding="utf-8"))
-        return record == {"key": key, "crc32": [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]}
-    except (OSError, ValueError):
-        return False
-
-
-def _write_coordinates(
-    paths: dict[str, Path], key: dict, source: CoordinateSource, num_views: int, console: Console
-) -> None:
-    basis, total = source.basis, source.num_samples * num_views
+def _write_coordinates(kept: KeptBasis, source: CoordinateSource, num_views: int, console: Console) -> None:
+    paths, basis, total = kept.paths, source.basis, source.num_samples * num_views
     shape = (total, basis.projection.shape[1])
     # Beside its place, since another run may be reading what stands there.
     with replacing(paths["npy"]) as temporary, console.progress("Project onto the basis", total) as progress:
@@ -135,4 +180,4 @@ def _write_coordinates(
         del array  # close the map: Windows refuses to move an open file
     save_tensors(paths["safetensors"], {"mean": basis.mean.cpu(), "projection": basis.projection.cpu()})
     checksums = [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]
-    write_json(paths["json"], {"key": key, "crc32": checksums})
+    write_json(paths["json"], {"key": kept.key, "crc32": checksums})

@@ -56,6 +56,10 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
+class NotHereError(UserError):
+    """It is not in its folder, or damaged there, and nothing may be fetched or unpacked."""
+
+
 def servers(name: str, data_url: str | None = None) -> list[str]:
     """Where an archive can be fetched from, in the order in which they are tried; the user's own URL alone if given."""
     places = (OFFICIAL, *MIRRORS) if data_url is None else (data_url,)
@@ -67,11 +71,16 @@ def here(name: str, data_dir: Path, archive: Path | None) -> bool:
     return (data_dir / SOURCES[name].folder).is_dir() or (archive is None and _pictures_in(name, data_dir))
 
 
-def pictures(name: str, data_dir: Path, archive: Path | None, console: Console) -> Path | None:
+def pictures(
+    name: str, data_dir: Path, archive: Path | None, console: Console, *, read_only: bool = False
+) -> Path | None:
     """The folder of CIFAR-10 as PNG files: in ``data_dir``, unpacked there if need be; None where it comes otherwise.
 
+    Args:
+        read_only: unpack nothing.
+
     Raises:
-        UserError: if the archive can't be read or unpacked.
+        UserError: if the archive can't be read or unpacked; a :class:`NotHereError` if it would have to be, read-only.
     """
     source = SOURCES[name]
     if name != PICTURES or (data_dir / source.folder).is_dir():
@@ -79,6 +88,8 @@ def pictures(name: str, data_dir: Path, archive: Path | None, console: Console) 
     if archive is not None:
         if _md5(archive) == source.md5 or not holds(archive, f"{PICTURES}/train/*/*.png"):
             return None
+        if read_only and not _pictures_in(name, data_dir):
+            raise NotHereError(f"--data-archive {archive} is not unpacked into {data_dir} yet; train on it first")
         data_dir.mkdir(parents=True, exist_ok=True)
         with folder_lock(data_dir, console.line):
             if not _pictures_in(name, data_dir):
@@ -91,18 +102,20 @@ def _pictures_in(name: str, data_dir: Path) -> bool:
 
 
 def load(
-    name: str, data_dir: Path, console: Console, archive: Path | None = None, urls: Sequence[str] = ()
-) -> tuple[dict[str, Arrays], tuple[str, ...]]:
+    name: str, data_dir: Path, console: Console, archive: Path | None = None, urls: Sequence[str] = (), *,
+    read_only: bool = False,
+) -> tuple[dict[str, Arrays], tuple[str, ...]]:  # fmt: skip
     """Load ``cifar10`` or ``cifar100`` from ``data_dir``, from the archive, or from a server.
 
     Args:
         urls: the servers; none if nothing may be fetched.
+        read_only: fetch and unpack nothing.
 
     Returns:
         Images uint8 (N, 32, 32, 3) and labels int64 (N,) of ``train`` and ``test``; class names.
 
     Raises:
-        UserError: if it can't be had; lists the ways out.
+        UserError: if it can't be had; lists the ways out. A :class:`NotHereError` if it may be had, read-only.
     """
     source, official = SOURCES[name], servers(name)[0]
     place = data_dir / source.folder
@@ -123,16 +136,17 @@ def load(
         nearby = data_dir / source.archive
         if nearby.is_file() and _md5(nearby) == source.md5:
             archive = nearby
-        elif urls:
+        elif urls and not read_only:
             try:
                 download(urls, nearby, source.sha256, console, num_bytes=source.num_bytes)
                 archive = nearby
             except OSError as error:
                 failure += f" and can't be downloaded ({error})"
-    if archive is not None:
+    if archive is not None and not read_only:
         unpack(archive, data_dir, console)
         return _read(name, data_dir)
-    raise UserError(
+    kind = NotHereError if read_only else UserError
+    raise kind(
         f"--dataset {name}: {failure}\nDo one of these: --data-dir FOLDER that holds {source.folder}; --data-archive "
         f"{source.archive} from {official} (MD5 {source.md5}); --data-url URL of another server that has it; "
         "--dataset FOLDER with FOLDER/train/<class>/*; --dataset shapes, the built-in sample"

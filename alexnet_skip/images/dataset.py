@@ -1,6 +1,5 @@
 """Where images come from: CIFAR-10/100, folders of images, and the built-in shapes."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet_skip.images import cifar, shapes
@@ -31,11 +30,12 @@ def load_dataset(
 
     Args:
         name: ``auto``, ``cifar10``, ``cifar100``, ``shapes``, or a folder. ``auto`` is CIFAR-10 if it is in
-            ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back.
+            ``data_dir``, in ``data_archive``, or can be downloaded, else shapes. A named dataset never falls back, nor
+            does anything read-only.
         data_url: the only server to download from.
         cache_dir: where it is kept what is known of a folder, so that it need not be read again; None keeps nothing.
         verify_images: read a folder's images although nothing seems to have changed.
-        read_only: download nothing and keep nothing.
+        read_only: download and unpack nothing, and keep nothing.
         console: shows the progress of downloads and reading; none is shown without one.
 
     Raises:
@@ -51,11 +51,15 @@ def load_dataset(
 
     if name == "auto" or name in cifar.SOURCES:
         kind = "cifar10" if name == "auto" else name
-        urls = [] if read_only else cifar.servers(kind, data_url)
         try:
-            if place := cifar.pictures(kind, data_dir, data_archive, console):
+            if place := cifar.pictures(kind, data_dir, data_archive, console, read_only=read_only):
                 return _cifar_pictures(place, read(place))
-            return _cifar(kind, data_dir, console, data_archive, urls)
+            urls = cifar.servers(kind, data_url)
+            arrays, names = cifar.load(kind, data_dir, console, data_archive, urls, read_only=read_only)
+            splits = {split: make_split(*content, names) for split, content in arrays.items()}
+            return Dataset(kind, kind, names, splits)
+        except cifar.NotHereError:
+            raise  # what the real run would do is not known
         except UserError as error:
             if name != "auto" or data_archive is not None or data_url is not None:
                 raise  # what the user named is never replaced by something else
@@ -76,11 +80,6 @@ def _shapes(fallback_reason: str | None = None) -> Dataset:
         "test": make_split(*shapes.render(SHAPES_TEST, seed=2), names),
     }
     return Dataset("shapes", "shapes", names, splits, fallback_reason=fallback_reason)
-
-
-def _cifar(name: str, data_dir: Path, console: Console, archive: Path | None, urls: Sequence[str]) -> Dataset:
-    arrays, names = cifar.load(name, data_dir, console, archive, urls)
-    return Dataset(name, name, names, {split: make_split(*content, names) for split, content in arrays.items()})
 
 
 def _cifar_pictures(place: Path, dataset: Dataset) -> Dataset:

@@ -49,7 +49,7 @@ def load_images(
     Args:
         cache_dir: where it is kept what is known of a folder of images, beside the features.
         val_fraction: what is held out of train before ``train_on`` limits the rest, and is a split of its own then.
-        read_only: download nothing and keep nothing.
+        read_only: download and unpack nothing, and keep nothing.
     """
     with console.working("Reading the images"):
         dataset = load_dataset(

@@ -17,7 +17,7 @@ MAX_PROJECTOR_COMPONENTS = 49
 MAX_THUMBNAIL_PX = 256
 MODES = (
     Mode(
-        "dry_run", "alexnet_skip.upkeep.dry_run:dry_run_embedding",
+        "dry_run", "alexnet_skip.upkeep.dry_pass:dry_run_embedding",
         ("run", "split", "checkpoint", "dataset", "verify_images", "runs_dir", "quiet", "json"),
     ),
 )  # fmt: skip

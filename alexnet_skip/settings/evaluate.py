@@ -32,7 +32,7 @@ MODES = (
         ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE),
     ),
     Mode(
-        "dry_run", "alexnet_skip.upkeep.dry_run:dry_run_evaluation",
+        "dry_run", "alexnet_skip.upkeep.dry_pass:dry_run_evaluation",
         ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE),
     ),
 )  # fmt: skip

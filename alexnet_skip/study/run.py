@@ -40,14 +40,10 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         UserError: if there is nothing to judge on, or the folder holds runs with other settings.
     """
     console, accelerator = session.console, session.accelerator
-    epochs = settings.run.snapshot_epochs or _usual_epochs(settings)
+    epochs = settings.run.snapshot_epochs or usual_epochs(settings)
     settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, snapshot_epochs=epochs))
     samples = _measured(settings, session)
-    name = settings.run.name or f"study-{part_of_name(session.dataset.name)}"
-    folder = settings.run.runs_dir / name
-
-    # Seed by seed, so that an interrupted study holds whole comparisons.
-    cells = [Cell(variant, seed) for seed in settings.study.seeds for variant in settings.study.study_variants]
+    folder, cells = study_folder(settings, session.dataset.name), all_cells(settings)
     with _locked(folder, session):
         unfinished = unfinished_cells(folder, cells, settings, session)
         console.line(
@@ -75,7 +71,17 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
     }
 
 
-def _usual_epochs(settings: TrainSettings) -> tuple[int, int]:
+def study_folder(settings: TrainSettings, dataset_name: str) -> Path:
+    """Where the runs of a study lie."""
+    return settings.run.runs_dir / (settings.run.name or f"study-{part_of_name(dataset_name)}")
+
+
+def all_cells(settings: TrainSettings) -> list[Cell]:
+    """The runs of a study; seed by seed, so that an interrupted one holds whole comparisons."""
+    return [Cell(variant, seed) for seed in settings.study.seeds for variant in settings.study.study_variants]
+
+
+def usual_epochs(settings: TrainSettings) -> tuple[int, int]:
     """A low and a high epoch; with a second stage, the ends of both."""
     first = settings.training.epochs
     return (first, settings.last_epoch) if settings.finetuning.finetune else (max(1, first // 5), first)

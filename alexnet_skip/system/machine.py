@@ -8,6 +8,8 @@ import sys
 import uuid
 from pathlib import Path
 
+from alexnet_skip.system.errors import UserError
+
 
 def available_cpus() -> int:
     """Processors that this process may use, divided among the processes of a launch on this machine."""
@@ -37,12 +39,30 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)) and bool(mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
 
 
-def free_disk_bytes(folder: Path) -> int:
-    """Room on the disk that a folder is on, or would be made on."""
+def existing_place(folder: Path) -> Path:
+    """A folder, or where it is not made yet, the nearest one above it that is there.
+
+    Raises:
+        UserError: if there is none, as on a drive that is not there.
+    """
     place = folder.absolute()
     while not place.exists():
+        if place == place.parent:
+            raise UserError(
+                f"{folder} is on {place}, which is not there; connect that drive, or give a folder on another one"
+            )
         place = place.parent
-    return shutil.disk_usage(place).free
+    return place
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Room on the disk that a folder is on, or would be made on; raises as :func:`existing_place`."""
+    return shutil.disk_usage(existing_place(folder)).free
+
+
+def disk_of(folder: Path) -> int:
+    """The number of the disk that a folder is on, or would be made on; raises as :func:`existing_place`."""
+    return existing_place(folder).stat().st_dev
 
 
 def free_memory_bytes() -> int | None:
@@ -68,10 +88,8 @@ def machine_id() -> str:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be put into a folder, or it can be made."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
+    """Whether files can be put into a folder, or it can be made; raises as :func:`existing_place`."""
+    place = existing_place(folder)
     return place.is_dir() and os.access(place, os.W_OK)
 
 

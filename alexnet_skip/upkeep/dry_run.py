@@ -1,40 +1,30 @@
-"""Know before you go (--dry-run): what a command would use, need and take, and whether it would start."""
+"""Know before you go (--dry-run): what a training would use, need and take, and whether it would start."""
 
-import dataclasses
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
+import numpy as np
+from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.devices import launch
 from alexnet_skip.devices.idle_card import tell_idle_card
-from alexnet_skip.devices.launch import Job, start_job
-from alexnet_skip.devices.precision import Precision
-from alexnet_skip.features.cache import array_names
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.weights import AlexNetWeights
-from alexnet_skip.runs.opened import OpenedRun, open_run
-from alexnet_skip.settings.embed import EmbedSettings
-from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import DatasetRecord, read_run_config
-from alexnet_skip.settings.shared import DataSettings, SkipMode
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
+from alexnet_skip.study.run import study_folder
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.progress import duration
 from alexnet_skip.training.parent import require_parent
 from alexnet_skip.training.saving import require_way_on
-from alexnet_skip.upkeep import inventory, memory, speed_probe
+from alexnet_skip.upkeep import disk, inventory, memory
 from alexnet_skip.upkeep.expected_time import expected_seconds
-from alexnet_skip.upkeep.inventory import CacheState, Images
-from alexnet_skip.upkeep.plan import Plan
-
-# Parameter, AdamW's two moments, and the copy of the best epoch: fp32 each.
-COPIES_IN_CHECKPOINT = 4
+from alexnet_skip.upkeep.inventory import Images
+from alexnet_skip.upkeep.lacking import coordinates_bytes, what_is_lacking
+from alexnet_skip.upkeep.plan import DiskNeed, Plan
+from alexnet_skip.upkeep.remaining import Remaining, what_is_left
 
 
 def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
@@ -63,73 +53,100 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     plan.tell("images", f"{images.name} ({images.place}): {sizes}; {images.num_classes} classes", dataset=images.name)
     told, weights = inventory.find_weights(settings.weights)
     plan.tell("weights", told, weights_here=weights is not None, images_here=images.dataset is not None)
-    num_train = _num_train(images, settings.training.val_fraction)
-    settings = settings.for_images(num_train)
-    options, mode = settings.training, settings.joined
 
-    # What it would write
-    state = _cache_of_training(settings, images, weights, accelerator.device)
-    plan.tell_cache(state, cache_dir)
-    views, total = 2 if options.hflip else 1, images.sizes["train"]
-    coordinates = views * total * min(options.pca_basis, memory.joined_width(mode)) * 2 if cache_dir else 0
+    # What of it is still to be done
+    positions = _train_positions(images, settings.training.val_fraction)
+    settings = settings.for_images(len(positions))
+    with plan.console.working("Looking at what is done"):
+        # As the main process finds it, whose disk has the runs: all must measure the same.
+        found = what_is_left(settings, images) if accelerator.is_main_process else None
+        (remaining,) = broadcast_object_list([found])
+    _tell_steps(plan, settings, remaining, len(positions))
+
+    # What it would compute first, and write
+    lacking = what_is_lacking(settings, remaining, images, positions, weights, accelerator.device)
+    plan.tell_cache(lacking.features, cache_dir)
+    runs_dir, needs = settings.run.runs_dir, []
     if cache_dir:
-        needed = state.missing_bytes + coordinates
+        needed = lacking.features.missing_bytes + coordinates_bytes(settings, images, lacking)
         way_out = "choose another --cache-dir, --no-hflip, --limit-train or --no-cache"
-        plan.tell_room("disk for the cache", needed, machine.free_disk_bytes(cache_dir), way_out)
-    head = images.num_classes, options.pca_basis
-    kept = settings.checkpoints.keep_checkpoints + 1 if settings.checkpoints.checkpoint_minutes else 0
-    needed = (2 + len(settings.run.snapshot_epochs)) * memory.published_bytes(mode, *head)
-    needed += kept * COPIES_IN_CHECKPOINT * 4 * memory.head_values(mode, *head)
-    free = machine.free_disk_bytes(settings.run.runs_dir)
-    plan.tell_room("disk for the run", needed, free, "choose another --runs-dir or fewer --snapshot-epochs")
+        needs.append(DiskNeed("disk for the cache", cache_dir, needed, way_out))
+    way_out = "choose another --runs-dir or fewer --snapshot-epochs"
+    needs.append(DiskNeed("disk for the run", runs_dir, disk.runs_bytes(remaining, images.num_classes), way_out))
+    plan.tell_disks(needs)
     _check_run_folder(plan, settings, images, weights)
 
-    needed = memory.training_bytes(settings, images, num_train, images.num_val(num_train))
+    # What it would take
+    needed = _memory_bytes(settings, remaining, images, len(positions))
     plan.tell_room(
         "memory", needed, machine.free_memory_bytes(), "close other programs, or give a smaller --batch-size"
     )
-    steps = -(-num_train // options.batch_size)
-    plan.tell(
-        "steps", f"{steps:,} an epoch of {options.batch_size} images, {options.epochs} epochs",
-        steps_per_epoch=steps, batch_size=options.batch_size, epochs=options.epochs,
-    )  # fmt: skip
-    if settings.finetuning.finetune:
-        second = settings.finetuning
-        plan.tell(
-            "stage 2", f"{second.finetune} convolution(s) learn for {second.finetune_epochs} epochs more of "
-            f"{-(-num_train // second.finetune_batch_size):,} steps", finetune_epochs=second.finetune_epochs,
-        )  # fmt: skip
     with plan.console.working("Measuring the speed"):
-        parts, runs = expected_seconds(settings, images, state, num_train, accelerator)
-    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items()) + f"; {runs} run(s)"
+        parts = expected_seconds(settings, remaining, images, lacking, len(positions), accelerator)
+    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items())
+    told += f"; {len(remaining.runs)} run(s)"
     plan.tell("expected time", f"about {duration(sum(parts.values()))} ({told})", expected_seconds=parts)
     return plan.conclude("train.py would do this"), accelerator.is_main_process
 
 
-def _num_train(images: Images, val_fraction: float) -> int:
-    """Images to train on; what is wrong with the split is said as the real run would."""
-    if "val" in images.sizes or not val_fraction:
-        return images.sizes["train"]
-    if images.dataset is None:
-        return images.sizes["train"] - round(images.sizes["train"] * val_fraction)
-    dataset = images.dataset
-    return len(train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)[0])
-
-
-def _cache_of_training(
-    settings: TrainSettings, images: Images, weights: AlexNetWeights | None, device: torch.device
-) -> CacheState:
-    names = array_names(settings.joined != "none", settings.training.hflip)
+def _train_positions(images: Images, val_fraction: float) -> np.ndarray:
+    """The samples (N,) to train on; what is wrong with the split is said as the real run would."""
     total = images.sizes["train"]
-    if images.dataset is None or weights is None:
-        return inventory.nothing_cached(total, names)
-    return inventory.look_into_cache_of(settings.cache.cache_dir, images, "train", weights.sha256, names, device)
+    if "val" in images.sizes or not val_fraction:
+        return np.arange(total)
+    if images.dataset is None:
+        return np.arange(total - round(total * val_fraction))
+    dataset = images.dataset
+    return train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)[0]
+
+
+def _tell_steps(plan: Plan, settings: TrainSettings, remaining: Remaining, num_train: int) -> None:
+    """Add runs, epochs and steps that are left."""
+    if settings.study.study:
+        told = (
+            f"{len(remaining.runs)} of {remaining.num_runs} are left to train, {len(remaining.judged)} models to judge"
+        )
+        plan.tell("study", told, runs=remaining.num_runs, runs_left=len(remaining.runs))
+    options, second = settings.training, settings.finetuning
+    steps, epochs = -(-num_train // options.batch_size), sum(run.epochs for run in remaining.runs)
+    plan.tell(
+        "steps", f"{steps:,} an epoch of {options.batch_size} images, {epochs} epochs{_in_all(remaining)}",
+        steps_per_epoch=steps, batch_size=options.batch_size, epochs=epochs,
+    )  # fmt: skip
+    if second.finetune:
+        epochs = sum(run.finetune_epochs for run in remaining.runs)
+        plan.tell(
+            "stage 2", f"{second.finetune} convolution(s) learn for {epochs} epochs more{_in_all(remaining)} of "
+            f"{-(-num_train // second.finetune_batch_size):,} steps", finetune_epochs=epochs,
+        )  # fmt: skip
+
+
+def _in_all(remaining: Remaining) -> str:
+    return f" in all {len(remaining.runs)} runs" if len(remaining.runs) > 1 else ""
+
+
+def _memory_bytes(settings: TrainSettings, remaining: Remaining, images: Images, num_train: int) -> int:
+    """What the largest of the runs takes, or the evaluation of a study."""
+    num_val = images.num_val(num_train)
+    needs = [memory.training_bytes(run.settings, images, num_train, num_val) for run in remaining.runs]
+    if remaining.judged:
+        num_judged = images.sizes.get(images.judged_split[0], num_val)
+        variants = settings.study.study_variants
+        needs += [memory.evaluation_bytes(images, mode, num_judged) for mode in variants]
+    return max(needs, default=memory.PROCESS_BYTES)
 
 
 def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weights: AlexNetWeights | None) -> None:
     runs_dir, name = settings.run.runs_dir, settings.run.name
     if not machine.writable(runs_dir):
         plan.problems.append(f"--runs-dir {runs_dir} can't be written; choose another folder")
+    if settings.study.study and images.judged_split == ("val", "train") and not settings.training.val_fraction:
+        plan.problems.append(
+            f"--val-fraction is 0 and {images.name} has no test split: nothing is left to judge a study on; give a "
+            "part to hold out, such as --val-fraction 0.2"
+        )
+    if settings.study.study and ((folder := study_folder(settings, images.name)) / "config.json").is_file():
+        plan.problems.append(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
     resumed, parent = settings.checkpoints.resume, settings.finetuning.finetune_from
     if before := resumed or parent:
         run = Path(before)
@@ -150,93 +167,3 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
         plan.problems.append(
             f"--name {name}: {runs_dir / name} exists already; choose another name or remove that folder"
         )
-
-
-def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
-    """What an evaluation would do; returns the facts for programs, and whether this process prints them.
-
-    Raises:
-        UserError: if it would not start; says why.
-    """
-    job = start_job(settings)
-    with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
-    settings.check_topk(len(run.model.class_names), run.folder.name)
-    plan = _begin_pass(run, job)
-    _tell_pass(
-        plan, run, settings.split, job.accelerator, memory.evaluation_bytes, dataset=settings.dataset,
-        mirrored=settings.tta,
-    )  # fmt: skip
-    return plan.conclude("evaluate.py would do this"), job.accelerator.is_main_process
-
-
-def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
-    """What ``embed.py`` would do; as :func:`dry_run_evaluation`."""
-    job = start_job(settings)
-    with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
-    plan = _begin_pass(run, job)
-    if settings.dataset is not None:
-        run.load_own_images(settings.dataset, job)  # refused as the real run would
-    _tell_pass(plan, run, settings.split, job.accelerator, memory.embedding_bytes, dataset=settings.dataset)
-    return plan.conclude("embed.py would do this"), job.accelerator.is_main_process
-
-
-def _begin_pass(run: OpenedRun, job: Job[Any]) -> Plan:
-    plan = Plan(job.console)
-    plan.tell("run", f"{run.folder}, {run.checkpoint_name} (epoch {run.model_config.epoch})", run=str(run.folder))
-    plan.tell_machine(job.accelerator, Precision("no", "nothing is trained"))
-    return plan
-
-
-def _images_of(run: OpenedRun, dataset: str | None) -> Images:
-    """What :func:`load_images_of` would load, without fetching anything."""
-    own, console = run.config.data, Console(quiet=True)
-    find = partial(inventory.find_images, val_fraction=run.config.settings.training.val_fraction)
-    if dataset is None:
-        return find(own, console, run.cache_dir)
-    images = find(DataSettings(dataset=dataset), console, run.cache_dir)
-    if images.dataset is None or not own.limited:
-        return images
-    limited = find(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
-    return limited if limited.dataset is not None and run.trained_on(limited.dataset) else images
-
-
-def _tell_pass(
-    plan: Plan,
-    run: OpenedRun,
-    split: str,
-    accelerator: Accelerator,
-    memory_needed: Callable[[Images, SkipMode, int], int],
-    *,
-    dataset: str | None = None,
-    mirrored: bool = False,
-) -> None:
-    """Add what one pass over a split of a run's images, or of another dataset's, would use, need and take."""
-    with plan.console.working("Looking at the images"):
-        images = _images_of(run, dataset)
-    if images.dataset is None:
-        plan.problems.append(f"the run's images are {images.place}; get them first")
-        return
-    samples = run.select(split, images.dataset, Console(quiet=True), is_training_dataset=dataset is None)
-    plan.tell(
-        "images", f"{images.name} {samples.name}: {len(samples.positions):,} ({images.place})", dataset=images.name,
-        num_samples=len(samples.positions),
-    )  # fmt: skip
-    needed = memory_needed(images, run.model_config.skip_mode, len(samples.positions))
-    plan.tell_room("memory", needed, machine.free_memory_bytes(), "close other programs")
-    folder, names = run.cache_dir, array_names(run.needs_tap, mirrored)
-    if folder is None:
-        plan.tell_cache(inventory.nothing_cached(len(samples.positions), names), None)
-        return
-    digest, device = run.model.backbone.weights_digest, accelerator.device
-    if run.model_config.finetuned_layers:  # of whose features only these samples' are kept
-        images = dataclasses.replace(images, dataset=images.dataset.part(samples.source_split, samples.positions))
-    state = inventory.look_into_cache_of(folder, images, samples.source_split, digest, names, device)
-    plan.tell_cache(state, folder)
-    plan.tell_room("disk for the cache", state.missing_bytes, machine.free_disk_bytes(folder), "make room there")
-    backbone = run.model.backbone.to(accelerator.device)
-    with plan.console.working("Measuring the speed"):
-        extraction = speed_probe.extraction_rate(backbone, images.image_size, accelerator.device)
-    seconds = state.missing_images / extraction / accelerator.num_processes
-    plan.tell("expected time", f"about {duration(seconds)} to extract, then seconds", expected_seconds=seconds)

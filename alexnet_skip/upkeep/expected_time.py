@@ -4,40 +4,61 @@ from accelerate import Accelerator
 
 from alexnet_skip.features.basis import ITERATIONS
 from alexnet_skip.features.coordinates import BASIS_ROWS
-from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
+from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.train import TrainSettings
-from alexnet_skip.upkeep import speed_probe
-from alexnet_skip.upkeep.inventory import CacheState, Images
+from alexnet_skip.upkeep import memory, speed_probe
+from alexnet_skip.upkeep.inventory import Images
+from alexnet_skip.upkeep.lacking import Lacking
+from alexnet_skip.upkeep.remaining import Remaining
 
 
 def expected_seconds(
-    settings: TrainSettings, images: Images, state: CacheState, num_train: int, accelerator: Accelerator
-) -> tuple[dict[str, float], int]:
-    """Seconds of each part of a training, or of all runs of a study; and how many runs these are.
+    settings: TrainSettings, remaining: Remaining, images: Images, lacking: Lacking, num_train: int,
+    accelerator: Accelerator,
+) -> dict[str, float]:  # fmt: skip
+    """Seconds of each part of a training, over all the runs that are left.
 
-    Args:
-        state: what of the features is in the cache.
+    Without predictions from cached features, which take moments.
     """
-    options, processes = settings.training, accelerator.num_processes
+    processes, num_val = accelerator.num_processes, images.num_val(num_train)
     backbone = FrozenAlexNet(load_weights("random").state).to(accelerator.device)
     extraction = processes * speed_probe.extraction_rate(backbone, images.image_size, accelerator.device)
-    training = processes * speed_probe.training_rate(settings, images.num_classes, accelerator)
-    passes = state.missing_images if settings.cache.cache else options.epochs * num_train
-    parts = {"extract": passes / extraction, "train": options.epochs * num_train / training}
-    if options.pca_basis:
-        product = 2 * NUM_FEATURES * options.pca_basis
-        fitted = (2 * ITERATIONS + 1) * min(BASIS_ROWS, num_train)  # two products a pass, the last has one
-        rows = fitted + (2 if options.hflip else 1) * images.sizes["train"]
-        parts["basis"] = rows * product / speed_probe.multiplication_rate(accelerator.device)
-    if settings.finetuning.finetune:
-        tuning = processes * speed_probe.tuning_rate(
-            settings, backbone, images.image_size, images.num_classes, accelerator
+    passes = lacking.features.missing_images if settings.cache.cache else _live_passes(remaining, num_train, num_val)
+    parts = {"extract": passes / extraction, "train": 0.0}
+    for mode in dict.fromkeys(run.settings.joined for run in remaining.runs):
+        of_mode = [run for run in remaining.runs if run.settings.joined == mode]
+        if epochs := sum(run.epochs for run in of_mode):
+            rate = processes * speed_probe.training_rate(of_mode[0].settings, images.num_classes, accelerator)
+            parts["train"] += epochs * num_train / rate
+        if epochs := sum(run.finetune_epochs for run in of_mode):
+            rate = processes * speed_probe.tuning_rate(of_mode[0].settings, backbone, images, accelerator)
+            parts["fine-tune"] = parts.get("fine-tune", 0.0) + epochs * (num_train / rate + num_val / extraction)
+    if lacking.bases:
+        parts["basis"] = _basis_operations(settings, images, lacking, num_train) / speed_probe.multiplication_rate(
+            accelerator.device
         )
-        each = num_train / tuning + images.num_val(num_train) / extraction
-        parts["fine-tune"] = settings.finetuning.finetune_epochs * each
-    runs = len(settings.study.study_variants) * len(settings.study.seeds) if settings.study.study else 1
-    for part in ("train", "fine-tune"):
-        if part in parts:
-            parts[part] *= runs
-    return parts, runs
+    # Of convolutions that were trained, no features are kept.
+    live = [epoch for epoch in remaining.judged if epoch > settings.training.epochs or not settings.cache.cache]
+    if live:
+        num_judged = images.sizes.get(images.judged_split[0], num_val)
+        parts["evaluate"] = len(live) * num_judged / extraction
+    return parts
+
+
+def _live_passes(remaining: Remaining, num_train: int, num_val: int) -> int:
+    """Images through the convolutions where no features are kept."""
+    fitted = min(BASIS_ROWS, num_train)
+    return sum(
+        run.epochs * (num_train + num_val) + (fitted if run.settings.training.pca_basis else 0)
+        for run in remaining.runs
+    )
+
+
+def _basis_operations(settings: TrainSettings, images: Images, lacking: Lacking, num_train: int) -> int:
+    """Multiplications and additions of fitting bases, and of projecting all images where coordinates are kept."""
+    options = settings.training
+    rows = (2 * ITERATIONS + 1) * min(BASIS_ROWS, num_train)  # two products a pass, the last has one
+    if settings.cache.cache:
+        rows += (2 if options.hflip else 1) * images.sizes["train"]
+    return sum(rows * 2 * memory.joined_width(mode) * options.pca_basis for mode in lacking.bases)

@@ -1,8 +1,9 @@
 """What a command would find: images, weights, cached features, free memory and disk; nothing is fetched or written."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -47,6 +48,12 @@ class Images:
         """Images held out: of train, or in a split of their own."""
         return self.sizes.get("val", self.sizes["train"] - num_train)
 
+    @property
+    def judged_split(self) -> tuple[str, str]:
+        """Name of the split that a study is judged on, and of the stored one that holds it."""
+        own = next((split for split in ("test", "val") if split in self.sizes), None)
+        return (own, own) if own else ("val", "train")
+
 
 def find_images(
     settings: DataSettings, console: Console, cache_dir: Path | None, *, val_fraction: float = 0.0
@@ -61,21 +68,30 @@ def find_images(
     """
     name = "cifar10" if settings.dataset == "auto" else settings.dataset
     if name in cifar.SOURCES and not cifar.here(name, settings.data_dir, settings.data_archive):
-        sizes = dict(CIFAR_IMAGES)
-        for split, limit in (("train", settings.limit_train), ("test", settings.limit_test)):
-            sizes[split] = min(sizes[split], limit or sizes[split])
-        if settings.train_on is not None:
-            sizes["val"] = round(sizes["train"] * val_fraction)
-            sizes["train"] = min(sizes["train"] - sizes["val"], settings.train_on)
-        place = _cifar_place(name, settings)
-        if settings.dataset == "auto" and "download" in place:
-            place += "; where that fails, the built-in sample of drawn shapes is taken instead"
-        return Images(name, place, sizes, 100 if name == "cifar100" else 10, (32, 32), None)
-    dataset = load_images(settings, console, cache_dir, val_fraction=val_fraction, read_only=True)
+        return _cifar_to_come(name, settings, val_fraction)
+    try:
+        dataset = load_images(settings, console, cache_dir, val_fraction=val_fraction, read_only=True)
+    except cifar.NotHereError:  # its files are damaged: the real run gets them anew
+        images = _cifar_to_come(name, settings, val_fraction)
+        return dataclasses.replace(images, place=f"damaged in {settings.data_dir}, {images.place}")
     num_bytes = sum(math.prod(split.images.shape) for split in dataset.splits.values())
     sizes = {split: len(content.labels) for split, content in dataset.splits.items()}
     place = f"{dataset.source}, {size(num_bytes)} decoded"
     return Images(dataset.name, place, sizes, len(dataset.class_names), dataset.splits["train"].image_size, dataset)
+
+
+def _cifar_to_come(name: str, settings: DataSettings, val_fraction: float) -> Images:
+    """CIFAR as it will be once it is unpacked."""
+    sizes = dict(CIFAR_IMAGES)
+    for split, limit in (("train", settings.limit_train), ("test", settings.limit_test)):
+        sizes[split] = min(sizes[split], limit or sizes[split])
+    if settings.train_on is not None:
+        sizes["val"] = round(sizes["train"] * val_fraction)
+        sizes["train"] = min(sizes["train"] - sizes["val"], settings.train_on)
+    place = _cifar_place(name, settings)
+    if settings.dataset == "auto" and "download" in place:
+        place += "; where that fails, the built-in sample of drawn shapes is taken instead"
+    return Images(name, place, sizes, 100 if name == "cifar100" else 10, (32, 32), None)
 
 
 def _cifar_place(name: str, settings: DataSettings) -> str:
@@ -116,10 +132,13 @@ class CacheState:
         missing_bytes: disk that the missing arrays need.
     """
 
-    hits: int
-    blocks: int
-    missing_images: int
-    missing_bytes: int
+    hits: int = 0
+    blocks: int = 0
+    missing_images: int = 0
+    missing_bytes: int = 0
+
+    def __add__(self, other: "CacheState") -> "CacheState":
+        return CacheState(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
 def nothing_cached(num_samples: int, names: Sequence[str]) -> CacheState:
@@ -144,8 +163,8 @@ def look_into_cache(cache: FeatureCache, names: Sequence[str]) -> CacheState:
 
 
 def look_into_cache_of(
-    cache_dir: Path, images: Images, source_split: str, weights_digest: str, names: Sequence[str], device: torch.device
-) -> CacheState:
-    """As :func:`look_into_cache`, of the entry that a split of images that are here has, or would have."""
-    assert images.dataset is not None
-    return look_into_cache(cache_entry(cache_dir, images.dataset, source_split, weights_digest, device), names)
+    cache_dir: Path, dataset: Dataset, source_split: str, weights_digest: str, names: Sequence[str],
+    device: torch.device,
+) -> CacheState:  # fmt: skip
+    """As :func:`look_into_cache`, of the entry that a split has, or would have."""
+    return look_into_cache(cache_entry(cache_dir, dataset, source_split, weights_digest, device), names)

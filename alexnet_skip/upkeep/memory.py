@@ -52,6 +52,12 @@ def published_bytes(mode: SkipMode, num_classes: int, pca_basis: int) -> int:
     return 4 * (head_values(mode, num_classes) - saved + width * columns + convolutions)
 
 
+def tuned_values(settings: TrainSettings) -> int:
+    """Trained numbers of the convolutions that learn in the second stage; none without it."""
+    layers = UPPER[-settings.finetuning.finetune :] if settings.finetuning.finetune else ()
+    return sum(math.prod(STATE_SHAPES[f"{layer}.{kind}"]) for layer in layers for kind in ("weight", "bias"))
+
+
 def judging_bytes(num_samples: int, num_classes: int) -> int:
     """What figures of so many predictions take.
 
@@ -84,7 +90,7 @@ def tuning_bytes(settings: TrainSettings) -> int:
     of the two largest layers are alive at once.
     """
     layers = [CONVOLUTIONS[index] for index in UPPER[-settings.finetuning.finetune :]]
-    trained = COPIES_IN_MEMORY * sum(outputs * inputs * kernel**2 for inputs, outputs, kernel, _, _ in layers)
+    trained = COPIES_IN_MEMORY * tuned_values(settings)
     basis = 2 * joined_width(settings.joined) * settings.training.pca_basis  # conv's has another order as well
     widths = [layers[0][0], *(outputs for _, outputs, _, _, _ in layers)]
     step = settings.finetuning.finetune_batch_size * PLACES * 2 * sum(widths)

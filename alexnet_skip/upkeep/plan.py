@@ -1,5 +1,6 @@
 """What a dry run tells: rows for people, facts for programs, and what keeps the command from starting."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,20 @@ import torch
 from accelerate import Accelerator
 
 from alexnet_skip.devices.precision import Precision
+from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console, size
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.upkeep.inventory import CacheState
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """What is needed of the disk that a folder is on, and what to do where it is too little."""
+
+    what: str
+    folder: Path
+    num_bytes: int
+    way_out: str
 
 
 @dataclass
@@ -42,7 +54,8 @@ class Plan:
         if folder is None:
             self.tell("feature cache", "not used (--no-cache): the convolutions run again for every batch")
             return
-        known = f"{state.hits} of {state.blocks} blocks are there" if state.blocks else "nothing is there"
+        nothing = "nothing is there" if state.missing_images else "nothing is needed of it"
+        known = f"{state.hits} of {state.blocks} blocks are there" if state.blocks else nothing
         self.tell(
             "feature cache", f"{known}; {state.missing_images:,} image passes to extract ({folder})",
             cache_hits=state.hits, cache_blocks=state.blocks, images_to_extract=state.missing_images,
@@ -50,11 +63,27 @@ class Plan:
 
     def tell_room(self, what: str, needed: int, free: int | None, way_out: str) -> None:
         """Add a row of room needed and free, and a problem where there is too little."""
+        self._tell_need(what, needed, free)
+        if free is not None and needed > free:
+            self.problems.append(f"{what}: {size(needed)} are needed, {size(free)} are free; {way_out}")
+
+    def tell_disks(self, needs: Sequence[DiskNeed]) -> None:
+        """Add a row for each need of room on a disk, and a problem where those on one disk are too much together."""
+        disks: dict[int, list[DiskNeed]] = {}
+        for need in needs:
+            self._tell_need(need.what, need.num_bytes, machine.free_disk_bytes(need.folder))
+            disks.setdefault(machine.disk_of(need.folder), []).append(need)
+        for together in disks.values():
+            free = machine.free_disk_bytes(together[0].folder)
+            if sum(need.num_bytes for need in together) > free:
+                needed = " and ".join(f"{need.what}: {size(need.num_bytes)}" for need in together)
+                ways_out = ", or ".join(need.way_out for need in together)
+                self.problems.append(f"{needed} are needed, {size(free)} are free on that disk; {ways_out}")
+
+    def _tell_need(self, what: str, needed: int, free: int | None) -> None:
         shown = "unknown" if free is None else size(free)
         name = what.replace(" ", "_")
         self.tell(what, f"{size(needed)} needed, {shown} free", **{f"{name}_needed": needed, f"{name}_free": free})
-        if free is not None and needed > free:
-            self.problems.append(f"{what}: {size(needed)} are needed, {size(free)} are free; {way_out}")
 
     def conclude(self, title: str) -> dict[str, Any]:
         """Print the table; returns the facts.

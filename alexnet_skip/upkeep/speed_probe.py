@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from alexnet_skip.features.basis import Basis, make_head
@@ -13,10 +14,12 @@ from alexnet_skip.features.cache import compute_features
 from alexnet_skip.features.lower import LowerLayers
 from alexnet_skip.features.source import FeatureSource
 from alexnet_skip.features.tuned import TunedNetwork
+from alexnet_skip.images.split import Images as Pixels
 from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.upper import UpperConvolutions
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.training.optimization import make_optimizer
+from alexnet_skip.upkeep.inventory import Images
 
 PART_SECONDS = 0.4
 PROBE_IMAGES = 128
@@ -41,19 +44,24 @@ class NoFeatures:
         return first.to(self.device), None if second is None else second.to(self.device)
 
 
-def rate(work: Callable[[], int], device: torch.device) -> float:
-    """Items a second: the work is done once to warm up, then again and again until ``PART_SECONDS`` have passed.
+def rate(work: Callable[[], int], device: torch.device, agree: Callable[[int], int] = lambda times: times) -> float:
+    """Items a second: the work is done twice, to warm up and be timed, then as often as fits into ``PART_SECONDS``.
 
     Args:
         work: returns how many items it did.
+        agree: how often all processes do it that wait for each other in it, from how often each would.
     """
-    work()
-    began, done = time.perf_counter(), 0
-    while not done or time.perf_counter() - began < PART_SECONDS:
-        done += work()
+
+    def timed(times: int) -> tuple[int, float]:
+        began = time.perf_counter()
+        done = sum(work() for _ in range(times))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-    return done / (time.perf_counter() - began)
+        return done, max(time.perf_counter() - began, 1e-9)
+
+    timed(1)
+    done, seconds = timed(agree(max(1, int(PART_SECONDS / timed(1)[1]))))
+    return done / seconds
 
 
 def extraction_rate(backbone: FrozenAlexNet, image_size: tuple[int, int], device: torch.device) -> float:
@@ -87,17 +95,24 @@ def training_rate(settings: TrainSettings, num_classes: int, accelerator: Accele
     return _step_rate(settings, model, lambda: inputs, accelerator)
 
 
-def tuning_rate(
-    settings: TrainSettings, backbone: FrozenAlexNet, image_size: tuple[int, int], num_classes: int,
-    accelerator: Accelerator,
-) -> float:  # fmt: skip
-    """Images a second through a step of the second stage: the lower layers, then all that learns, forward and back."""
-    size = min(PROBE_IMAGES, settings.finetuning.finetune_batch_size)
-    images = np.random.default_rng(0).integers(0, 256, (size, *image_size, 3), dtype=np.uint8)
+def tuning_rate(settings: TrainSettings, backbone: FrozenAlexNet, images: Images, accelerator: Accelerator) -> float:
+    """Images a second through a step of the second stage: the lower layers, then all that learns, forward and back.
+
+    Images that are read from their files at every step are read here, too.
+    """
+    size = min(PROBE_IMAGES, settings.finetuning.finetune_batch_size, images.sizes["train"])
     upper, basis = UpperConvolutions(backbone, settings.finetuning.finetune), _basis(settings)
-    source = LowerLayers(images, backbone, upper.cut, accelerator.device)
-    model = TunedNetwork(upper, make_head(settings.joined, num_classes, basis, settings.training.dropout), basis)
+    source = LowerLayers(_some(images, size), backbone, upper.cut, accelerator.device)
+    model = TunedNetwork(upper, make_head(settings.joined, images.num_classes, basis, settings.training.dropout), basis)
     return _step_rate(settings, model, lambda: source.fetch(np.arange(size)), accelerator)
+
+
+def _some(images: Images, count: int) -> Pixels:
+    """So many training images, from all over the split and as they lie there; made up where they are still to come."""
+    if images.dataset is None:
+        return np.random.default_rng(0).integers(0, 256, (count, *images.image_size, 3), dtype=np.uint8)
+    rows = np.linspace(0, images.sizes["train"] - 1, count).astype(np.int64)
+    return images.dataset.splits["train"].subset(rows).images
 
 
 def _basis(settings: TrainSettings) -> Basis | None:
@@ -122,4 +137,9 @@ def _step_rate(
         optimizer.step()
         return len(logits)
 
-    return rate(work, accelerator.device)
+    def agree(times: int) -> int:
+        return int(broadcast(torch.tensor(times, device=accelerator.device)))
+
+    measured = rate(work, accelerator.device, agree)
+    accelerator.free_memory()
+    return measured

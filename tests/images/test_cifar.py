@@ -22,6 +22,7 @@ from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.locks import GUARD_NAME
+from alexnet_skip.upkeep import inventory
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 FOLDER = "cifar-10-batches-py"
@@ -118,6 +119,30 @@ def test_a_damaged_file_is_restored_from_the_archive(archive, files, no_network)
         load_dataset("cifar10", data_dir=files, read_only=True)
     load_dataset("cifar10", data_dir=files, data_archive=archive)
     assert damaged.read_bytes() == content
+
+
+@pytest.mark.parametrize("nearby", [True, False])
+def test_read_only_a_damaged_file_is_left_as_it_is_and_nothing_takes_its_place(archive, files, no_network, nearby):
+    """What a dry run tells must not have been done by it."""
+    damaged = files / FOLDER / "data_batch_2"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    archive = archive.rename(files / archive.name) if nearby else archive
+    before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    for name in ("auto", "cifar10"):
+        with pytest.raises(cifar.NotHereError, match="can't be read"):
+            load_dataset(name, data_dir=files, data_archive=None if nearby else archive, read_only=True)
+        asked = DataSettings(dataset=name, data_dir=files, data_archive=None if nearby else archive)
+        found = inventory.find_images(asked, Console(quiet=True), None)
+        assert (found.name, found.dataset) == ("cifar10", None)
+        assert found.place.startswith(f"damaged in {files}, {archive} (")
+    assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
+
+
+def test_read_only_a_damaged_file_without_its_archive_is_still_to_come(files, no_network):
+    (files / FOLDER / "data_batch_2").write_bytes(b"?")
+    found = inventory.find_images(DataSettings(dataset="auto", data_dir=files), Console(quiet=True), None)
+    assert (found.name, found.dataset) == ("cifar10", None)
+    assert "to be downloaded" in found.place
 
 
 def test_a_named_dataset_that_cannot_be_had_lists_the_ways_out(tmp_path, no_network):
@@ -250,6 +275,12 @@ def test_cifar_10_as_pictures_is_read_from_its_archive_and_found_again(pictures,
         assert dataset.splits["train"].images[:, 0, 0, 0].tolist() == list(range(10))
         assert dataset.splits["train"].labels.tolist() == dataset.splits["test"].labels.tolist() == list(range(10))
     assert [path.name for path in place.iterdir() if "lock" not in path.name and path.name != GUARD_NAME] == ["cifar10"]
+
+
+def test_read_only_an_archive_of_pictures_is_not_unpacked(pictures, tmp_path):
+    with pytest.raises(cifar.NotHereError, match="not unpacked into"):
+        load_dataset("cifar10", data_dir=tmp_path / "data", data_archive=pictures, read_only=True)
+    assert not (tmp_path / "data").exists()
 
 
 def test_half_an_archive_of_pictures_leaves_nothing_that_would_be_taken_for_all(pictures, tmp_path, no_network):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alexnet_skip.images import dataset as data_dataset
 from alexnet_skip.images import shapes, splits
+from alexnet_skip.images.cifar import NotHereError
 from alexnet_skip.system.errors import UserError
 
 
@@ -97,12 +98,10 @@ def test_shapes_come_with_both_splits_of_different_images(small_shapes):
     assert data_dataset.load_dataset("shapes").splits["train"].digest == dataset.splits["train"].digest
 
 
-def test_auto_falls_back_and_says_why_but_a_named_dataset_never_does(tmp_path, small_shapes):
-    dataset = data_dataset.load_dataset("auto", data_dir=tmp_path, read_only=True)
-    assert dataset.name == "shapes"
-    assert "cifar-10-batches-py is not there" in dataset.fallback_reason
-    with pytest.raises(UserError, match="--data-archive cifar-10-python"):
-        data_dataset.load_dataset("cifar10", data_dir=tmp_path, read_only=True)
+@pytest.mark.parametrize("name", ["auto", "cifar10"])
+def test_what_may_be_had_is_not_replaced_by_anything_where_it_may_not_be_fetched(tmp_path, name):
+    with pytest.raises(NotHereError, match=r"cifar-10-batches-py is not there(.|\n)*--data-archive cifar-10-python"):
+        data_dataset.load_dataset(name, data_dir=tmp_path, read_only=True)
 
 
 def test_a_name_that_is_nothing_is_refused(tmp_path):

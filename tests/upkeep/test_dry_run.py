@@ -1,21 +1,29 @@
 """Know before you go: what is told agrees with what the command then does, and nothing is written."""
 
+import contextlib
+import io
 import json
-from types import SimpleNamespace
+import shutil
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from PIL import Image
+from tiny_run import ARGUMENTS, copy_whole, shrink
 
 import evaluate
 import train
-from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey
+from alexnet_skip.features import cache
+from alexnet_skip.features.cache import BLOCK_ROWS, FeatureCache, FeatureKey, compute_features
 from alexnet_skip.images import dataset
+from alexnet_skip.network import head
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.settings.evaluate import parse_evaluate
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system import machine
-from alexnet_skip.system.console import Console, size
+from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.upkeep import dry_run, inventory, speed_probe
+from alexnet_skip.upkeep import inventory, memory, speed_probe
 from alexnet_skip.upkeep.inventory import look_into_cache, nothing_cached
 
 SMALL = [
@@ -125,29 +133,169 @@ def test_dry_run_goes_with_evaluation_only():
 
 def test_the_cache_is_looked_into_block_by_block(tmp_path):
     key = FeatureKey("data", "weights", 2 * BLOCK_ROWS)
-    cache, names = FeatureCache(tmp_path / "entry", key), ("main", "main_mirrored")
-    assert look_into_cache(cache, names).missing_images == 4 * BLOCK_ROWS
-    assert not cache.folder.exists(), "looking makes nothing"
-    cache.prepare(names, lambda line: None)
-    (cache.folder / "progress-0000.jsonl").write_text('["main", 0, 1]\n["main", 1, 1]\n["main_mirrored", 0, 1]\n')
-    state = look_into_cache(cache, names)
+    entry, names = FeatureCache(tmp_path / "entry", key), ("main", "main_mirrored")
+    assert look_into_cache(entry, names).missing_images == 4 * BLOCK_ROWS
+    assert not entry.folder.exists(), "looking makes nothing"
+    entry.prepare(names, lambda line: None)
+    (entry.folder / "progress-0000.jsonl").write_text('["main", 0, 1]\n["main", 1, 1]\n["main_mirrored", 0, 1]\n')
+    state = look_into_cache(entry, names)
     assert (state.hits, state.blocks, state.missing_images, state.missing_bytes) == (3, 4, BLOCK_ROWS, 0)
     assert nothing_cached(10, names).missing_images == 20
 
 
-def test_the_probes_measure_something(monkeypatch):
-    monkeypatch.setattr(speed_probe, "PART_SECONDS", 0.01)
-    device = dry_run.torch.device("cpu")
-    assert speed_probe.rate(lambda: 3, device) > 3
-    assert speed_probe.multiplication_rate(device) > 1e8
+def test_a_split_held_out_before_the_limit_has_features_of_its_own(fast, capsys):
+    few = ["--train-on", "100", "--val-fraction", "0.2", "--pca-basis", "0", "--skip"]
+    code, facts, _ = run(capsys, train, *SMALL, *few)
+    assert code == 0
+    # 40 of 200 are held out and never mirrored; 100 of the others in both views.
+    assert facts["images_to_extract"] == 2 * 100 + 40
+    assert facts["disk_for_the_cache_needed"] == (4 * 100 + 2 * 40) * NUM_FEATURES * 2
 
 
-def test_room_is_unknown_where_the_platform_does_not_tell():
-    plan = dry_run.Plan(SimpleNamespace())
-    plan.tell_room("memory", 10, None, "do something")
-    assert plan.problems == []
-    assert "unknown" in plan.rows[0][1]
-    assert (size(3 * 2**30), size(5 * 2**20)) == ("3.0 GiB", "5 MiB")
+def test_a_study_named_like_a_single_run_would_not_start(fast, capsys):
+    (fast / "runs" / "single").mkdir(parents=True)
+    (fast / "runs" / "single" / "config.json").write_text("{}")
+    code, _, shown = run(capsys, train, *SMALL, "--study", "--name", "single")
+    assert code == 2
+    assert "single is a single run; choose another name for the study" in " ".join(shown.split())
+
+
+def test_a_study_that_nothing_is_left_to_judge_on_would_not_start(fast, capsys):
+    for split in ("train", "val"):
+        for number in range(4):
+            folder = fast / "two" / split / "ab"[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+    study = ["--study", "--weights", "random", "--dataset", str(fast / "two")]
+    assert run(capsys, train, *study, "--val-fraction", "0")[0] == 0
+    shutil.rmtree(fast / "two" / "val")
+    code, _, shown = run(capsys, train, *study, "--val-fraction", "0")
+    assert code == 2
+    assert "two has no test split: nothing is left to judge a study on" in " ".join(shown.split())
+
+
+class Study(NamedTuple):
+    """A study that was told, and then trained."""
+
+    folder: Path
+    arguments: list[str]
+    told: dict
+    extracted: int
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A tiny study of two variants in two stages."""
+    place, extracted = tmp_path_factory.mktemp("told"), []
+
+    def count(backbone, images, names):
+        extracted.append(len(images) * len({name.endswith("mirrored") for name in names}))
+        return compute_features(backbone, images, names)
+
+    single = [a for a in ARGUMENTS[: ARGUMENTS.index("--snapshot-epochs")] if a != "--skip"]
+    arguments = [
+        *single, "--epochs", "2", "--study", "--study-variants", "none", "concat", "--seeds", "1", "--name", "study",
+        "--quiet", "--finetune", "1", "--finetune-epochs", "1", "--checkpoint-epochs", "1", "--keep-checkpoints", "1",
+        "--cache-dir", str(place / "cache"), "--runs-dir", str(place / "runs"),
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch.setattr)
+        patch.setattr(memory, "HIDDEN_SIZES", head.HIDDEN_SIZES)
+        patch.setattr(speed_probe, "multiplication_rate", lambda *_: 1e12)
+        patch.setattr("alexnet_skip.report.write.report_study", lambda *_: "")  # drawing takes longer than all the rest
+        told = facts_of(*arguments)
+        assert not (place / "cache").exists()
+        patch.setattr(cache, "compute_features", count)
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert train.main(arguments) == 0
+        patch.setattr(cache, "compute_features", compute_features)
+        yield Study(place / "runs" / "study", arguments, told, sum(extracted))
+
+
+def facts_of(*arguments):
+    """What a dry run tells programs."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert train.main([*arguments, "--dry-run"]) == 0
+    return json.loads(output.getvalue())
+
+
+def size_of(folder, pattern):
+    """Bytes in files below a folder, those with several names as often."""
+    return sum(path.stat().st_size for path in folder.rglob(pattern))
+
+
+def test_a_study_extracts_the_images_that_are_told(study):
+    assert study.told["images_to_extract"] == study.extracted == 2 * 103 + 40
+
+
+def test_a_study_writes_the_disk_that_is_told(study):
+    written = size_of(study.folder.parents[1] / "cache", "*.npy")
+    assert study.told["disk_for_the_cache_needed"] <= written < study.told["disk_for_the_cache_needed"] + 10_000
+    # Best, last and two snapshots of each run; and of each three checkpoints while it is trained.
+    runs = [study.folder / name for name in ("none-seed1", "concat-seed1")]
+    models = [place for run in runs for place in (run / "model", run / "last", *(run / "snapshots").iterdir())]
+    assert len(models) == 8
+    newest = [max((run / "checkpoints").iterdir()) for run in runs]
+    written = sum(size_of(place, "*.safetensors") for place in (*models, *newest, *newest, *newest))
+    assert study.told["disk_for_the_run_needed"] == pytest.approx(written, rel=0.01)
+
+
+def test_the_passes_over_what_a_study_is_judged_on_are_told_where_no_features_are_kept(study):
+    """Of each run's second epoch, whose convolutions were trained."""
+    seconds = study.told["expected_seconds"]
+    assert seconds["evaluate"] / seconds["extract"] == pytest.approx(2 * 40 / study.extracted)
+
+
+def test_of_a_finished_study_nothing_is_left(study):
+    facts = facts_of(*study.arguments)
+    assert (facts["runs"], facts["runs_left"], facts["epochs"], facts["finetune_epochs"]) == (2, 0, 0, 0)
+    assert facts["images_to_extract"] == facts["disk_for_the_cache_needed"] == facts["disk_for_the_run_needed"] == 0
+    assert sum(facts["expected_seconds"].values()) == 0
+
+
+def test_of_a_half_finished_study_the_other_half_is_left(study):
+    summary = study.folder / "concat-seed1" / "summary.json"
+    shutil.rmtree(study.folder / "concat-seed1" / "checkpoints")
+    hidden = summary.rename(study.folder / "hidden.json")
+    facts = facts_of(*study.arguments)
+    hidden.rename(summary)
+    assert (facts["runs_left"], facts["epochs"], facts["finetune_epochs"]) == (1, 2, 1)
+    assert 0 < facts["disk_for_the_run_needed"] < study.told["disk_for_the_run_needed"]
+    assert facts["memory_needed"] == study.told["memory_needed"], "concat is the larger one"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "epochs", "finetune_epochs"),
+    [(["--resume", "run", "--epochs", "5"], 2, None),
+     (["--finetune-from", "run", "--finetune", "1", "--finetune-epochs", "2"], 0, 2)],
+)  # fmt: skip
+def test_what_is_done_is_not_told_again(whole_run, fast, capsys, monkeypatch, arguments, epochs, finetune_epochs):
+    shrink(monkeypatch.setattr)
+    monkeypatch.setattr(speed_probe, "tuning_rate", lambda *_: 10.0)
+    place = copy_whole(whole_run, fast)
+    places = ["--cache-dir", str(place / "cache"), "--runs-dir", str(place / "runs")]
+    code, facts, _ = run(capsys, train, *arguments, *places)
+    assert code == 0
+    assert (facts["epochs"], facts.get("finetune_epochs")) == (epochs, finetune_epochs)
+    seconds = facts["expected_seconds"]
+    assert seconds["train"] == pytest.approx(epochs * 83 / 1000)
+    if finetune_epochs:
+        assert seconds["fine-tune"] == pytest.approx(finetune_epochs * (83 / 10 + 20 / 100))
+    # Features, basis and coordinates are there.
+    assert (seconds["extract"], facts["disk_for_the_cache_needed"]) == (0, 0)
+    assert "basis" not in seconds
+
+
+def test_coordinates_that_were_removed_are_needed_again(whole_run, fast, capsys, monkeypatch):
+    shrink(monkeypatch.setattr)
+    place = copy_whole(whole_run, fast)
+    (coordinates,) = place.glob("cache/*/basis-*.npy")
+    coordinates.unlink()
+    places = ["--cache-dir", str(place / "cache"), "--runs-dir", str(place / "runs")]
+    code, facts, _ = run(capsys, train, "--resume", "run", "--epochs", "5", *places)
+    assert code == 0
+    assert facts["disk_for_the_cache_needed"] == 2 * 103 * 8 * 2
+    assert facts["expected_seconds"]["basis"] > 0
 
 
 @pytest.mark.parametrize(

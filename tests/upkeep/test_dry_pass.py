@@ -1,0 +1,63 @@
+"""What an embedding is told to extract is what it then extracts."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import shutil
+
+import pytest
+from tiny_run import copy_whole, shrink
+
+import embed
+from alexnet_skip.features import cache
+from alexnet_skip.features.cache import compute_features
+from alexnet_skip.runs.opened import open_run
+from alexnet_skip.upkeep import dry_pass
+
+
+@pytest.fixture
+def place(whole_run, tmp_path, monkeypatch):
+    """A folder with a finished run that has lost its cache."""
+    shrink(monkeypatch.setattr)
+    copy_whole(whole_run, tmp_path)
+    shutil.rmtree(tmp_path / "cache")
+    return tmp_path
+
+
+def told(place, *arguments):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert embed.main(["--dry-run", "--quiet", "--runs-dir", str(place / "runs"), *arguments]) == 0
+    return json.loads(output.getvalue())
+
+
+def test_the_images_that_axes_are_fitted_on_are_extracted_too(place, monkeypatch):
+    extracted = []
+
+    def count(backbone, images, names):
+        extracted.append(len(images))
+        return compute_features(backbone, images, names)
+
+    facts = told(place)
+    assert not (place / "cache").exists()
+    monkeypatch.setattr(cache, "compute_features", count)
+    monkeypatch.setattr("alexnet_skip.embedding.output.write_all", lambda *_: {})
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert embed.main(["--quiet", "--runs-dir", str(place / "runs")]) == 0
+    assert facts["images_to_extract"] == sum(extracted) == 40 + 103
+    monkeypatch.setattr(cache, "compute_features", compute_features)
+    assert told(place)["images_to_extract"] == 0
+
+
+def test_a_split_that_is_part_of_the_training_images_has_their_features(place):
+    assert told(place, "--split", "val")["images_to_extract"] == 103
+
+
+def test_of_trained_convolutions_the_images_that_are_read_are_extracted_and_no_others(place, monkeypatch):
+    def tuned(*arguments):
+        run = open_run(*arguments)
+        return dataclasses.replace(run, model_config=dataclasses.replace(run.model_config, finetuned_layers=(10,)))
+
+    monkeypatch.setattr(dry_pass, "open_run", tuned)
+    assert told(place)["images_to_extract"] == 40 + 83
+    assert told(place, "--split", "train")["images_to_extract"] == 83
