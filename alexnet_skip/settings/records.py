@@ -23,12 +23,19 @@ class DatasetRecord:
     Attributes:
         source: what to give ``--dataset`` to have them again.
         digest: SHA-256 of the training split.
+        splits: names of all splits; none in runs from before they were recorded.
     """
 
     name: str
     source: str = ""
     class_names: tuple[str, ...] = ()
     digest: str = ""
+    splits: tuple[str, ...] = ()
+
+    @property
+    def lacks_test(self) -> bool:
+        """Whether it is known to have no test split: what is held out stands in for it."""
+        return bool(self.splits) and "test" not in self.splits
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def describe_run(settings: TrainSettings, session: Session) -> RunConfig:
     dataset, train, precision = session.dataset, session.dataset.splits["train"], session.precision
     return RunConfig(
         settings=settings,
-        dataset=DatasetRecord(dataset.name, dataset.source, dataset.class_names, train.digest),
+        dataset=DatasetRecord(dataset.name, dataset.source, dataset.class_names, train.digest, tuple(dataset.splits)),
         created=datetime.now(timezone.utc).isoformat(),
         weights=WeightsRecord(session.weights.source, session.weights.sha256),
         skipped_files=train.skipped,
