@@ -156,7 +156,9 @@ def kept_predictions(
     Raises:
         UserError: if there is none, it is damaged, or of another model than the run has now; says how to make it.
     """
-    splits = ("test", "val") if split == "test" and read_run_config(run).dataset.lacks_test else (split,)
+    # Of other images only they themselves say which splits they have.
+    stands_in = split == "test" and (wanted is not None or read_run_config(run).dataset.lacks_test)
+    splits = ("test", "val") if stands_in else (split,)
     places = [evaluation_folder(run, split, checkpoint_name, tta=tta) for split in splits]
     if wanted is not None:
         places += [found for place in places for found in sorted(place.parent.glob(f"{place.name}{ELSEWHERE}*"))]
