@@ -157,8 +157,7 @@ def sides_of_runs(runs_dir: Path, names: Sequence[str]) -> list[Side]:
 
 
 def _names_of(runs: Sequence[Path], runs_dir: Path) -> list[str]:
-    """What each run is called: its place in the folder of all runs; outside its folder's name, with as many parents as
-    tell it from the others."""
+    """What each run is called: its place in the folder of all runs, elsewhere as much of its path as tells it apart."""
     top, *places = (Path(os.path.abspath(path)) for path in (runs_dir, *runs))
     names = []
     for place in places:
