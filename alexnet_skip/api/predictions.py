@@ -41,7 +41,7 @@ def load_predictions(
 
     Args:
         run: name, path or :class:`~alexnet_skip.api.run.Run`; the newest if None.
-        split: ``test`` (for a dataset without, what stood in for it), ``val`` or ``train``.
+        split: ``test`` (for a dataset that has none ``val``, which stands in for it), ``val`` or ``train``.
         checkpoint: ``best``, ``last`` or ``epoch-N``.
 
     Raises:

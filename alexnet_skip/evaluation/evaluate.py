@@ -169,7 +169,7 @@ def calibrate(run: OpenedRun, dataset: Dataset, job: Job[Any]) -> OpenedRun:
 
 def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Make metrics.json and the figures of an evaluation again; returns the figures and paths a program needs."""
-    # The predictions, of test or of what stood in for it
+    # The predictions, of test or of what stands in for it
     console = Console(settings.quiet)
     run = find_run(settings.runs_dir, settings.run)
     checkpoint_name = published_name(settings.checkpoint)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, published_folder, published_name
-from alexnet_skip.settings.records import read_model_config
+from alexnet_skip.settings.records import read_model_config, read_run_config
 from alexnet_skip.system.commands import command_line
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, read_json, write_bytes
@@ -145,7 +145,9 @@ def kept_predictions(
     dataset: str | None = None,
     wanted: Callable[[Predictions], bool] | None = None,
 ) -> tuple[Path, Predictions]:
-    """The folder of an evaluation of a run's own images and its predictions; for test, of what stood in for it.
+    """The folder of an evaluation of a run's own images and its predictions.
+
+    For test of a dataset that has none, val, which stood in for it; where that isn't known (older runs), not unasked.
 
     Args:
         dataset: of other images, as it is to be given to make them.
@@ -154,7 +156,9 @@ def kept_predictions(
     Raises:
         UserError: if there is none, it is damaged, or of another model than the run has now; says how to make it.
     """
-    splits = ("test", "val") if split == "test" else (split,)
+    # Of other images only they themselves say which splits they have.
+    stands_in = split == "test" and (wanted is not None or read_run_config(run).dataset.lacks_test)
+    splits = ("test", "val") if stands_in else (split,)
     places = [evaluation_folder(run, split, checkpoint_name, tta=tta) for split in splits]
     if wanted is not None:
         places += [found for place in places for found in sorted(place.parent.glob(f"{place.name}{ELSEWHERE}*"))]
@@ -162,8 +166,12 @@ def kept_predictions(
     where, predictions = next((pair for pair in found if wanted is None or wanted(pair[1])), (None, None))
     if where is None or predictions is None:
         more = (*(("--dataset", dataset) if dataset is not None else ()), *(("--tta",) if tta else ()))
+        held_out = evaluation_folder(run, "val", checkpoint_name, tta=tta) / FILE_NAME
+        instead = (
+            ", or ask for those on val (--split val, which it has)" if split == "test" and held_out.is_file() else ""
+        )
         raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {split}; make them first:"
+            f"{run} has no predictions of {checkpoint_name} on {split}; make them first{instead}:"
             f"{command_making(run, split, checkpoint_name, *more)}"
         )
     if of_another_model(predictions, where, run, checkpoint_name):

@@ -23,15 +23,21 @@ class DatasetRecord:
     Attributes:
         source: what to give ``--dataset`` to have them again.
         digest: SHA-256 of the training split.
-        val_digest: SHA-256 of a val split of its own, which the best epoch is chosen on; empty where there is none, and
-            of runs from before it was recorded.
+        splits: names of all splits; none in runs from before they were recorded.
+        val_digest: SHA-256 of a val split of its own, if there is one and since it is recorded.
     """
 
     name: str
     source: str = ""
     class_names: tuple[str, ...] = ()
     digest: str = ""
+    splits: tuple[str, ...] = ()
     val_digest: str = ""
+
+    @property
+    def lacks_test(self) -> bool:
+        """Whether it is known to have no test split: what is held out stands in for it."""
+        return bool(self.splits) and "test" not in self.splits
 
 
 @dataclass(frozen=True)
@@ -104,17 +110,16 @@ class RunConfig:
         Raises:
             UserError: naming which differ.
         """
-        if (dataset.digest, dataset.class_names) != (self.dataset.digest, self.dataset.class_names):
+        old, changed = self.dataset, None
+        if (dataset.digest, dataset.class_names) != (old.digest, old.class_names):
+            changed = "the training images", old.digest, dataset.digest
+        elif old.val_digest not in ("", dataset.val_digest):
+            changed = "the images in val/, on which its best epoch was chosen,", old.val_digest, dataset.val_digest
+        if changed:
+            what, then, now = changed
             raise UserError(
-                f"{asked}: the training images have changed since it was started (SHA-256 "
-                f"{self.dataset.digest[:12]} then, {dataset.digest[:12]} in {dataset.source}); give --dataset the "
-                "folder that holds those it was started with, or start a new run"
-            )
-        if self.dataset.val_digest not in ("", dataset.val_digest):
-            raise UserError(
-                f"{asked}: the images in val/ have changed since it was started (SHA-256 "
-                f"{self.dataset.val_digest[:12]} then, {dataset.val_digest[:12] or 'none'} in {dataset.source}), and "
-                "its best epoch was chosen on them; give --dataset the folder that holds those, or start a new run"
+                f"{asked}: {what} have changed since it was started (SHA-256 {then[:12]} then, {now[:12] or 'none'} in "
+                f"{dataset.source}); give --dataset the folder that holds those it was started with, or start a new run"
             )
         if weights_digest != self.weights_digest:
             raise UserError(f"{asked}: the backbone's weights have changed since it was started; start a new run")

@@ -3,16 +3,18 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
-from alexnet_skip.settings.command_line import to_dict
-from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.runs.folders import runs_in
+from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.study.identity import difference
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.run import describe_run
 from alexnet_skip.training.session import Session
 
 
@@ -50,17 +52,23 @@ def unfinished_cells(
     What an interruption left of a run without a checkpoint is removed.
 
     Raises:
-        UserError: if a finished run has other settings, naming the first that differs.
+        UserError: if a run that is finished, or has a checkpoint, has other settings, naming the first that differs.
     """
     outcome: list[list[tuple[Cell, bool]] | str] = [[]]
     if session.accelerator.is_main_process:
-        digest = session.dataset.splits["train"].digest
-        identity = _identity(settings, digest, session.weights.sha256)
         try:
             if (folder / "config.json").is_file():
                 raise UserError(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
-            missing = [cell for cell in cells if not _finished(folder / cell.name, identity)]
-            outcome = [[(cell, _can_go_on(folder / cell.name, identity)) for cell in missing]]
+            now = describe_run(settings, session)
+            # Every run there, asked for or not: all of them are compared in the end.
+            finished = [run for run in runs_in(folder) if _finished(run, now)]
+            missing = [cell for cell in cells if folder / cell.name not in finished]
+            # Looked at before anything is removed: a command that is refused changes nothing.
+            going_on = {cell: _can_go_on(folder / cell.name, now) for cell in missing}
+            for cell in missing:
+                if not going_on[cell]:
+                    _remove_remains(folder / cell.name)
+            outcome = [list(going_on.items())]
         except UserError as error:
             outcome = [str(error)]
     (found,) = broadcast_object_list(outcome)
@@ -69,70 +77,49 @@ def unfinished_cells(
     return [(Cell(*cell), resume) for cell, resume in found]
 
 
-class _Setting(NamedTuple):
-    """What a flag decides, and how to tell its value: the same images and weights may lie at another place."""
-
-    decides: Any
-    told: str
-
-
-def _identity(settings: TrainSettings, dataset_digest: str, weights_digest: str) -> dict[str, _Setting]:
-    """What must be equal in two runs of a study, by the flag that decides it."""
-    training = {key: value for key, value in to_dict(settings.training).items() if key != "seed"}
-    second = to_dict(settings.finetuning)
-    # Of a stage that is not trained, nothing decides anything.
-    training |= second if settings.finetuning.finetune else dict.fromkeys(second) | {"finetune": 0}
-    plain = {"recipe": settings.recipe, **training, "snapshot_epochs": list(settings.run.snapshot_epochs)}
-    weights = f"{settings.weights} (SHA-256 {weights_digest[:12]})"
-    images = f"{settings.data.dataset} (training images' SHA-256 {dataset_digest[:12]})"
-    return {
-        **{f"--{key.replace('_', '-')}": _Setting(value, str(value)) for key, value in plain.items()},
-        "--weights": _Setting(weights_digest, weights),
-        "--dataset": _Setting(dataset_digest, images),
-    }
+def _refuse_other_settings(run: Path, now: RunConfig) -> None:
+    """Refuse a study under settings that are not those of one of its runs."""
+    if differs := difference(now, read_run_config(run)):
+        raise UserError(
+            f"{differs.flag} is {differs.a}, but {run} was trained with {differs.b}; give the same to add to this "
+            "study, or --name for another one"
+        )
 
 
-def _difference(run: Path, identity: dict[str, _Setting]) -> tuple[str, str] | None:
-    """The first setting in which a run differs from the study, and its value there."""
-    config = read_run_config(run)
-    found = _identity(config.settings, config.dataset.digest, config.weights_digest)
-    differing = (flag for flag, value in identity.items() if found[flag].decides != value.decides)
-    return next(((flag, found[flag].told) for flag in differing), None)
+def _finished(run: Path, now: RunConfig) -> bool:
+    """Whether a run of the study is complete: its summary is written last.
 
-
-def _finished(run: Path, identity: dict[str, _Setting]) -> bool:
-    """Whether a run of the study is complete: its summary is written last."""
+    Raises:
+        UserError: if it is, with other settings.
+    """
     if not (run / "summary.json").is_file():
         return False
-    if different := _difference(run, identity):
-        flag, value = different
-        raise UserError(
-            f"{flag} is {identity[flag].told}, but {run} was trained with {value}; give the same to add to this study, "
-            "or --name for another one"
-        )
+    _refuse_other_settings(run, now)
     return True
 
 
-def _can_go_on(run: Path, identity: dict[str, _Setting]) -> bool:
-    """Whether an unfinished run has a checkpoint of these settings; without one, what is there of it is removed.
+def _can_go_on(run: Path, now: RunConfig) -> bool:
+    """Whether an unfinished run has a checkpoint to go on from; nothing is changed.
 
     Raises:
-        UserError: if that would remove a published model.
+        UserError: if it has one, of other settings or with a damaged config, or has none but a published model.
     """
-    if not run.exists():
-        return False
-    try:
-        if CheckpointStore(run / "checkpoints", keep=1).complete() and not _difference(run, identity):
-            return True
-    except UserError:
-        pass  # its config is damaged: there is nothing to go on with
+    if CheckpointStore(run / "checkpoints", keep=1).complete():
+        _refuse_other_settings(run, now)
+        return True
     if (run / "model").exists() or (run / "last").exists():
         raise UserError(
-            f"{run} is not complete, but has a published model and no checkpoint of these settings to go on from; "
-            "nothing published is removed: move that folder away to train the run again, or give another --name"
+            f"{run} is not complete, but has a published model and no checkpoint to go on from; nothing published is "
+            "removed: move that folder away to train the run again, or give another --name"
         )
+    return False
+
+
+def _remove_remains(run: Path) -> None:
+    """Remove what an interruption left of a run without a checkpoint."""
+    if not run.exists():
+        return
     try:
         shutil.rmtree(run)
     except OSError as error:
         raise UserError(f"{run} is unfinished and can't be removed ({error}); remove it and start again") from None
-    return False

@@ -17,7 +17,15 @@ from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.statistics.metrics import usual_topk
 from alexnet_skip.study.only_one import clearest
-from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
+from alexnet_skip.study.sides import (
+    Side,
+    find_study,
+    in_words,
+    left_out,
+    read_sides,
+    sides_of_runs,
+    sides_of_study,
+)
 from alexnet_skip.study.verdict import Comparison, compare, p_text, points, signed, verdict
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
@@ -56,6 +64,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     names = settings.compare or ()
     study = find_study(settings.runs_dir, names)
     sides = sides_of_study(study) if study else sides_of_runs(settings.runs_dir, names)
+    left = left_out(study, sides)
     if len(sides) < 2:
         raise UserError(f"--compare {' '.join(names)}: one run has nothing to be compared with; name two, or a study")
     checkpoint_name = published_name(settings.checkpoint)
@@ -99,6 +108,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             "split": split,
             "checkpoint": checkpoint_name,
             "seeds": b.seeds,
+            "left_out": left,
         }
         result |= _as_json(pair.comparison, class_names)
         result["verdict"] = verdict(pair.comparison, title, subject, same_skip=a.variant == b.variant)
@@ -108,9 +118,11 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # What people read, the plain sentence last
     _show(console, f"{title}, {checkpoint_name}", pairs, class_names)
     console.line(f"Written to {where}")
+    for line in in_words(left):
+        console.line(line, style="yellow")
     for result in results:
         console.line(result["verdict"], style="bold")
-    return {"comparison": str(where), "pairs": [_brief(result) for result in results]}, True
+    return {"comparison": str(where), "left_out": left, "pairs": [_brief(result) for result in results]}, True
 
 
 def _brief(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What is compared: runs, or the variants of a study with all their seeds; and their predictions."""
 
-from collections.abc import Iterable, Sequence
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from alexnet_skip.runs.predictions import (
     read_predictions,
 )
 from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
-from alexnet_skip.settings.shared import VARIANTS
+from alexnet_skip.settings.shared import VARIANTS, SkipMode, StudySettings
+from alexnet_skip.study.grid import FinishedRun, comparable, finished_runs, is_judged, study_command
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import MAX_NAME_BYTES, part_of_name
@@ -44,8 +47,11 @@ class Side:
         """The name as part of a file's name."""
         if self.name in VARIANTS.values():
             return self.variant
-        # Two of them are in one name.
-        return part_of_name(self.name.replace("/", "-").replace("\\", "-"), MAX_NAME_BYTES // 2)
+        # Two of them are in one name. Of one that is too long the digits of its checksum tell it from others.
+        whole, most = self.name.replace("/", "-").replace("\\", "-"), MAX_NAME_BYTES // 2
+        if len(whole.encode()) <= most:
+            return whole
+        return f"{part_of_name(whole, most - 9)}-{zlib.crc32(whole.encode()):08x}"
 
     def temperatures(self, checkpoint_name: str) -> list[float | None]:
         """Those of each run's published model of that name; None for models without, or that are gone."""
@@ -66,10 +72,11 @@ class Side:
 def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
     """The study that is named; the newest if none is; None where the names are those of runs."""
     if not names:
-        studies = {run.parent for run in runs_in(runs_dir) if run.parent != runs_dir}
-        if not studies:
+        inside = [run for run in runs_in(runs_dir) if run.parent != runs_dir]
+        created = {run: config.created for run in inside if is_judged(config := read_run_config(run))}
+        if not created:
             raise UserError(f"--runs-dir {runs_dir} holds no study: name runs, or make one:{train_command('--study')}")
-        return max(studies, key=lambda study: max(_created(run) for run in runs_in(study)))
+        return max(created, key=lambda run: created[run]).parent
     for folder in (Path(names[0]), runs_dir / names[0]):
         if not (folder / "config.json").is_file() and runs_in(folder):
             if len(names) > 1:
@@ -78,50 +85,87 @@ def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
     return None
 
 
-def _created(run: Path) -> str:
-    return read_run_config(run).created
-
-
 def sides_of_study(study: Path, least: int = 2) -> list[Side]:
-    """The variants of a study, without the skip first, with those seeds that every variant has finished.
+    """The variants of a study, without the skip first, with the seeds that all of them have finished.
+
+    What is :func:`left_out` is the least that can be (:func:`~alexnet_skip.study.grid.comparable`).
 
     Args:
         least: how many variants there must be.
 
     Raises:
-        UserError: if there are not as many variants with a seed in common.
+        UserError: if there are not as many variants with a seed in common, or the folder is no study.
     """
-    found: dict[str, dict[int, Path]] = {}
-    configs: dict[str, RunConfig] = {}
-    for run in runs_in(study):
-        if (run / "summary.json").is_file():
-            config = read_run_config(run)
-            variant = config.settings.joined
-            found.setdefault(variant, {})[config.settings.training.seed] = run
-            configs.setdefault(variant, config)
-    seeds = sorted(set.intersection(*(set(runs) for runs in found.values()))) if found else []
-    if len(found) < least or not seeds:
+    found = finished_runs(study)
+    chosen = comparable(found, least)
+    if chosen is None:
         have = "; ".join(f"{variant}: {', '.join(map(str, sorted(runs)))}" for variant, runs in found.items())
         raise UserError(
-            f"{study} has no seed that two variants have finished ({have or 'nothing is finished'}); "
-            f"go on with it:{train_command('--study', '--name', study.name)}"
+            f"{study} has no seed that two variants have finished ({have or 'nothing is finished'}); go on with it by "
+            f"the command that began it{_command_going_on(study, found)}"
         )
+    variants, seeds = chosen
     return [
-        Side(name, variant, tuple(found[variant][seed] for seed in seeds), tuple(seeds), configs[variant])
-        for variant, name in VARIANTS.items()
-        if variant in found
+        Side(
+            VARIANTS[variant],
+            variant,
+            tuple(found[variant][seed].folder for seed in seeds),
+            seeds,
+            found[variant][seeds[0]].config,
+        )
+        for variant in variants
     ]
+
+
+def _command_going_on(study: Path, found: Mapping[SkipMode, Mapping[int, FinishedRun]]) -> str:
+    """A command that makes more of a study, as the end of a message; nothing where no run tells its settings."""
+    if not found:
+        return ""
+    runs = [run for of_variant in found.values() for run in of_variant.values()]
+    variants = tuple(found) if len(found) > 1 else StudySettings.study_variants
+    words = study_command(study, runs[0].config, variants, sorted({run.seed for run in runs}))
+    return f", or by this one, which has its settings:{train_command(*words)}"
+
+
+def left_out(study: Path | None, sides: Sequence[Side]) -> dict[str, str]:
+    """Why runs of a study are on none of its sides, by their names; nothing where there is no study."""
+    kept, compared = {run for side in sides for run in side.runs}, {side.variant for side in sides}
+    why = {}
+    for run in (run for run in (runs_in(study) if study else ()) if run not in kept):
+        why[run.name] = "not finished"
+        if (run / "summary.json").is_file():
+            settings = read_run_config(run).settings
+            lacking = "some form compared lacks this seed" if settings.joined in compared else "too few seeds in common"
+            why[run.name] = f"{VARIANTS[settings.joined]}, seed {settings.training.seed}: {lacking}"
+    return why
+
+
+def in_words(left: Mapping[str, str]) -> list[str]:
+    """What is :func:`left_out` in a sentence; none where nothing is."""
+    runs = "; ".join(f"{name} ({why})" for name, why in left.items())
+    return [f"Left out, {len(left)} of the study's runs: {runs}."] if left else []
 
 
 def sides_of_runs(runs_dir: Path, names: Sequence[str]) -> list[Side]:
     """One side for each run."""
+    runs = [find_run(runs_dir, name) for name in names]
     sides = []
-    for name in names:
-        run = find_run(runs_dir, name)
+    for run, name in zip(runs, _names_of(runs, runs_dir), strict=True):
         config = read_run_config(run)
-        shown = run.relative_to(runs_dir).as_posix() if run.is_relative_to(runs_dir) else run.name
-        sides.append(Side(shown, config.settings.joined, (run,), (config.settings.training.seed,), config))
+        sides.append(Side(name, config.settings.joined, (run,), (config.settings.training.seed,), config))
     return sides
+
+
+def _names_of(runs: Sequence[Path], runs_dir: Path) -> list[str]:
+    """What each run is called: its place in the folder of all runs, elsewhere as much of its path as tells it apart."""
+    top, *places = (Path(os.path.abspath(path)) for path in (runs_dir, *runs))
+    names = []
+    for place in places:
+        ends = [place.parts[-count:] for count in range(1, len(place.parts))]
+        apart = (end for end in ends if all(other == place or other.parts[-len(end) :] != end for other in places))
+        inside = place != top and place.is_relative_to(top)
+        names.append(place.relative_to(top).as_posix() if inside else "/".join(next(apart, place.parts)))
+    return names
 
 
 def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple[str, list[list[Predictions]]]:

@@ -1,42 +1,33 @@
 """evaluate.py --table: the source report's table, low and high epoch without and with the skip, with ours beside it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from alexnet_skip.plots.confusion import MAX_SHOWN_CLASSES, confusion_table_figure
 from alexnet_skip.plots.style import save_figure
+from alexnet_skip.runs.folders import published_name
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.shared import VARIANTS
-from alexnet_skip.statistics.metrics import most_confused_pairs, topk_accuracy, usual_topk
+from alexnet_skip.statistics.metrics import topk_accuracy, usual_topk
 from alexnet_skip.statistics.paired import mcnemar_exact, two_proportion_test
 from alexnet_skip.study import source_report
-from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
+from alexnet_skip.study.sides import (
+    Side,
+    find_study,
+    in_words,
+    left_out,
+    read_sides,
+    sides_of_runs,
+    sides_of_study,
+)
+from alexnet_skip.study.table_files import Column, as_csv, as_markdown, listed_pairs
 from alexnet_skip.study.verdict import sum_of_confusions
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_csv, write_text
-
-# Of more classes than a matrix shows, so many pairs are listed instead of its cells, whose number is the square.
-MAX_LISTED_PAIRS = 50
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the table.
-
-    Attributes:
-        name: what is in it.
-        topk: accuracies of the low and the high epoch by k, one value per seed.
-        confusions: of the low and the high epoch (C, C), summed over seeds.
-    """
-
-    name: str
-    topk: Mapping[int, tuple[Sequence[float], Sequence[float]]]
-    confusions: tuple[np.ndarray, np.ndarray]
 
 
 def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
@@ -55,10 +46,15 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         epochs: Sequence[int] = sides[0].config.settings.run.snapshot_epochs
         split, low = read_sides(sides, settings.split, f"epoch-{epochs[0]}")
         _, high = read_sides(sides, split, f"epoch-{epochs[1]}")
+        stem = split
     else:
-        checkpoint_name = "last" if settings.checkpoint == "best" else settings.checkpoint
-        runs = sides_of_runs(settings.runs_dir, names)
-        sides, epochs, split, low, high = _four_runs(runs, settings.split, checkpoint_name)
+        checkpoint_name = "last" if settings.checkpoint == "best" else published_name(settings.checkpoint)
+        runs = _four_runs(sides_of_runs(settings.runs_dir, names))
+        split, predictions = read_sides(runs, settings.split, checkpoint_name)
+        sides, low, high = runs[:2], predictions[2:], predictions[:2]
+        epochs = [side.config.settings.last_epoch for side in (runs[2], runs[0])]
+        stem = f"{split}-{checkpoint_name}-with-{'+'.join(side.stem for side in runs[1:])}"
+    left = left_out(study, sides)
     class_names = sides[0].config.dataset.class_names
     ours = [column_of(side, *of_side) for side, *of_side in zip(sides, low, high, strict=True)]
 
@@ -82,25 +78,29 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
             f"Of {len(class_names):,} classes the files list the {len(pairs)} most confused pairs, all columns added "
             "up; evaluate.py --redraw writes an evaluation's whole matrix (confusion_matrix.csv)."
         )
-    write_text(where / f"{split}.md", _markdown(title, rows, columns, cells, facts, class_names, pairs))
-    write_csv(where / f"{split}.csv", _csv(epochs, columns, class_names, pairs))
+    facts += in_words(left)
+    write_text(where / f"{stem}.md", as_markdown(title, rows, columns, cells, facts, class_names, pairs))
+    write_csv(where / f"{stem}.csv", as_csv(epochs, columns, class_names, pairs))
     confusions = [[column.confusions[row] for column in columns] for row in (0, 1)]
     captions = [[f"{measured}: {cell}" for cell in of_row] for of_row in cells]
     with console.working("Drawing"):
         figure = confusion_table_figure(confusions, captions, rows, [c.name for c in columns], class_names, title)
-        save_figure(figure, where / f"{split}.png")
+        save_figure(figure, where / f"{stem}.png")
     console.table(title, ["", *(c.name for c in columns)], [[r, *c] for r, c in zip(rows, cells, strict=True)])
     for line in facts:
         console.line(line)
-    console.line(f"Written to {where / split}.md, .csv and .png")
+    console.line(f"Written to {where / stem}.md, .csv and .png")
     figures = {column.name: {f"top{k}": values for k, values in column.topk.items()} for column in columns}
-    return {"table": str(where / f"{split}.md"), "split": split, "num_samples": count, "columns": figures}, True
+    about = {"table": str(where / f"{stem}.md"), "split": split, "num_samples": count, "left_out": left}
+    return about | {"columns": figures}, True
 
 
-def _four_runs(
-    sides: list[Side], split: str, checkpoint_name: str
-) -> tuple[list[Side], Sequence[int], str, list[list[Predictions]], list[list[Predictions]]]:
-    """Without and with the skip, each with the run of few and the one of many epochs."""
+def _four_runs(sides: list[Side]) -> list[Side]:
+    """Without and with the skip, the two of many epochs and then the two of few.
+
+    Raises:
+        UserError: if they are not such four.
+    """
     by_skip = [[side for side in sides if (side.variant != "none") == skip] for skip in (False, True)]
     lengths = [sorted({side.config.settings.last_epoch for side in group}) for group in by_skip]
     if [len(group) for group in by_skip] != [2, 2] or len(lengths[0]) != 2 or lengths[0] != lengths[1]:
@@ -109,8 +109,7 @@ def _four_runs(
             "the skip, one of each with few and one with many --epochs (the same two numbers)"
         )
     ordered = [sorted(group, key=lambda side: side.config.settings.last_epoch) for group in by_skip]
-    split, predictions = read_sides([side for group in ordered for side in group], split, checkpoint_name)
-    return [group[1] for group in ordered], lengths[0], split, predictions[0::2], predictions[1::2]
+    return [group[place] for place in (1, 0) for group in ordered]
 
 
 def column_of(side: Side, low: Sequence[Predictions], high: Sequence[Predictions]) -> Column:
@@ -182,69 +181,3 @@ def least_paired_p(confusion_a: np.ndarray, confusion_b: np.ndarray) -> tuple[in
     only_b, only_a = int(change[change > 0].sum()), int(-change[change < 0].sum())
     right_a, right_b = np.repeat([False, True], [only_b, only_a]), np.repeat([True, False], [only_b, only_a])
     return only_a + only_b, mcnemar_exact(right_a, right_b).p if only_a + only_b else 1.0
-
-
-def listed_pairs(columns: Sequence[Column]) -> list[tuple[int, int]]:
-    """The cells (true, predicted) that the files list: all, or of many classes the most confused pairs."""
-    confusions = [confusion for column in columns for confusion in column.confusions]
-    if len(confusions[0]) <= MAX_SHOWN_CLASSES:
-        return list(np.ndindex(confusions[0].shape))
-    largest = most_confused_pairs(np.sum(confusions, axis=0), MAX_LISTED_PAIRS)
-    return [(true, predicted) for true, predicted, _ in largest]
-
-
-def _markdown(
-    title: str,
-    rows: Sequence[str],
-    columns: Sequence[Column],
-    cells: Sequence[Sequence[str]],
-    facts: Sequence[str],
-    class_names: Sequence[str],
-    pairs: Sequence[tuple[int, int]],
-) -> str:
-    """The table, and below it every cell's confusion matrix, or of many classes the pairs."""
-    lines = [f"# {title}", "", f"| | {' | '.join(c.name for c in columns)} |", "|---|" + "---|" * len(columns)]
-    for name, texts in zip(rows, cells, strict=True):
-        lines.append(f"| {name} | " + " | ".join(text.replace("\n", "<br>") for text in texts) + " |")
-    lines += ["", *facts, ""]
-    if len(class_names) > MAX_SHOWN_CLASSES:
-        return "\n".join(lines + _pair_table(rows, columns, class_names, pairs))
-    lines += [f"Rows are true classes, columns predictions: {', '.join(class_names)}.", ""]
-    for row, name in enumerate(rows):
-        for column in columns:
-            confusion = column.confusions[row]
-            width, seeds = len(str(confusion.max())), len(column.topk[1][row])
-            lines += [f"## {name}, {column.name}" + (f" (sum of {seeds} seeds)" if seeds > 1 else ""), "", "```"]
-            lines += [" ".join(f"{value:{width}d}" for value in values) for values in confusion]
-            lines += ["```", ""]
-    return "\n".join(lines)
-
-
-def _pair_table(
-    rows: Sequence[str], columns: Sequence[Column], class_names: Sequence[str], pairs: Sequence[tuple[int, int]]
-) -> list[str]:
-    """Images of each pair of classes in every cell of the table, as lines of Markdown."""
-    heads = ["true class", "taken for", *(f"{row}, {column.name}" for row in rows for column in columns)]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for pair in pairs:
-        counts = [str(column.confusions[row][pair]) for row in range(len(rows)) for column in columns]
-        lines.append(f"| {' | '.join([*(class_names[label] for label in pair), *counts])} |")
-    return [*lines, ""]
-
-
-def _csv(
-    epochs: Sequence[int], columns: Sequence[Column], class_names: Sequence[str], pairs: Sequence[tuple[int, int]]
-) -> list[list[Any]]:
-    """One line per cell and seed's mean: accuracies as fractions, then images of each pair of classes."""
-    others = [k for k in columns[0].topk if k > 1]
-    named = [f"{class_names[true]} as {class_names[predicted]}" for true, predicted in pairs]
-    accuracies = ["top1", "top1_min", "top1_max", *(f"top{k}" for k in others)]
-    lines: list[list[Any]] = [["epoch", "our_epoch", "column", "seeds", *accuracies, *named]]
-    for row, epoch in enumerate(("low", "high")):
-        for column in columns:
-            top1 = column.topk[1][row]
-            own = "" if column.name.startswith("report") else epochs[row]
-            means = [np.mean(column.topk[k][row]) for k in others]
-            figures = [f"{value:.6f}" for value in (np.mean(top1), min(top1), max(top1), *means)]
-            lines.append([epoch, own, column.name, len(top1), *figures, *(column.confusions[row][p] for p in pairs)])
-    return lines

@@ -115,8 +115,9 @@ def _what_decides(
 
 def dataset_record(dataset: Dataset) -> DatasetRecord:
     """What a run's config says of its images."""
-    val = dataset.splits["val"].digest if "val" in dataset.splits else ""
-    return DatasetRecord(dataset.name, dataset.source, dataset.class_names, dataset.splits["train"].digest, val)
+    splits = dataset.splits
+    val = splits["val"].digest if "val" in splits else ""
+    return DatasetRecord(dataset.name, dataset.source, dataset.class_names, splits["train"].digest, tuple(splits), val)
 
 
 def parent_digest(settings: TrainSettings) -> str | None:

@@ -10,7 +10,7 @@ from alexnet_skip.devices import launch
 from alexnet_skip.devices.idle_card import tell_idle_card
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.weights import AlexNetWeights
-from alexnet_skip.settings.records import DatasetRecord, read_run_config
+from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.study.run import study_folder
 from alexnet_skip.system import machine
@@ -19,6 +19,7 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.progress import duration
 from alexnet_skip.training.parent import require_parent
 from alexnet_skip.training.saving import require_way_on
+from alexnet_skip.training.session import dataset_record
 from alexnet_skip.upkeep import disk, inventory, memory
 from alexnet_skip.upkeep.expected_time import expected_seconds
 from alexnet_skip.upkeep.inventory import Images
@@ -152,9 +153,8 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
         run = Path(before)
         config = read_run_config(run)
         found, digest = config.dataset, weights.sha256 if weights else config.weights_digest
-        if (dataset := images.dataset) is not None:
-            train = dataset.splits["train"].digest
-            found = DatasetRecord(dataset.name, dataset.source, dataset.class_names, train)
+        if images.dataset is not None:
+            found = dataset_record(images.dataset)
         try:
             if resumed is None:
                 require_parent(run, found, digest)

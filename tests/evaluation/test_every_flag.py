@@ -23,6 +23,7 @@ from alexnet_skip.study import compare, table
 from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.upkeep import speed_probe
 
+FOUR_RUNS = "elsewhere/none-9/table/test-last-with-conv-9+none-2+conv-2.md"
 # By mode and flag: what is asked beside the mode's own flag, where in the outcome it shows, and what stands there then.
 SHOWS: dict[str, tuple[str, str, Any]] = {
     "images:checkpoint": ("--checkpoint last", "model", "runs/run/last"),
@@ -35,7 +36,7 @@ SHOWS: dict[str, tuple[str, str, Any]] = {
     "compare:runs_dir": ("--runs-dir elsewhere", "comparison", "elsewhere/none-2/comparison/test-best"),
     "table:split": ("--split val", "num_samples", 300),
     "table:checkpoint": ("--checkpoint epoch-1", "columns", ...),
-    "table:runs_dir": ("--runs-dir elsewhere", "table", "elsewhere/none-9/table/test.md"),
+    "table:runs_dir": ("--runs-dir elsewhere", "table", FOUR_RUNS),
     "report:lang": ("--lang ko", "language of the page", "ko"),
     "report:out": ("--out page.html", "report", "page.html"),
     "report:runs_dir": ("--runs-dir elsewhere", "report", "elsewhere/run/report.html"),

@@ -10,6 +10,7 @@ from made_runs import make_predictions, make_run
 
 from alexnet_skip.runs.predictions import Predictions, kept_predictions, read_predictions, write_predictions
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json, write_sealed_json
 
 
 def equal(a: Predictions, b: Predictions) -> bool:
@@ -40,13 +41,22 @@ def test_the_evaluation_that_is_meant_is_found_and_no_other_is_taken_for_it(tmp_
     names = ("val-best", "test-best-on-others", "test-last", "test-last-tta", "val-last")
     done = {name: make_predictions(0.5, rng, n=10 + number) for number, name in enumerate(names)}
     run = make_run(tmp_path / "run", done, tuple("abcdefghij"))
+    told = read_json(run / "config.json")
+
+    def of_images_with(*splits: str) -> None:
+        write_sealed_json(run / "config.json", told | {"dataset": told["dataset"] | {"splits": splits}})
 
     def found(*asked: str, **more: Any) -> str:
         where, predictions = kept_predictions(run, *asked, **more)
         assert equal(predictions, done[where.name])
         return where.name
 
-    assert found("test", "best") == "val-best", "which stood in for it, and not what is of other images"
+    for splits in ((), ("train", "test")):
+        of_images_with(*splits)
+        with pytest.raises(UserError, match=r"has no predictions of best on test; make them first, or .*\(--split val"):
+            found("test", "best")
+    of_images_with("train", "val")
+    assert found("test", "best") == "val-best", "which stands in for it, and not what is of other images"
     assert found("test", "best", wanted=lambda one: len(one.labels) == 11) == "test-best-on-others"
     assert found("test", "last") == "test-last"
     assert found("test", "last", tta=True) == "test-last-tta"

@@ -10,36 +10,27 @@ from tiny_run import copy_whole
 
 from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.settings.shared import StudySettings
-from alexnet_skip.settings.train import TrainingSettings, TrainSettings
+from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.settings.train_arguments import parse_train
-from alexnet_skip.study.cells import (
-    Cell,
-    _can_go_on,
-    _difference,
-    _finished,
-    _identity,
-    _Setting,
-    cell_settings,
-    unfinished_cells,
-)
+from alexnet_skip.study.cells import Cell, _can_go_on, _finished, cell_settings, unfinished_cells
 from alexnet_skip.system.errors import UserError
 
-# Another value of every setting of the training.
-OTHER: dict[str, Any] = {
-    "epochs": 9, "batch_size": 7, "lr": 0.5, "weight_decay": 0.5, "dropout": (0.5, 0.5, 0.5), "label_smoothing": 0.5,
-    "hflip": False, "val_fraction": 0.5, "pca_basis": 5, "mixed_precision": "fp16", "force_precision": True,
-    "class_weights": "balanced",
-}  # fmt: skip
 
-
-def session_on(images: str, weights: str) -> Any:
-    """As much of a session as a study looks at: SHA-256 of its images and of its weights."""
+def session_of(config: RunConfig) -> Any:
+    """As much of a session as a study looks at before it trains: that of a run."""
+    train = SimpleNamespace(digest=config.dataset.digest, skipped=(), image_size=(32, 32))
+    about = config.dataset
     return SimpleNamespace(
-        accelerator=SimpleNamespace(is_main_process=True),
-        dataset=SimpleNamespace(splits={"train": SimpleNamespace(digest=images)}),
-        weights=SimpleNamespace(sha256=weights),
+        accelerator=SimpleNamespace(is_main_process=True, device="cpu", num_processes=1),
+        dataset=SimpleNamespace(
+            name=about.name, source=about.source, class_names=about.class_names, splits={"train": train}
+        ),
+        weights=SimpleNamespace(source="", sha256=config.weights_digest),
+        precision=config.precision,
+        positions=(),
+        num_val=0,
     )
 
 
@@ -85,70 +76,81 @@ def test_a_run_has_the_second_stage_of_its_study(tmp_path):
 
 @pytest.fixture
 def run(whole_run, tmp_path):
-    """A finished run, and what a study of its settings asks for."""
+    """A finished run that has its checkpoints, and the config of a study of its settings."""
     run = copy_whole(whole_run, tmp_path) / "runs" / "run"
-    config = read_run_config(run)
-    return run, _identity(config.settings, config.dataset.digest, config.weights_digest)
+    return run, read_run_config(run)
 
 
-def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named(run):
-    run, identity = run
-    config = read_run_config(run)
-    assert _difference(run, identity) is None
-    second = dataclasses.replace(config.settings, finetuning=FinetuneSettings(finetune=1))
-    assert _difference(run, _identity(second, config.dataset.digest, config.weights_digest)) == ("--finetune", "0")
-    idle = dataclasses.replace(config.settings, finetuning=FinetuneSettings(finetune_lr=0.5, finetune_epochs=9))
-    assert _identity(idle, config.dataset.digest, config.weights_digest) == identity, "a stage that is not trained"
-    assert {*OTHER, "seed"} == {field.name for field in dataclasses.fields(TrainingSettings)}
-    for name, value in OTHER.items():
-        flag = f"--{name.replace('_', '-')}"
-        assert _difference(run, identity | {flag: _Setting(value, str(value))}) == (
-            flag,
-            str(to_dict(config.settings.training)[name]),
-        )
-    training = dataclasses.replace(config.settings.training, seed=99)
-    settings = dataclasses.replace(config.settings, training=training)
-    assert _identity(settings, config.dataset.digest, config.weights_digest) == identity
-    for dataset, weights, flag in (
-        ("0" * 64, config.weights_digest, "--dataset"),
-        (config.dataset.digest, "0" * 64, "--weights"),
-    ):
-        assert _difference(run, _identity(config.settings, dataset, weights))[0] == flag
-    for flag in ("--recipe", "--snapshot-epochs"):
-        assert _difference(run, identity | {flag: _Setting("other", "other")})[0] == flag
+def with_lr(config: RunConfig, lr: float) -> RunConfig:
+    training = dataclasses.replace(config.settings.training, lr=lr)
+    return dataclasses.replace(config, settings=dataclasses.replace(config.settings, training=training))
+
+
+def contents(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_run_is_finished_when_its_summary_is_there_and_its_settings_are_these(run):
-    run, identity = run
-    assert _finished(run, identity)
+    run, now = run
+    assert _finished(run, now)
     with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.01; give the same .* or --name"):
-        _finished(run, identity | {"--lr": _Setting(0.5, "0.5")})
+        _finished(run, with_lr(now, 0.5))
     (run / "summary.json").unlink()
-    assert not _finished(run, identity)
-    assert not _finished(run, identity | {"--lr": _Setting(0.5, "0.5")}), "it is trained anew then"
+    assert not _finished(run, now)
 
 
-def test_a_run_goes_on_from_a_checkpoint_of_these_settings_only(run, tmp_path):
-    run, identity = run
-    assert not _can_go_on(tmp_path / "nowhere", identity)
-    assert _can_go_on(run, identity)
-    with pytest.raises(UserError, match="no checkpoint of these settings"):
-        _can_go_on(run, identity | {"--lr": _Setting(0.5, "0.5")})
-    for published in ("model", "last"):
+def test_a_run_with_a_checkpoint_goes_on_under_its_own_settings_and_is_refused_untouched_under_others(run, tmp_path):
+    run, now = run
+    assert not _can_go_on(tmp_path / "nowhere", now)
+    for published in ("model", "last"):  # in its second stage, say: nothing but checkpoints to lose
         shutil.rmtree(run / published)
-    assert _can_go_on(run, identity)
-    assert not _can_go_on(run, identity | {"--lr": _Setting(0.5, "0.5")})
-    assert not run.exists(), "what could not be gone on with is removed"
+    before = contents(run)
+    assert _can_go_on(run, now)
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.01; give the same .* or --name"):
+        _can_go_on(run, with_lr(now, 0.5))
+    (run / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json"):
+        _can_go_on(run, now)
+    (run / "config.json").write_bytes(before[run / "config.json"])
+    assert contents(run) == before
+
+
+def asked(run, cells: list[Cell], config: RunConfig) -> list[tuple[Cell, bool]]:
+    return unfinished_cells(run.parent, cells, config.settings, session_of(config))
+
+
+def test_what_has_no_checkpoint_is_removed_but_by_no_command_that_is_refused(run):
+    run, now = run
+    begun, saved = (run.parent / f"conv-seed{seed}" for seed in (0, 1))
+    for left in (begun, saved):
+        shutil.copytree(run, left, ignore=shutil.ignore_patterns("summary.json", "model", "last"))
+    shutil.rmtree(begun / "checkpoints")
+    shutil.move(run, run.parent.parent / "elsewhere")
+    cells, before = [Cell("conv", 0), Cell("conv", 1)], contents(run.parent)
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .*conv-seed1 was trained with 0.01"):
+        asked(run, cells, with_lr(now, 0.5))
+    assert contents(begun) | contents(saved) == {
+        path: found for path, found in before.items() if run not in path.parents
+    }
+    assert asked(run, cells, now) == [(cells[0], False), (cells[1], True)]
+    assert not begun.exists()
+    assert saved.is_dir()
+
+
+def test_a_finished_run_of_other_settings_is_refused_whichever_seeds_are_asked_for(run):
+    run, now = run
+    run.rename(run.parent / "conv-seed0")
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .*conv-seed0 was trained with 0.01"):
+        asked(run, [Cell("conv", 7)], with_lr(now, 0.5))
 
 
 def test_what_is_left_to_train_is_found_by_the_main_process_and_told_to_all(run, monkeypatch):
-    run, _ = run
-    config = read_run_config(run)
+    run, config = run
     cells = [Cell("conv", 0), Cell("conv", 1), Cell("none", 0)]
     for name in ("conv-seed0", "conv-seed1"):
         shutil.copytree(run, run.parent / name)
     (run.parent / "conv-seed1" / "summary.json").unlink()
-    session = session_on(config.dataset.digest, config.weights_digest)
+    session = session_of(config)
     sent: list = []
     monkeypatch.setattr("alexnet_skip.study.cells.broadcast_object_list", lambda found: sent.append(found) or found)
     expected = [(cells[1], True), (cells[2], False)]
@@ -162,7 +164,6 @@ def test_what_is_left_to_train_is_found_by_the_main_process_and_told_to_all(run,
 
 
 def test_a_single_run_is_no_study(run):
-    run, _ = run
-    config = read_run_config(run)
+    run, config = run
     with pytest.raises(UserError, match=r"--name run: .* is a single run; choose another name for the study"):
-        unfinished_cells(run, [], config.settings, session_on("d", "w"))
+        unfinished_cells(run, [], config.settings, session_of(config))

@@ -155,6 +155,27 @@ def test_a_study_of_one_seed_claims_nothing_of_the_method(tmp_path, capsys):
     assert "other seeds" not in captured.err
 
 
+def test_runs_of_one_name_have_files_of_their_own(tmp_path, capsys, monkeypatch, rng):
+    monkeypatch.setattr("alexnet_skip.study.compare._draw", lambda *_: None)
+    runs = [tmp_path / place / "conv-seed0" for place in "abc"]
+    for run in runs:
+        make_run(run, {"test-best": make_predictions(0.6, rng)}, CLASS_NAMES)
+    assert compare(tmp_path / "elsewhere", *map(str, runs)) == 0
+    assert [pair["b"] for pair in json.loads(capsys.readouterr().out)["pairs"]] == ["b/conv-seed0", "c/conv-seed0"]
+    assert {path.name for path in (runs[0] / "comparison" / "test-best").iterdir()} == {
+        "b-conv-seed0-against-a-conv-seed0.json",
+        "c-conv-seed0-against-a-conv-seed0.json",
+    }
+
+
+def test_a_folder_of_plain_runs_is_refused_by_name(tmp_path, capsys, rng):
+    for name in ("one", "two"):
+        make_run(tmp_path / name, {"test-best": make_predictions(0.6, rng)}, CLASS_NAMES, snapshot_epochs=())
+    for command in ("--compare", "--table"):
+        assert evaluate.main([command, str(tmp_path)]) == 2
+        assert "is no study: --snapshot-epochs of" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_run_with_itself_is_identical(runs, capsys):
     assert compare(runs, "one", "one") == 0
     assert "the predictions of these two models are identical." in capsys.readouterr().err.splitlines()[-1]
@@ -228,7 +249,13 @@ def test_an_unfinished_study_is_compared_at_the_seeds_that_all_variants_have(run
             evaluations = {"test-epoch-4": make_predictions(0.5, rng)}
             make_run(tmp_path / "s" / f"{variant}-{seed}", evaluations, CLASS_NAMES, variant=variant, seed=seed)
     (tmp_path / "s" / "conv-2" / "summary.json").unlink()
-    assert compare(tmp_path, "s", "--quiet") == 0
+    assert compare(tmp_path, "s") == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out.splitlines()[-1])
+    assert set(result["left_out"]) == {"conv-2", "none-0", "none-2"}
+    assert "Left out, 3 of the study's runs: conv-2 (not finished); none-0" in " ".join(told.err.split())
+    (kept,) = (tmp_path / "s" / "comparison" / "test-epoch-4").glob("*.json")
+    assert json.loads(kept.read_text(encoding="utf-8"))["left_out"] == result["left_out"]
     (tmp_path / "s" / "conv-1" / "summary.json").unlink()
     assert compare(tmp_path, "s") == 2
     assert "no seed that two variants have finished" in capsys.readouterr().err

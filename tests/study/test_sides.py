@@ -1,11 +1,12 @@
-"""What a side's models tell is told at the temperature of each of them."""
+"""Which runs are compared and what they are called; what a side's models tell is told at each one's temperature."""
 
 import numpy as np
 import pytest
 from made_runs import make_predictions, make_published, make_run
 
 from alexnet_skip.statistics.metrics import softmax
-from alexnet_skip.study.sides import read_sides, sides_of_study
+from alexnet_skip.study.sides import find_study, in_words, left_out, read_sides, sides_of_runs, sides_of_study
+from alexnet_skip.system.errors import UserError
 
 NAMES = ("cat", "dog", "bird")
 
@@ -29,3 +30,68 @@ def test_each_seeds_probabilities_are_those_of_its_own_published_model(tmp_path,
             side.probabilities(predictions, checkpoint), predictions, fitted, strict=True
         ):
             np.testing.assert_allclose(told, softmax(one.logits / (temperature or 1)))
+
+
+def made(folder, runs: dict[str, tuple[int, ...]]):
+    for variant, seeds in runs.items():
+        for seed in seeds:
+            make_run(folder / f"{variant}-seed{seed}", {}, NAMES, variant=variant, seed=seed)
+    return folder
+
+
+def test_runs_that_are_not_compared_are_told_with_the_reason_for_each(tmp_path):
+    study = made(tmp_path / "s", {"none": (0, 1), "conv": (0, 1, 2), "concat": (5,)})
+    make_run(study / "none-seed2", {}, NAMES, seed=2)
+    (study / "none-seed2" / "summary.json").unlink()
+    sides = sides_of_study(study)
+    assert [(side.variant, side.seeds) for side in sides] == [("none", (0, 1)), ("conv", (0, 1))]
+    left = left_out(study, sides)
+    assert left == {
+        "concat-seed5": "skip (concat), seed 5: too few seeds in common",
+        "conv-seed2": "skip (conv), seed 2: some form compared lacks this seed",
+        "none-seed2": "not finished",
+    }
+    (told,) = in_words(left)
+    assert told.startswith("Left out, 3 of the study's runs: concat-seed5 (skip (concat), seed 5")
+    assert left_out(None, sides) == {}
+    assert in_words({}) == []
+
+
+def test_a_study_without_a_common_seed_says_how_to_go_on_in_its_own_settings(tmp_path):
+    study = made(tmp_path / "s", {"none": (0,), "conv": (3,)})
+    with pytest.raises(UserError, match=r"--study .*--study-variants none conv --seeds 0 3 .*--name s$") as told:
+        sides_of_study(study)
+    assert "--epochs 4" in str(told.value)
+    for run in study.iterdir():
+        (run / "summary.json").unlink()
+    with pytest.raises(UserError, match=r"\(nothing is finished\); go on with it by the command that began it$"):
+        sides_of_study(study)
+
+
+def test_a_folder_of_plain_runs_is_not_taken_for_the_newest_study(tmp_path):
+    make_run(tmp_path / "plain" / "newer", {}, NAMES, seed=30, snapshot_epochs=())
+    with pytest.raises(UserError, match="holds no study"):
+        find_study(tmp_path, ())
+    study = made(tmp_path / "s", {"none": (0,), "conv": (0,)})
+    assert find_study(tmp_path, ()) == study
+    with pytest.raises(UserError, match="plain is no study"):
+        sides_of_study(find_study(tmp_path, ("plain",)))
+
+
+def test_runs_of_one_name_are_told_apart_by_their_parents(tmp_path):
+    for place in ("x/a", "x/b", "y/b", "runs"):
+        make_run(tmp_path / place / "conv-seed0", {}, NAMES)
+    make_run(tmp_path / "x" / "alone", {}, NAMES)
+    paths = [str(tmp_path / place) for place in ("x/a/conv-seed0", "x/b/conv-seed0", "y/b/conv-seed0", "x/alone")]
+    sides = sides_of_runs(tmp_path / "runs", [*paths, "conv-seed0", paths[0]])
+    expected = ["a/conv-seed0", "x/b/conv-seed0", "y/b/conv-seed0", "alone", "conv-seed0", "a/conv-seed0"]
+    assert [side.name for side in sides] == expected
+    assert len({side.stem for side in sides}) == len(paths) + 1
+
+
+def test_names_too_long_for_a_file_are_still_told_apart(tmp_path):
+    for end in "ab":
+        make_run(tmp_path / f"{'long' * 20}{end}", {}, NAMES)
+    stems = [side.stem for side in sides_of_runs(tmp_path, [f"{'long' * 20}{end}" for end in "ab"])]
+    assert stems[0] != stems[1]
+    assert all(len(stem) <= 60 for stem in stems)

@@ -13,7 +13,8 @@ import evaluate
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.statistics.metrics import confusion_matrix
 from alexnet_skip.study.source_report import CELLS, CLASS_NAMES
-from alexnet_skip.study.table import MAX_LISTED_PAIRS, least_paired_p, report_facts
+from alexnet_skip.study.table import least_paired_p, report_facts
+from alexnet_skip.study.table_files import MAX_LISTED_PAIRS
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -92,11 +93,37 @@ def test_a_studys_table_stands_beside_the_reports(runs, capsys):
 
 def test_four_runs_make_the_table_in_any_order(runs, capsys):
     assert table(runs, "conv-9", "none-2", "conv-2", "none-9", "--quiet") == 0
-    columns = json.loads(capsys.readouterr().out)["columns"]
+    result = json.loads(capsys.readouterr().out)
+    columns = result["columns"]
     assert columns["no skip"]["top1"][0][0] < columns["no skip"]["top1"][1][0]
+    low, high = ([read_predictions(runs / f"{form}-{n}" / "evaluation" / "test-last") for form in ("none", "conv")]
+                 for n in (2, 9))  # fmt: skip
+    for column, name in enumerate(("no skip", "skip (conv)")):
+        assert columns[name]["top1"] == [[low[column].correct.mean()], [high[column].correct.mean()]]
     assert list(columns) == ["report, no skip", "no skip", "report, skip", "skip (conv)"]
     assert table(runs, "conv-9", "none-2", "conv-2") == 2
     assert "name a study, or four runs" in capsys.readouterr().err
+
+
+def test_the_table_of_four_runs_is_kept_under_the_names_of_all_and_of_their_model(runs, rng, capsys):
+    other = {"test-last": make_predictions(0.9, rng), "test-epoch-1": make_predictions(0.9, rng)}
+    make_run(runs / "other", other, CLASS_NAMES, variant="conv", epochs=9)
+    for partner in ("conv-9", "other"):
+        assert table(runs, partner, "none-2", "conv-2", "none-9", "--quiet") == 0
+    folder = runs / "none-9" / "table"
+    expected = {f"test-last-with-{partner}+none-2+conv-2.md" for partner in ("conv-9", "other")}
+    assert {path.name for path in folder.glob("*.md")} == expected
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told[0]["table"] == str(folder / "test-last-with-conv-9+none-2+conv-2.md")
+
+
+def test_what_a_studys_table_leaves_out_stands_below_it(runs, capsys):
+    (runs / "s" / "conv1" / "summary.json").unlink()
+    assert table(runs, "s") == 0
+    captured = capsys.readouterr()
+    assert set(json.loads(captured.out)["left_out"]) == {"conv1", "none1"}
+    for text in (captured.err, (runs / "s" / "table" / "test.md").read_text(encoding="utf-8")):
+        assert "Left out, 2 of the study's runs: conv1 (not finished); none1" in " ".join(text.split())
 
 
 def test_other_classes_stand_alone(tmp_path, rng, capsys):

@@ -1,5 +1,6 @@
 """Classes of very different size are told, and weighed where that is asked for."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import train
 from alexnet_skip.images import dataset, shapes
 from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.settings.train_arguments import parse_train, refuse_changes
-from alexnet_skip.study.cells import _identity
+from alexnet_skip.study.identity import difference
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.class_weights import balanced_weights, tell_class_sizes
@@ -96,12 +97,14 @@ def test_weighing_is_as_good_as_repeating_the_images_of_small_classes(rng):
 
 
 def test_older_runs_had_none_and_are_not_gone_on_with_or_studied_with_others():
-    old = read_run_config(Path(__file__).parents[1] / "runs" / "made_by_45f7acc" / "run").settings
-    assert old.training.class_weights == "none"
+    old = read_run_config(Path(__file__).parents[1] / "runs" / "made_by_45f7acc" / "run")
+    assert old.settings.training.class_weights == "none"
     balanced = parse_train(["--class-weights", "balanced"])
     with pytest.raises(UserError, match="--class-weights is balanced, but was none"):
         refuse_changes(parse_train([]), balanced, Path("run"))
-    assert _identity(balanced, "", "")["--class-weights"].decides == "balanced"
+    weighted = dataclasses.replace(old.settings.training, class_weights="balanced")
+    now = dataclasses.replace(old, settings=dataclasses.replace(old.settings, training=weighted))
+    assert difference(now, old) == ("--class-weights", "balanced", "none")
 
 
 def test_the_run_is_trained_with_them_and_its_validation_stays_plain(tmp_path, monkeypatch, capsys):

@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 from tiny_run import copy_whole, shrink, train_in
 
-from alexnet_skip.study.cells import Cell, _can_go_on
+from alexnet_skip.settings.records import DatasetRecord, RunConfig
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.study.cells import Cell, _can_go_on, _remove_remains
 from alexnet_skip.system.errors import UserError
+
+# What a study of the default settings asks for.
+STUDY = RunConfig(TrainSettings(), DatasetRecord("shapes"))
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +64,13 @@ def test_a_study_removes_no_run_that_has_published(tmp_path):
     run = tmp_path / Cell("conv", 0).name
     (run / "model").mkdir(parents=True)
     with pytest.raises(UserError, match=r"has a published model and no checkpoint .* move that folder away"):
-        _can_go_on(run, {})
+        _can_go_on(run, STUDY)
     assert (run / "model").is_dir()
 
 
 def test_a_study_removes_what_an_interruption_left_of_a_run_that_has_not(tmp_path):
     run = tmp_path / Cell("conv", 0).name
     (run / "checkpoints").mkdir(parents=True)
-    assert not _can_go_on(run, {})
+    assert not _can_go_on(run, STUDY)
+    _remove_remains(run)
     assert not run.exists()
