@@ -86,18 +86,20 @@ def commands(subject: Subject, text: Text) -> list[str]:
     return [*trained.values(), *subject.evaluations()]
 
 
-def _run_command(config: RunConfig, *more: str) -> str:
+def _run_command(config: RunConfig) -> str:
     settings = dataclasses.replace(config.settings, data=config.data)
-    return _joined("train.py", [*train_command(settings, ("resume",)), *more])
+    return _joined("train.py", train_command(settings, ("resume",)))
 
 
 def _parent_command(parent: Path, text: Text) -> str:
-    """The command of the run that another one begins with, under the name that this one asks for."""
+    """The command of the run that another one begins with, in the place where that one looks for it."""
     try:
         config = read_run_config(parent)
     except UserError:
         return f"# {text('again.no_parent', parent=parent.as_posix())}"
-    return _run_command(config, *(() if config.settings.run.name else ("--name", parent.name)))
+    place = dataclasses.replace(config.settings.run, runs_dir=parent.parent, name=None)
+    made = _run_command(dataclasses.replace(config, settings=dataclasses.replace(config.settings, run=place)))
+    return f"{made} --name {shell_word(parent.name)}"
 
 
 def _study_command(subject: Subject) -> str:
