@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,10 +59,20 @@ def make_run(
     return folder
 
 
-def make_published(folder: Path, class_names: tuple[str, ...], temperature: float) -> None:
+def tell(run: Path, **values: Any) -> None:
+    """Change what a run says of itself in its config.json; groups of settings are changed value by value."""
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    settings = values.pop("settings", {})
+    for group, of_group in settings.items():
+        known = config["settings"].get(group, {})
+        config["settings"][group] = known | of_group if isinstance(of_group, dict) else of_group
+    (run / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
+
+
+def make_published(folder: Path, class_names: tuple[str, ...], temperature: float, epoch: int | None = None) -> None:
     """A published model as far as its config, in the folder that a run keeps it in."""
     folder.mkdir(parents=True)
-    about = {"skip_mode": "conv", "class_names": list(class_names), "temperature": temperature}
+    about = {"skip_mode": "conv", "class_names": list(class_names), "temperature": temperature, "epoch": epoch}
     (folder / "config.json").write_text(json.dumps(about | {"temperature_images": 9}))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alexnet_skip.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
-from alexnet_skip.report.findings import side_name
+from alexnet_skip.report.names import side_name
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.runs.predictions import Predictions

@@ -1,70 +1,105 @@
 """What a figure depends on: images, weights, settings, machine, versions; and the commands that make it again."""
 
 import dataclasses
-import inspect
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from alexnet_skip import __version__
-from alexnet_skip.network.head import SkipConnection
-from alexnet_skip.network.layers import upper_layers
+from alexnet_skip.report.names import by_run
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.settings.train import StudySettings
 from alexnet_skip.settings.train_arguments import train_command
 from alexnet_skip.system.commands import shell_word
-
-# The lines of the backbone's second half that tap it: from the fourth convolution to what is kept of it.
-TAPPED = ('x = layers["8"]', "tap =")
+from alexnet_skip.system.errors import UserError
 
 
-def settings_rows(subject: Subject) -> list[tuple[str, str]]:
-    """Settings of the training by flag; a study's seeds and forms are told beside them."""
-    settings = subject.config.settings
-    training = to_dict(settings.training) | (to_dict(settings.finetuning) if settings.finetuning.finetune else {})
-    rows: list[tuple[str, str]] = [("recipe", settings.recipe)]
-    rows += [(name, " ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in training.items()]
-    seeds = " ".join(str(seed) for seed in subject.sides[0].seeds)
-    return [(f"--{name.replace('_', '-')}", seeds if name == "seed" else value) for name, value in rows]
+def settings_rows(subject: Subject, text: Text) -> list[tuple[str, str]]:
+    """Settings of the training by flag; a study's forms are told beside them."""
+    found = [
+        [_settings_of(config, side.seeds) for config in of_side]
+        for side, of_side in zip(subject.sides, subject.configs, strict=True)
+    ]
+    return _rows(subject, found, text)
+
+
+def _settings_of(config: RunConfig, seeds: Sequence[int]) -> dict[str, str]:
+    settings = config.settings
+    values = {"recipe": settings.recipe} | to_dict(settings.training) | {"seed": seeds}
+    values |= to_dict(settings.finetuning) if settings.finetuning.finetune else {}
+    return {
+        f"--{name.replace('_', '-')}": " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        for name, value in values.items()
+    }
 
 
 def data_rows(subject: Subject, text: Text) -> list[tuple[str, str]]:
     """Images, weights and machine."""
-    config = subject.config
+    found = [[_data_of(subject, config, text) for config in of_side] for of_side in subject.configs]
+    return _rows(subject, found, text)
+
+
+def _data_of(subject: Subject, config: RunConfig, text: Text) -> dict[str, str]:
     height, width = config.image_size or (0, 0)
-    rows = [
-        (text("facts.dataset"), config.dataset.name),
-        (text("facts.train_images"), f"{config.num_train:,}"),
-        (text("facts.val_images"), f"{config.num_val:,}"),
-        (text("facts.image_size"), f"{height}×{width}"),
-        (text("facts.images_digest"), config.dataset.digest),
-    ]
+    rows = {
+        text("facts.dataset"): config.dataset.name,
+        text("facts.train_images"): f"{config.num_train:,}",
+        text("facts.val_images"): f"{config.num_val:,}",
+        text("facts.image_size"): f"{height}×{width}",
+        text("facts.images_digest"): config.dataset.digest,
+    }
     if subject.last is not None:
         first = subject.last.predictions[0][0]
-        rows.append((text("facts.judged_on"), f"{subject.split}, {len(first.labels):,}"))
-        rows.append((text("facts.judged_digest"), first.digest))
+        rows[text("facts.judged_on")] = f"{subject.split}, {len(first.labels):,}"
+        rows[text("facts.judged_digest")] = first.digest
     if config.weights is not None:
-        rows.append((text("facts.weights"), config.weights.source))
-        rows.append((text("facts.weights_digest"), config.weights.sha256))
-    rows.append((text("facts.device"), f"{config.device} × {config.num_processes}"))
+        rows[text("facts.weights")] = config.weights.source
+        rows[text("facts.weights_digest")] = config.weights.sha256
+    rows[text("facts.device")] = f"{config.device} × {config.num_processes}" if config.device else ""
     if config.precision is not None:
-        rows.append((text("facts.precision"), f"{config.precision.mixed_precision} ({config.precision.reason})"))
-    rows += [(name, str(value)) for name, value in config.environment.items() if value is not None]
-    return [(name, value) for name, value in rows if value not in ("", "0×0")]
+        rows[text("facts.precision")] = f"{config.precision.mixed_precision} ({config.precision.reason})"
+    rows |= {name: str(value) for name, value in config.environment.items() if value is not None}
+    return {name: value for name, value in rows.items() if value not in ("", "0×0")}
 
 
-def commands(subject: Subject) -> list[str]:
+def _rows(subject: Subject, found: Sequence[Sequence[Mapping[str, str]]], text: Text) -> list[tuple[str, str]]:
+    """The rows of all runs, by side and by run, as one table."""
+    names = dict.fromkeys(name for of_side in found for of_run in of_side for name in of_run)
+    return [
+        (name, by_run(subject, [[of_run.get(name, "") for of_run in of_side] for of_side in found], text))
+        for name in names
+    ]
+
+
+def commands(subject: Subject, text: Text) -> list[str]:
     """The commands that make the study or runs, and their evaluation, again."""
     if subject.study is not None:
         return [_study_command(subject), f"python evaluate.py --report {shell_word(subject.study.as_posix())}"]
-    made = []
-    for side, run in zip(subject.sides, subject.runs, strict=True):
-        settings = side.config.settings
-        settings = dataclasses.replace(settings, data=side.config.data)
-        made.append(_joined("train.py", train_command(settings, ("resume",))))
-        made.append(f"python evaluate.py --run {shell_word(run.as_posix())}")
-    return made
+    trained: dict[Path, str] = {}
+    for side in subject.sides:
+        parent = side.config.settings.finetuning.finetune_from
+        if parent is not None:
+            trained.setdefault(Path(parent).resolve(), _parent_command(Path(parent), text))
+        trained.setdefault(side.runs[0].resolve(), _run_command(side.config))
+    return [*trained.values(), *subject.evaluations()]
+
+
+def _run_command(config: RunConfig) -> str:
+    settings = dataclasses.replace(config.settings, data=config.data)
+    return _joined("train.py", train_command(settings, ("resume",)))
+
+
+def _parent_command(parent: Path, text: Text) -> str:
+    """The command of the run that another one begins with, in the place where that one looks for it."""
+    try:
+        config = read_run_config(parent)
+    except UserError:
+        return f"# {text('again.no_parent', parent=parent.as_posix())}"
+    place = dataclasses.replace(config.settings.run, runs_dir=parent.parent, name=None)
+    made = _run_command(dataclasses.replace(config, settings=dataclasses.replace(config.settings, run=place)))
+    return f"{made} --name {shell_word(parent.name)}"
 
 
 def _study_command(subject: Subject) -> str:
@@ -92,22 +127,10 @@ def _joined(script: str, words: Sequence[str]) -> str:
 def embeddings_wanted(subject: Subject) -> list[str]:
     """The commands that draw the space of the first and the last side, at the low and the high epoch."""
     runs = dict.fromkeys((subject.sides[0].runs[0], subject.sides[-1].runs[0]))
-    names = [stage.checkpoint_name for stage in subject.stages] or ["best"]
     return [
-        f"python embed.py --run {shell_word(run.as_posix())} --layer hidden2"
-        + ("" if name == "best" else f" --checkpoint {name}")
+        f"python embed.py --run {shell_word(run.as_posix())} --layer hidden2{subject.flags(stage)}"
         for run in runs
-        for name in names
-    ]
-
-
-def skip_code() -> list[tuple[str, str]]:
-    """The lines that are the skip, by the place they stand in: where it taps the network, and where it joins."""
-    lines = [line.strip() for line in inspect.getsource(upper_layers).splitlines()]
-    first, last = (next(n for n, line in enumerate(lines) if line.startswith(start)) for start in TAPPED)
-    return [
-        ("alexnet_skip/network/layers.py", "\n".join(lines[first : last + 1])),
-        ("alexnet_skip/network/head.py", textwrap.dedent(inspect.getsource(SkipConnection.forward))),
+        for stage in subject.stages or (None,)
     ]
 
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from alexnet_skip.report.charts import ForestScale, Interval, Tick
-from alexnet_skip.report.subject import Subject, epoch_of
+from alexnet_skip.report.names import side_name, when, where
+from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
-from alexnet_skip.settings.shared import VARIANTS
 from alexnet_skip.statistics.metrics import precision_recall_f1_support, topk_accuracy, wilson_interval
 from alexnet_skip.study import source_report
-from alexnet_skip.study.sides import Side
 from alexnet_skip.study.table import Column, beside_the_report, column_of, report_figures
 from alexnet_skip.study.verdict import (
     LITTLE_POINTS,
@@ -30,18 +29,6 @@ from alexnet_skip.system.console import per_cent
 MAX_CLASS_ROWS = 25
 
 
-def side_name(side: Side, text: Text) -> str:
-    """A side's name in the page's language: a form of the skip's, or the run's own."""
-    return text(f"variant.{side.variant}") if side.name in VARIANTS.values() else side.name
-
-
-def where(subject: Subject, text: Text) -> str:
-    """Dataset, split, images and seeds that a figure is from."""
-    images = f"{len(subject.stages[0].predictions[0][0].labels):,}"
-    key = "where.seeds" if subject.seeds > 1 else "where.one"
-    return text(key, dataset=subject.config.dataset.name, split=subject.split, images=images, seeds=subject.seeds)
-
-
 def verdict(subject: Subject, text: Text) -> str:
     """The page's first sentence: what may be claimed of every form, or how good the one run is."""
     if subject.last is None:
@@ -52,11 +39,13 @@ def verdict(subject: Subject, text: Text) -> str:
     parts = []
     for side, comparison in zip(subject.sides[1:], subject.last.comparisons, strict=True):
         said: str = conclusion(comparison)
-        method = comparison.method
+        name, method = side_name(side, text), comparison.method
+        if method and not subject.asks_of_skip:
+            name = text("verdict.instead", name=name, reference=reference)
         if said in ("helps", "hurts") and method and abs(100 * method.mean) < LITTLE_POINTS:
             said += "_little"
         gain = points(comparison.differences[1])
-        parts.append(text(f"verdict.{said}", name=side_name(side, text), reference=reference, points=gain))
+        parts.append(text(f"verdict.{said}", name=name, reference=reference, points=gain))
     return text("verdict.all", where=where(subject, text), parts="; ".join(parts))
 
 
@@ -98,7 +87,7 @@ class ForestRow:
 class Forest:
     """The forest plot of one stage: differences of top-1 from the first side."""
 
-    epoch: int | None
+    when: str
     rows: list[ForestRow]
     ticks: list[Tick]
     zero: float
@@ -124,8 +113,7 @@ def forests(subject: Subject, text: Text) -> list[Forest]:
                 p_seeds=p_text(method.p_holm) if method else "",
                 seeds=scale.interval(*wider) if wider else None,
             ))  # fmt: skip
-        epoch = epoch_of(subject.runs[0], stage.checkpoint_name)
-        found.append(Forest(epoch, rows, scale.ticks, scale.place(0.0)))
+        found.append(Forest(when(subject, stage, text), rows, scale.ticks, scale.place(0.0)))
     return found
 
 
@@ -172,9 +160,9 @@ def table(subject: Subject, text: Text) -> Table | None:
              for c in columns]  # fmt: skip
     rows = []
     for number, stage in enumerate(subject.stages):
-        epoch = epoch_of(subject.runs[0], stage.checkpoint_name)
-        key = ("table.low", "table.high")[number] if len(subject.stages) == 2 else "table.epoch"
-        name = text("effect.best") if epoch is None else text(key, epoch=epoch)
+        name = when(subject, stage, text)
+        if len(subject.stages) == 2:
+            name = text(("table.low", "table.high")[number], epoch=subject.epoch(stage))
         rows.append((name, [_cell(c, number) for c in columns]))
     return Table(heads, rows, report_figures() if beside else {})
 

@@ -59,4 +59,5 @@ def _read(path: Path, known: dict[str, str]) -> Looks | None:
 def looks_wanted(subject: Subject) -> list[str]:
     """The command that makes such pictures."""
     of = (subject.study,) if subject.study is not None else [side.runs[0] for side in subject.sides[:2]]
-    return [f"python evaluate.py --explain 12 --compare {' '.join(shell_word(path.as_posix()) for path in of)}"]
+    names = " ".join(shell_word(path.as_posix()) for path in of)
+    return [f"python evaluate.py --explain 12 --compare {names}{subject.flags(subject.last)}"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alexnet_skip.plots.confusion import SHARE_GAMMA
-from alexnet_skip.report.findings import side_name
-from alexnet_skip.report.subject import Subject, epoch_of
+from alexnet_skip.report.names import side_name, when
+from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.study.verdict import signed, sum_of_confusions
 
@@ -62,7 +62,7 @@ class Matrix:
 class Group:
     """The matrices of one stage."""
 
-    epoch: int | None
+    when: str
     matrices: list[Matrix]
 
 
@@ -81,7 +81,7 @@ def groups(subject: Subject, text: Text) -> list[Group]:
                 reference = side_name(subject.sides[0], text)
                 title = text("confusion.difference", name=name, reference=reference)
                 matrices.append(_difference(title, sums[0], confusion, shown, names, text))
-        found.append(Group(epoch_of(subject.runs[0], stage.checkpoint_name), matrices))
+        found.append(Group(when(subject, stage, text), matrices))
     return found
 
 

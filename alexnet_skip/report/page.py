@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from alexnet_skip.plots.embedding import class_colours
-from alexnet_skip.report import calibration, curves, facts, findings, looks, matrices, pictures, space
+from alexnet_skip.report import calibration, curves, facts, findings, looks, matrices, names, network, pictures, space
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.study.verdict import LITTLE_POINTS, SIGNIFICANCE
@@ -39,9 +39,10 @@ def content(subject: Subject, text: Text) -> dict[str, Any]:
     only = pictures.only_one_right(subject, clouds, text)
     return {
         "subject": subject,
-        "where": findings.where(subject, text) if subject.last else "",
+        "where": names.where(subject, text) if subject.last else "",
+        "when": names.when(subject, subject.last, text) if subject.last else "",
         "verdict": findings.verdict(subject, text),
-        "names": [findings.side_name(side, text) for side in subject.sides],
+        "names": [names.side_name(side, text) for side in subject.sides],
         "forests": findings.forests(subject, text),
         "little": f"{LITTLE_POINTS:g}",
         "significance": SIGNIFICANCE,
@@ -49,6 +50,7 @@ def content(subject: Subject, text: Text) -> dict[str, Any]:
         "class_rows": class_rows,
         "num_classes": num_classes,
         "charts": curves.charts(subject, text),
+        "measured": curves.lead(subject, text),
         "groups": matrices.groups(subject, text),
         "only": only,
         "looks": looks.find_looks(subject),
@@ -58,10 +60,12 @@ def content(subject: Subject, text: Text) -> dict[str, Any]:
         "space": space_json(shown, titles, subject, text),
         "wanted": facts.embeddings_wanted(subject),
         "calibrations": calibration.calibrations(subject, text),
-        "skip_code": facts.skip_code(),
-        "settings": facts.settings_rows(subject),
+        "finetuned": network.finetuned(subject),
+        "trained_layers": network.trained_layers(subject, text),
+        "skip_code": network.skip_code(),
+        "settings": facts.settings_rows(subject, text),
         "data": facts.data_rows(subject, text),
-        "commands": facts.commands(subject),
+        "commands": facts.commands(subject, text),
         "citation": facts.citation(subject),
     }
 

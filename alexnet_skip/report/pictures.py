@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_skip.images.dataset import Split
-from alexnet_skip.report.findings import side_name
+from alexnet_skip.report.names import side_name
 from alexnet_skip.report.space import Cloud
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text

@@ -15,6 +15,7 @@ from PIL import Image
 from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.runs.predictions import DAMAGE
+from alexnet_skip.statistics.separation import NAMES
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
@@ -23,6 +24,8 @@ MAX_POINTS, MAX_CLOUDS = 10_000, 12
 SHEET_BYTES = 3_000_000
 # Sides and qualities of thumbnails, tried in turn until they fit; multiples of 8 keep JPEG's blocks to one thumbnail.
 SHEET_FORMS = ((32, 70), (24, 60), (16, 60), (16, 30), (8, 60))
+# What the page tells of an embedding by its metrics.json, beside figures of its separation.
+TOLD = frozenset(("epoch", "space", "split", "fitted_on"))
 # Coordinates are given in this many steps from 0 to the farthest point.
 STEPS = 32767
 
@@ -96,10 +99,13 @@ def _read(run: Path, folder: Path, tensor: Path, class_names: Sequence[str]) -> 
         table = (folder / f"metadata-{digest}.tsv").read_text(encoding="utf-8")
         rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
         scores = np.frombuffer(tensor.read_bytes(), "<f4").reshape(len(rows), -1)[:, :3]
+        about = read_json(folder / "metrics.json")
+        if lacking := [*(TOLD - about.keys()), *(NAMES.keys() - about["separation"]["full"].keys())]:
+            raise ValueError(f"its metrics.json lacks {', '.join(sorted(lacking))}")
         if scores.shape[1] < 3:
             scores = np.pad(scores, ((0, 0), (0, 3 - scores.shape[1])))
         return Cloud(
-            run, folder.name, read_json(folder / "metrics.json"), scores,
+            run, folder.name, about, scores,
             np.array([number[row["true class"]] for row in rows]),
             np.array([number[row["predicted"]] for row in rows]),
             np.array([float(row["confidence"]) for row in rows]),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alexnet_skip.runs.folders import find_run, runs_in
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.settings.records import RunConfig, read_model_config
+from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
 from alexnet_skip.study.sides import Side, find_study, has_predictions, read_sides, sides_of_runs, sides_of_study
 from alexnet_skip.study.verdict import Comparison, compare
 from alexnet_skip.system.commands import shell_word
@@ -65,6 +65,16 @@ class Subject:
         """The first run's."""
         return self.sides[0].config
 
+    @cached_property
+    def configs(self) -> list[list[RunConfig]]:
+        """Of all runs, by side, by seed."""
+        return [[side.config, *(read_run_config(run) for run in side.runs[1:])] for side in self.sides]
+
+    @property
+    def asks_of_skip(self) -> bool:
+        """Whether forms of the skip are held against the network without it."""
+        return self.study is not None and len(self.sides) > 1 and self.sides[0].variant == "none"
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, which all runs share."""
@@ -85,9 +95,25 @@ class Subject:
         """Folders of all runs, side by side."""
         return [run for side in self.sides for run in side.runs]
 
+    def epoch(self, stage: Stage) -> int | None:
+        """The epoch that all models of a stage are from; None where runs differ in it, or do not say (any more)."""
+        epochs = {_epoch_of(run, stage.checkpoint_name) for run in self.runs}
+        return epochs.pop() if len(epochs) == 1 else None
+
+    def flags(self, stage: Stage | None) -> str:
+        """What asks evaluate.py and embed.py for a stage's models and the split they are judged on."""
+        if stage is None:
+            return ""
+        split = "" if self.split == "test" else f" --split {self.split}"
+        return split + ("" if stage.checkpoint_name == "best" else f" --checkpoint {stage.checkpoint_name}")
+
     def evaluations(self) -> list[str]:
-        """The commands that make what is missing where nothing is to be judged."""
-        return [f"python evaluate.py --run {shell_word(run.as_posix())}" for run in self.runs]
+        """The commands that evaluate the runs as they are judged here; where nothing is, those that make it so."""
+        return [
+            f"python evaluate.py --run {shell_word(run.as_posix())}{self.flags(stage)}"
+            for run in self.runs
+            for stage in self.stages or (None,)
+        ]
 
     def file_name(self, lang: str) -> str:
         """Of its report, unlike that of any other report in the folder."""
@@ -137,7 +163,7 @@ def _read_stages(sides: Sequence[Side]) -> tuple[str, list[Stage]]:
     return "", []
 
 
-def epoch_of(run: Path, checkpoint_name: str) -> int | None:
+def _epoch_of(run: Path, checkpoint_name: str) -> int | None:
     """The epoch of one of a run's published models; None where the run does not say (any more)."""
     if checkpoint_name.startswith("epoch-"):
         return int(checkpoint_name.removeprefix("epoch-"))

@@ -11,6 +11,7 @@ from made_report import make_embedding, make_history, make_study
 from made_runs import make_predictions, make_published, make_run
 from PIL import Image
 
+from alexnet_skip.report.page import render
 from alexnet_skip.report.subject import find_subject
 from alexnet_skip.report.text import load_text
 from alexnet_skip.report.write import write_report
@@ -237,8 +238,26 @@ def test_runs_side_by_side_make_no_claim_of_the_skip(tmp_path, rng):
     read = Reader(path.read_text(encoding="utf-8"))
     assert path == tmp_path / "runs" / "a" / "report-against-b.html"
     assert "one run each can't say why" in read.text["verdict"]
-    assert "held-out images" in read.text["verdict"]
     assert "helps" not in read.text["verdict"].split("“")[0]
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+@pytest.mark.parametrize(
+    ("done", "held_out", "chosen"),
+    [("test-best", False, False), ("val-best", True, True), ("val-last", True, False), ("val-epoch-4", True, False)],
+)
+def test_a_page_of_held_out_images_says_so_and_that_the_best_epoch_was_chosen_on_them(
+    tmp_path, rng, lang, done, held_out, chosen
+):
+    make_run(tmp_path / "a", {done: make_predictions(0.5, rng)}, CLASS_NAMES, snapshot_epochs=(4,))
+    text = load_text(lang)
+    verdict = Reader(render(find_subject(tmp_path, ["a"]), text)).text["verdict"]
+    assert (text("page.val") in verdict, text("page.chosen") in verdict) == (held_out, chosen)
+
+
+def test_every_section_of_one_stage_says_which_it_is(read):
+    for section in ("verdict", "table", "only", "calibration"):
+        assert "After epoch 4." in read.text[section], section
 
 
 def test_many_classes_are_cut_down_and_that_is_said(tmp_path, rng):

@@ -2,13 +2,20 @@
 
 import base64
 import io
+import json
 
 import numpy as np
-from made_report import IMAGES
+import pytest
+from made_report import IMAGES, make_embedding
+from made_runs import make_run
 from PIL import Image
 
 from alexnet_skip.report import space
+from alexnet_skip.report.page import render
 from alexnet_skip.report.subject import find_subject
+from alexnet_skip.report.text import load_text
+from alexnet_skip.study.source_report import CLASS_NAMES
+from alexnet_skip.system.errors import UserError
 
 
 def unpacked(text: str, kind: str) -> np.ndarray:
@@ -69,3 +76,30 @@ def test_an_embedding_without_thumbnails_and_of_two_coordinates_is_shown_all_the
     assert packed["sheets"] == []
     assert packed["clouds"][0]["flat"]
     assert packed["clouds"][0]["sheet"] is None
+
+
+def test_figures_that_cannot_be_had_are_left_out_of_the_page_and_of_the_clouds_name(tmp_path, rng):
+    run = make_run(tmp_path / "run", {}, CLASS_NAMES)
+    for epoch, (knn, silhouette, ratio) in ((1, (0.0, -0.25, 0.5)), (4, (None, None, None))):
+        about = make_embedding(run, epoch, CLASS_NAMES, rng) / "metrics.json"
+        full = {"knn_top1": knn, "silhouette": silhouette, "variance_ratio": ratio}
+        about.write_text(json.dumps(json.loads(about.read_text()) | {"separation": {"full": full}}))
+    page = render(find_subject(tmp_path, ["run"]), load_text("en"))
+    assert "<td>0.00</td><td>-0.250</td><td>0.500</td>" in page
+    assert "<td>–</td><td>–</td><td>–</td><td>30 train images</td>" in page
+    assert "epoch 4 (test, 120 images)</option>" in page
+
+
+def test_an_embedding_that_does_not_say_what_it_is_of_is_named_with_the_command_that_makes_it_again(tmp_path, rng):
+    run = make_run(tmp_path / "run", {}, CLASS_NAMES)
+    about = make_embedding(run, 4, CLASS_NAMES, rng) / "metrics.json"
+    whole = json.loads(about.read_text())
+    for lacking in (("epoch",), ("separation",), ("separation", "full", "silhouette")):
+        told = json.loads(json.dumps(whole))
+        inner = told
+        for key in lacking[:-1]:
+            inner = inner[key]
+        del inner[lacking[-1]]
+        about.write_text(json.dumps(told))
+        with pytest.raises(UserError, match=rf"damaged .*{lacking[-1]}.*make it again: python embed\.py"):
+            space.find_clouds(find_subject(tmp_path, ["run"]))
