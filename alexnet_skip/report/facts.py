@@ -10,8 +10,8 @@ from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.records import RunConfig, read_run_config
-from alexnet_skip.settings.train import StudySettings
 from alexnet_skip.settings.train_arguments import train_command
+from alexnet_skip.study.grid import study_command
 from alexnet_skip.system.commands import shell_word
 from alexnet_skip.system.errors import UserError
 
@@ -103,21 +103,10 @@ def _parent_command(parent: Path, text: Text) -> str:
 
 
 def _study_command(subject: Subject) -> str:
-    """The command that the runs of a study were started by: their settings, less what tells one from another."""
+    """The command that goes on with the study, or trains it again where it is not."""
     assert subject.study is not None
-    config, variants = subject.config, tuple(side.variant for side in subject.sides)
-    settings = config.settings
-    settings = dataclasses.replace(
-        settings,
-        skip=False,
-        skip_mode="conv",
-        data=config.data,
-        training=dataclasses.replace(settings.training, seed=0),
-        run=dataclasses.replace(settings.run, runs_dir=subject.study.parent, name=None),
-        study=StudySettings(study=True, study_variants=variants, seeds=subject.sides[0].seeds),  # type: ignore[arg-type]
-    )
-    # Not through the settings: a folder may have been given a name since that --name would refuse.
-    return _joined("train.py", [*train_command(settings, ("resume",)), "--name", subject.study.name])
+    variants = tuple(side.config.settings.joined for side in subject.sides)
+    return _joined("train.py", study_command(subject.study, subject.config, variants, subject.sides[0].seeds))
 
 
 def _joined(script: str, words: Sequence[str]) -> str:

@@ -9,7 +9,16 @@ from pathlib import Path
 from alexnet_skip.runs.folders import find_run, runs_in
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
-from alexnet_skip.study.sides import Side, find_study, has_predictions, read_sides, sides_of_runs, sides_of_study
+from alexnet_skip.study.grid import is_judged
+from alexnet_skip.study.sides import (
+    Side,
+    find_study,
+    has_predictions,
+    left_out,
+    read_sides,
+    sides_of_runs,
+    sides_of_study,
+)
 from alexnet_skip.study.verdict import Comparison, compare
 from alexnet_skip.system.commands import shell_word
 from alexnet_skip.system.errors import UserError
@@ -71,6 +80,11 @@ class Subject:
         return [[side.config, *(read_run_config(run) for run in side.runs[1:])] for side in self.sides]
 
     @property
+    def left_out(self) -> list[str]:
+        """Names of the study's runs that are on none of its sides."""
+        return sorted(left_out(self.study, self.sides))
+
+    @property
     def asks_of_skip(self) -> bool:
         """Whether forms of the skip are held against the network without it."""
         return self.study is not None and len(self.sides) > 1 and self.sides[0].variant == "none"
@@ -130,7 +144,7 @@ def find_subject(runs_dir: Path, names: Sequence[str]) -> Subject:
     Raises:
         UserError: if there is no such study or run, or what its files say does not fit together.
     """
-    if not names and not any(run.parent != runs_dir for run in runs_in(runs_dir)):
+    if not names and not any(is_judged(read_run_config(run)) for run in runs_in(runs_dir) if run.parent != runs_dir):
         names = (str(find_run(runs_dir, None)),)
     study = find_study(runs_dir, names)
     sides = sides_of_study(study, least=1) if study else sides_of_runs(runs_dir, names)

@@ -296,3 +296,18 @@ def test_the_next_run_of_an_unfinished_study_can_be_reported_already(tmp_path):
     read = Reader(write_report(study.parent, ["s"]).read_text(encoding="utf-8"))
     assert "skip (conv) is right for" in read.text["verdict"]
     assert "over seeds" in read.text["verdict"]
+
+
+def test_runs_of_a_study_that_are_on_no_side_are_counted_and_named(tmp_path):
+    study = make_study(tmp_path / "runs" / "study", seeds=2)
+    (study / "conv-seed1" / "summary.json").unlink()
+    read = Reader(write_report(study.parent, [study.name]).read_text(encoding="utf-8"))
+    gone = "Left out, 2 of the study's runs, which are not finished or whose form or seed the others lack: "
+    assert f"{gone}conv-seed0, conv-seed1." in " ".join(read.text["verdict"].split())
+
+
+def test_without_a_name_the_newest_run_is_told_where_there_is_no_study(tmp_path):
+    """Though runs lie in folders of their own."""
+    run = make_run(tmp_path / "runs" / "mine" / "one", {}, CLASS_NAMES, snapshot_epochs=())
+    make_published(run / "model", CLASS_NAMES, 1.0)
+    assert find_subject(tmp_path / "runs", []).study is None
