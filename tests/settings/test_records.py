@@ -39,8 +39,8 @@ def test_a_run_made_before_there_were_records_is_read_in_full():
     raw, config = read_json(OLD / "run" / "config.json"), read_run_config(OLD / "run")
     assert to_dict(config.settings) == with_later(raw["settings"])
     assert config.settings.joined == "conv"
-    images = dataclasses.asdict(config.dataset) | {"class_names": list(config.dataset.class_names)}
-    assert images == raw["dataset"] | {"val_digest": ""}
+    images = to_dict(config.dataset)
+    assert images == raw["dataset"] | {"splits": [], "val_digest": ""}
     assert (config.weights_digest, config.created) == (raw["weights"]["sha256"], raw["created"])
     assert (config.num_train, config.num_val, list(config.image_size)) == (540, 60, raw["image_size"])
     assert config.precision.reason == raw["precision"]["reason"]
@@ -50,7 +50,7 @@ def test_a_run_made_before_there_were_records_is_read_in_full():
 def test_a_model_made_before_there_were_records_is_read_in_full_and_has_its_card():
     raw, config = read_json(OLD / "run" / "model" / "config.json"), read_model_config(OLD / "run" / "model")
     raw["settings"] = with_later(raw["settings"])
-    raw["dataset"] |= {"val_digest": ""}
+    raw["dataset"] |= {"splits": [], "val_digest": ""}
     assert {name: value for name, value in config.as_json().items() if name in raw} == raw
     assert config.metrics["val_top1"] == raw["metrics"]["val_top1"]
     assert "* epochs: 3" in model_card(config)
