@@ -25,6 +25,7 @@ SPACE = "embedding/test_space.py::test_"
 OTHER_IMAGES = "runs/test_other_images.py::test_"
 OWN = f"{HERE}run_split_and_checkpoint_say_which_model_sees_what"
 DRY_RUN = f"{HERE}a_flag_shows_in_what_a_dry_run_tells"
+FITTED = "upkeep/test_dry_pass.py::test_of_trained_convolutions_the_images_that_are_read_are_extracted_and_no_others"
 MOVED = f"{OTHER_IMAGES}images_that_were_moved_are_accepted_wherever_they_can_be_named_and_others_are_not"
 # Which test tries a flag; before the colon the mode that it is given in.
 TRIED = {
@@ -39,6 +40,7 @@ TRIED = {
     ":compare": f"{SPACE}two_runs_are_compared_on_the_same_images",
     ":dataset": MOVED,
     "dry_run:dataset": MOVED,
+    **{f"dry_run:{flag}": FITTED for flag in ("fit", "max_points")},
     ":verify_images": f"{OTHER_IMAGES}images_are_read_again_where_that_is_asked_for",
     "dry_run:verify_images": f"{OTHER_IMAGES}training_images_that_have_changed_are_no_longer_the_runs_own",
     ":quiet": f"{SPACE}all_that_is_promised_is_written",

@@ -24,14 +24,14 @@ def test_the_first_page_is_short():
     assert len(text("README.md").split()) < 1200
 
 
-def test_its_first_screen_has_the_picture_the_three_answers_and_then_the_two_commands():
+def test_its_first_screen_has_the_picture_the_answers_and_then_the_two_commands():
     page = text("README.md")
     picture, answers, commands = (
         page.index(part) for part in ("docs/images/confusion_matrix", "| answer |", "\n```\n")
     )
     assert picture < answers < commands
     assert len(page[:commands].split()) < 250
-    assert page[answers:].split("\n\n")[0].count("\n") == 4, "a head, a rule and three answers"
+    assert page[answers:].split("\n\n")[0].count("\n") == 5, "a head, a rule and four answers"
 
 
 def test_both_languages_have_the_same_headings_commands_and_pictures():

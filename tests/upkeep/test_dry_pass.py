@@ -61,3 +61,5 @@ def test_of_trained_convolutions_the_images_that_are_read_are_extracted_and_no_o
     monkeypatch.setattr(dry_pass, "open_run", tuned)
     assert told(place)["images_to_extract"] == 40 + 83
     assert told(place, "--split", "train")["images_to_extract"] == 83
+    assert told(place, "--max-points", "9")["images_to_extract"] == 9 + 83
+    assert told(place, "--fit", "split")["images_to_extract"] == 40
