@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from alexnet_skip.runs.folders import find_run, runs_in
+from alexnet_skip.runs.folders import find_run
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
-from alexnet_skip.study.grid import is_judged
 from alexnet_skip.study.sides import (
     Side,
     find_study,
     has_predictions,
     left_out,
+    newest_study,
     read_sides,
     sides_of_runs,
     sides_of_study,
@@ -79,7 +79,7 @@ class Subject:
         """Of all runs, by side, by seed."""
         return [[side.config, *(read_run_config(run) for run in side.runs[1:])] for side in self.sides]
 
-    @property
+    @cached_property
     def left_out(self) -> list[str]:
         """Names of the study's runs that are on none of its sides."""
         return sorted(left_out(self.study, self.sides))
@@ -144,9 +144,9 @@ def find_subject(runs_dir: Path, names: Sequence[str]) -> Subject:
     Raises:
         UserError: if there is no such study or run, or what its files say does not fit together.
     """
-    if not names and not any(is_judged(read_run_config(run)) for run in runs_in(runs_dir) if run.parent != runs_dir):
+    study = find_study(runs_dir, names) if names else newest_study(runs_dir)
+    if not names and study is None:
         names = (str(find_run(runs_dir, None)),)
-    study = find_study(runs_dir, names)
     sides = sides_of_study(study, least=1) if study else sides_of_runs(runs_dir, names)
     _refuse_other_classes(sides)
     split, stages = _read_stages(sides)

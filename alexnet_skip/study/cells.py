@@ -44,6 +44,28 @@ def cell_settings(settings: TrainSettings, folder: Path, cell: Cell, resume: boo
     )
 
 
+def require_no_run(folder: Path) -> None:
+    """Refuse a study in the folder of a run."""
+    if (folder / "config.json").is_file():
+        raise UserError(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
+
+
+def cells_left(folder: Path, cells: list[Cell], now: RunConfig) -> dict[Cell, bool]:
+    """The runs to train, and whether each goes on from a checkpoint; nothing is changed.
+
+    Args:
+        now: what a run would say of itself here and now.
+
+    Raises:
+        UserError: if the folder is a run's, or holds one that is finished, or has a checkpoint, with other settings.
+    """
+    require_no_run(folder)
+    # Every run there, asked for or not: all of them are compared in the end.
+    finished = [run for run in runs_in(folder) if _finished(run, now)]
+    missing = [cell for cell in cells if folder / cell.name not in finished]
+    return {cell: _can_go_on(folder / cell.name, now) for cell in missing}
+
+
 def unfinished_cells(
     folder: Path, cells: list[Cell], settings: TrainSettings, session: Session
 ) -> list[tuple[Cell, bool]]:
@@ -52,23 +74,17 @@ def unfinished_cells(
     What an interruption left of a run without a checkpoint is removed.
 
     Raises:
-        UserError: if a run that is finished, or has a checkpoint, has other settings, naming the first that differs.
+        UserError: as :func:`cells_left`.
     """
     outcome: list[list[tuple[Cell, bool]] | str] = [[]]
     if session.accelerator.is_main_process:
         try:
-            if (folder / "config.json").is_file():
-                raise UserError(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
-            now = describe_run(settings, session)
-            # Every run there, asked for or not: all of them are compared in the end.
-            finished = [run for run in runs_in(folder) if _finished(run, now)]
-            missing = [cell for cell in cells if folder / cell.name not in finished]
             # Looked at before anything is removed: a command that is refused changes nothing.
-            going_on = {cell: _can_go_on(folder / cell.name, now) for cell in missing}
-            for cell in missing:
-                if not going_on[cell]:
+            left = cells_left(folder, cells, describe_run(settings, session))
+            for cell, goes_on in left.items():
+                if not goes_on:
                     _remove_remains(folder / cell.name)
-            outcome = [list(going_on.items())]
+            outcome = [list(left.items())]
         except UserError as error:
             outcome = [str(error)]
     (found,) = broadcast_object_list(outcome)

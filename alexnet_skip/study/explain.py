@@ -16,7 +16,15 @@ from alexnet_skip.runs.folders import evaluation_folder, find_run, published_fol
 from alexnet_skip.runs.opened import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.study.sides import Side, find_study, read_sides, sides_of_runs, sides_of_study
+from alexnet_skip.study.sides import (
+    Side,
+    find_study,
+    in_words,
+    left_out,
+    read_sides,
+    sides_of_runs,
+    sides_of_study,
+)
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_json
@@ -30,7 +38,7 @@ def explain(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Draw where the models look; returns the figures and paths a program needs."""
     # Which models, what they said of which samples, and the images
     console = Console(settings.quiet)
-    study, sides, checkpoint_name = _chosen(settings)
+    study, sides, checkpoint_name = _chosen(settings, console)
     with console.working("Reading the predictions"):
         split, by_side = read_sides(sides, settings.split, checkpoint_name)
     predictions = [of_side[0] for of_side in by_side]
@@ -78,7 +86,7 @@ def explain(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     return result | {"images": len(rows)}, True
 
 
-def _chosen(settings: EvaluateSettings) -> tuple[Path | None, list[Side], str]:
+def _chosen(settings: EvaluateSettings, console: Console) -> tuple[Path | None, list[Side], str]:
     """The study if it is one, the sides to look at, by their first seed, and which of their models."""
     checkpoint_name = published_name(settings.checkpoint)
     if settings.compare is None:
@@ -88,7 +96,9 @@ def _chosen(settings: EvaluateSettings) -> tuple[Path | None, list[Side], str]:
         if len(settings.compare) != 2:
             raise UserError(f"--compare is {' '.join(settings.compare)}; with --explain name two runs, or a study")
         return None, sides_of_runs(settings.runs_dir, settings.compare), checkpoint_name
-    first, *others = sides_of_study(study)
+    first, *others = sides = sides_of_study(study)
+    for line in in_words(left_out(study, sides)):
+        console.line(line, style="yellow")
     if checkpoint_name == "best":
         checkpoint_name = f"epoch-{first.config.settings.run.snapshot_epochs[-1]}"
     # The form of the skip that is trained where no other is asked for, if the study has it.

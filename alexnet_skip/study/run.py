@@ -40,8 +40,8 @@ def run_study(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         UserError: if there is nothing to judge on, or the folder holds runs with other settings.
     """
     console, accelerator = session.console, session.accelerator
-    epochs = settings.run.snapshot_epochs or usual_epochs(settings)
-    settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, snapshot_epochs=epochs))
+    settings = with_snapshots(settings)
+    epochs = settings.run.snapshot_epochs
     samples = _measured(settings, session)
     folder, cells = study_folder(settings, session.dataset.name), all_cells(settings)
     with _locked(folder, session):
@@ -81,10 +81,12 @@ def all_cells(settings: TrainSettings) -> list[Cell]:
     return [Cell(variant, seed) for seed in settings.study.seeds for variant in settings.study.study_variants]
 
 
-def usual_epochs(settings: TrainSettings) -> tuple[int, int]:
-    """A low and a high epoch; with a second stage, the ends of both."""
+def with_snapshots(settings: TrainSettings) -> TrainSettings:
+    """Settings with the epochs that are judged: as asked for, or a low and a high one, of two stages the ends."""
     first = settings.training.epochs
-    return (first, settings.last_epoch) if settings.finetuning.finetune else (max(1, first // 5), first)
+    usual = (first, settings.last_epoch) if settings.finetuning.finetune else (max(1, first // 5), first)
+    epochs = settings.run.snapshot_epochs or usual
+    return dataclasses.replace(settings, run=dataclasses.replace(settings.run, snapshot_epochs=epochs))
 
 
 def _locked(folder: Path, session: Session) -> AbstractContextManager[None]:

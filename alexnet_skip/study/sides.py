@@ -69,14 +69,20 @@ class Side:
         return [probabilities(one.logits, t) for one, t in zip(predictions, fitted, strict=True)]
 
 
+def newest_study(runs_dir: Path) -> Path | None:
+    """The study whose newest run is the newest; None where no folder of runs is one."""
+    inside = [run for run in runs_in(runs_dir) if run.parent != runs_dir]
+    created = {run: config.created for run in inside if is_judged(config := read_run_config(run))}
+    return max(created, key=lambda run: created[run]).parent if created else None
+
+
 def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
     """The study that is named; the newest if none is; None where the names are those of runs."""
     if not names:
-        inside = [run for run in runs_in(runs_dir) if run.parent != runs_dir]
-        created = {run: config.created for run in inside if is_judged(config := read_run_config(run))}
-        if not created:
+        newest = newest_study(runs_dir)
+        if newest is None:
             raise UserError(f"--runs-dir {runs_dir} holds no study: name runs, or make one:{train_command('--study')}")
-        return max(created, key=lambda run: created[run]).parent
+        return newest
     for folder in (Path(names[0]), runs_dir / names[0]):
         if not (folder / "config.json").is_file() and runs_in(folder):
             if len(names) > 1:

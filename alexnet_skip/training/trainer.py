@@ -89,9 +89,9 @@ class Trainer:
             run_title(self.config, self.folder.name), epochs_before=self.stage.epochs_before,
         )  # fmt: skip
         with log as self.log:
-            if self.accelerator.is_main_process and not state.history:
-                log_texts(log.writer, self.config)
             if self.accelerator.is_main_process and state.epoch == self.stage.epochs_before + 1:
+                if not state.history:
+                    log_texts(log.writer, self.config)
                 log_trained(log.writer, self.model, self.stage.epochs_before)
             log.go_on(state.progress.images, state.progress.seconds)
             yield

@@ -8,11 +8,13 @@ from accelerate.utils import broadcast_object_list
 
 from alexnet_skip.devices import launch
 from alexnet_skip.devices.idle_card import tell_idle_card
+from alexnet_skip.devices.precision import Precision
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.weights import AlexNetWeights
-from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.records import PrecisionRecord, RunConfig, WeightsRecord, read_run_config
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
-from alexnet_skip.study.run import study_folder
+from alexnet_skip.study.cells import cells_left, require_no_run
+from alexnet_skip.study.run import all_cells, study_folder, with_snapshots
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.system.errors import UserError
@@ -76,6 +78,8 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     needs.append(DiskNeed("disk for the run", runs_dir, disk.runs_bytes(remaining, images.num_classes), way_out))
     plan.tell_disks(needs)
     _check_run_folder(plan, settings, images, weights)
+    if settings.study.study:
+        _check_study(plan, settings, images, weights, precision)
 
     # What it would take
     needed = _memory_bytes(settings, remaining, images, len(positions))
@@ -141,13 +145,6 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
     runs_dir, name = settings.run.runs_dir, settings.run.name
     if not machine.writable(runs_dir):
         plan.problems.append(f"--runs-dir {runs_dir} can't be written; choose another folder")
-    if settings.study.study and images.judged_split == ("val", "train") and not settings.training.val_fraction:
-        plan.problems.append(
-            f"--val-fraction is 0 and {images.name} has no test split: nothing is left to judge a study on; give a "
-            "part to hold out, such as --val-fraction 0.2"
-        )
-    if settings.study.study and ((folder := study_folder(settings, images.name)) / "config.json").is_file():
-        plan.problems.append(f"--name {folder.name}: {folder} is a single run; choose another name for the study")
     resumed, parent = settings.checkpoints.resume, settings.finetuning.finetune_from
     if before := resumed or parent:
         run = Path(before)
@@ -167,3 +164,25 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
         plan.problems.append(
             f"--name {name}: {runs_dir / name} exists already; choose another name or remove that folder"
         )
+
+
+def _check_study(
+    plan: Plan, settings: TrainSettings, images: Images, weights: AlexNetWeights | None, precision: Precision
+) -> None:
+    if images.judged_split == ("val", "train") and not settings.training.val_fraction:
+        plan.problems.append(
+            f"--val-fraction is 0 and {images.name} has no test split: nothing is left to judge a study on; give a "
+            "part to hold out, such as --val-fraction 0.2"
+        )
+    folder = study_folder(settings, images.name)
+    try:
+        require_no_run(folder)
+        if images.dataset is not None and weights is not None:
+            now = RunConfig(
+                with_snapshots(settings), dataset_record(images.dataset),
+                weights=WeightsRecord(settings.weights, weights.sha256),
+                precision=PrecisionRecord(precision.mixed_precision, precision.reason),
+            )  # fmt: skip
+            cells_left(folder, all_cells(settings), now)
+    except UserError as error:
+        plan.problems.append(str(error))

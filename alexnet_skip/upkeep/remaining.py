@@ -1,13 +1,13 @@
 """What of a training, or of all runs of a study, is not done yet."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.runs.folders import evaluation_folder
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import cell_settings
-from alexnet_skip.study.run import all_cells, study_folder, usual_epochs
+from alexnet_skip.study.run import all_cells, study_folder, with_snapshots
 from alexnet_skip.upkeep.inventory import Images
 
 
@@ -49,8 +49,8 @@ def what_is_left(settings: TrainSettings, images: Images) -> Remaining:
     """
     if not settings.study.study:
         return Remaining(1, (_left_of(settings),))
-    epochs = settings.run.snapshot_epochs or usual_epochs(settings)
-    settings = replace(settings, run=replace(settings.run, snapshot_epochs=epochs))
+    settings = with_snapshots(settings)
+    epochs = settings.run.snapshot_epochs
     folder, cells = study_folder(settings, images.name), all_cells(settings)
     # A run's summary is written last.
     missing = [cell for cell in cells if not (folder / cell.name / "summary.json").is_file()]

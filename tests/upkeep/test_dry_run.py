@@ -228,6 +228,12 @@ def test_a_study_extracts_the_images_that_are_told(study):
     assert study.told["images_to_extract"] == study.extracted == 2 * 103 + 40
 
 
+def test_a_study_whose_runs_have_other_settings_would_not_start(study, capsys):
+    assert train.main([*study.arguments, "--lr", "0.5", "--dry-run"]) == 2
+    assert "--lr is 0.5, but " in " ".join(capsys.readouterr().err.split())
+    assert train.main([*study.arguments, "--dry-run"]) == 0
+
+
 def test_a_study_writes_the_disk_that_is_told(study):
     written = size_of(study.folder.parents[1] / "cache", "*.npy")
     assert study.told["disk_for_the_cache_needed"] <= written < study.told["disk_for_the_cache_needed"] + 10_000
@@ -254,11 +260,10 @@ def test_of_a_finished_study_nothing_is_left(study):
 
 
 def test_of_a_half_finished_study_the_other_half_is_left(study):
-    summary = study.folder / "concat-seed1" / "summary.json"
-    shutil.rmtree(study.folder / "concat-seed1" / "checkpoints")
-    hidden = summary.rename(study.folder / "hidden.json")
+    other = study.folder / "concat-seed1"
+    hidden = other.rename(study.folder.parents[1] / "hidden")
     facts = facts_of(*study.arguments)
-    hidden.rename(summary)
+    hidden.rename(other)
     assert (facts["runs_left"], facts["epochs"], facts["finetune_epochs"]) == (1, 2, 1)
     assert 0 < facts["disk_for_the_run_needed"] < study.told["disk_for_the_run_needed"]
     assert facts["memory_needed"] == study.told["memory_needed"], "concat is the larger one"
