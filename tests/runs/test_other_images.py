@@ -333,11 +333,26 @@ def test_other_classes_are_refused_and_of_many_those_are_named_that_make_the_dif
 
 
 def test_of_other_images_it_is_not_said_that_they_chose_an_epoch_or_a_temperature(runs, tmp_path, capsys):
-    other = make_images(tmp_path / "other", 1)
+    other, model = make_images(tmp_path / "other", 1), runs / "mine" / "model" / "config.json"
     shutil.rmtree(other / "test")
+    write_sealed_json(model, read_json(model) | {"temperature": 0.5, "temperature_images": 6})
+    assert evaluate.main(["--runs-dir", str(runs), "--split", "val"]) == 0
+    assert "fitted on these very images" in " ".join(capsys.readouterr().err.split())
     for arguments, taken in (((), "20 % of train"), (("--split", "val"), None)):
         assert evaluate.main(["--runs-dir", str(runs), "--dataset", str(other), *arguments]) == 0
         told = " ".join(capsys.readouterr().err.split())
         assert taken is None or f"other has no test split: taking {taken} " in told
         for false in ("which chose the best epoch", "fitted on these very images"):
             assert false not in told
+
+
+def test_a_model_is_not_tuned_where_its_best_epoch_was_chosen_on_other_images(tmp_path, capsys):
+    """Those in the folder's own val/, which it would be held against."""
+    images = make_images(tmp_path / "two", 0, (("train", 15), ("val", 5)))
+    places = ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(tmp_path / "runs"), "--quiet"]
+    assert train.main([*ARGUMENTS, "--dataset", str(images), "--name", "mine", *places]) == 0
+    shutil.rmtree(images / "val")
+    make_images(tmp_path / "two", 1, (("val", 5),))
+    capsys.readouterr()
+    assert train.main(["--finetune-from", str(tmp_path / "runs" / "mine"), "--finetune", "1", *places]) == 2
+    assert "the images in val/, on which its best epoch was chosen, have changed" in capsys.readouterr().err

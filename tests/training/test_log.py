@@ -101,9 +101,11 @@ def test_the_marked_epoch_is_the_one_that_is_published_and_not_the_best_of_those
         lambda history, best, *rest: drawn.append(best) or learning_curves_figure(history, best, *rest),
     )
     with log_in(tmp_path, [], epochs=4, epochs_before=3) as log:
-        log.state.best_epoch, log.state.best_figures = 2, FIGURES
+        log.state.best_epoch, log.state.best_figures = 2, FIGURES | {"val_top1": 0.9}
         log.epoch(4, FIGURES | {"layer10_gradient_main": 0.5, "layer10_moved": 0.25})
     assert drawn == [2]
+    (best,) = EventAccumulator(str(tmp_path / "mine")).Reload().Scalars(TAGS["best_val_top1"])
+    assert best.value == pytest.approx(0.9)
 
 
 def test_without_held_out_images_there_are_only_the_curves_of_training(tmp_path):
