@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,8 +111,14 @@ def test_of_a_study_the_forms_first_seeds_are_looked_at_at_the_high_epoch(monkey
     made = [type("Side", (), {"variant": name, "config": config})() for name in sides]
     monkeypatch.setattr(explain, "find_study", lambda *_: tmp_path)
     monkeypatch.setattr(explain, "sides_of_study", lambda _: made)
+    monkeypatch.setattr(
+        explain, "left_out", lambda study, sides: {"conv-seed7": "not finished"} if sides == made else 1
+    )
+    told = []
+    console = SimpleNamespace(line=lambda text, **_: told.append(text))
     settings = evaluate.parse_evaluate(["--explain", "4", "--compare", "study"])
-    study, chosen, checkpoint_name = explain._chosen(settings)
+    study, chosen, checkpoint_name = explain._chosen(settings, console)
+    assert told == ["Left out, 1 of the study's runs: conv-seed7 (not finished)."]
     assert (study, [side.variant for side in chosen], checkpoint_name) == (tmp_path, ["none", "conv"], "epoch-15")
     made.pop(2)
-    assert [side.variant for side in explain._chosen(settings)[1]] == ["none", "concat"]
+    assert [side.variant for side in explain._chosen(settings, console)[1]] == ["none", "concat"]

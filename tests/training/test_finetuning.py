@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +23,12 @@ import evaluate
 from alexnet_skip.images import augment, dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.model import AlexNetWithSkip, load_published, publish
+from alexnet_skip.runs.predictions import published_digest
+from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.records import read_model_config
-from alexnet_skip.training import trainer
+from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.training import session, trainer
+from alexnet_skip.training.finite_guard import FiniteGuard
 from alexnet_skip.training.log import TAGS
 
 # Ten images to train on in two steps, ten held out; two epochs behind the three of the head.
@@ -200,12 +206,15 @@ def test_a_stage_begun_with_a_whole_kernel_of_conv_goes_on_after_an_interruption
 
 def test_a_run_without_a_checkpoint_goes_on_with_the_model_it_was_started_with(place, monkeypatch, capsys):
     """Not with what its parent has been trained to since."""
-    parent = place / "runs" / "changed"
+    parent, agreed = place / "runs" / "changed", []
     assert train_in(place, *HEAD, "--name", "changed", "--quiet") == 0
     with monkeypatch.context() as patch:
+        patch.setattr(session, "require_agreement", lambda _, decides: agreed.append(decides()))
         patch.setattr(trainer.Trainer, "step", lambda *_: sys.exit(9))
         with pytest.raises(SystemExit):
             train_in(place, "--finetune-from", str(parent), *TUNED[len(HEAD) :], "--name", "early")
+    # Machines whose parents differ would go on with different heads.
+    assert agreed[0]["the model of --finetune-from (SHA-256)"] == published_digest(parent, "best")
     network, config = load_published(parent / "model")
     with torch.no_grad():
         network.trained.head.fc3.bias += 1
@@ -230,6 +239,43 @@ def test_nothing_of_the_first_stage_takes_room_in_the_second(place, monkeypatch)
     assert train_in(place, *TUNED, "--name", "room", "--quiet") == 0
     assert firsts
     assert not alive
+
+
+def test_a_loss_that_is_not_finite_names_the_rate_of_its_stage(place, monkeypatch, capsys):
+    backward, calls = FiniteGuard.backward, []
+
+    def spoil(guard, loss, factor):
+        calls.append(1)
+        backward(guard, loss * math.nan if len(calls) == 7 else loss, factor)  # the first step of the second stage
+
+    monkeypatch.setattr(FiniteGuard, "backward", spoil)
+    assert train_in(place, *TUNED, "--name", "not-finite") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "epoch 4, step 1: " in told
+    assert "Try a lower learning rate (--finetune-lr)" in told
+
+
+@pytest.mark.parametrize(("num_images", "lowered"), [(54, True), (50_000, False)])
+def test_a_rate_that_is_lowered_for_few_images_is_told(num_images, lowered):
+    told = []
+    here = SimpleNamespace(positions=range(num_images), console=SimpleNamespace(line=told.append))
+    asked = TrainSettings(finetuning=FinetuneSettings(finetune=3, finetune_lr=3e-4))
+    second = session.fit_to_images(asked, here).finetuning
+    assert (second.finetune_lr < 3e-4) == lowered
+    line = f"--finetune-batch-size {second.finetune_batch_size} --finetune-lr {second.finetune_lr:.2g}"
+    assert [text.endswith(line) for text in told] == ([False, True] if lowered else [])
+
+
+@pytest.mark.parametrize(("stage", "processes", "looks"), [(1, 1, True), (1, 2, False), (2, 1, True), (2, 2, True)])
+def test_on_a_cpu_signals_are_looked_for_after_each_step_where_agreeing_costs_little(stage, processes, looks):
+    looked = []
+    one = SimpleNamespace(
+        state=SimpleNamespace(progress=SimpleNamespace(steps=3)), stage=SimpleNamespace(number=stage),
+        accelerator=SimpleNamespace(num_processes=processes, device=torch.device("cpu")), steps_per_epoch=9,
+        _save_if=lambda due: looked.append(due),
+    )  # fmt: skip
+    trainer.Trainer._after_step(one)
+    assert looked == ([False] if looks else [])
 
 
 def no_model(parent: Path) -> None:
