@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from zygote import Zygote
 from alexnet_skip.system.locks import folder_lock
 
 ROOT = Path(__file__).resolve().parent.parent
+# What is imported stays: a collection, of which some runs ask for many, need not look through torch each time.
+gc.freeze()
 # How long an example takes says something of the machine, and nothing of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
