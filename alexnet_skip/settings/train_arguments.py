@@ -119,9 +119,12 @@ def _named_run(flag: str, run: str, runs_dir: Path) -> Path:
     """Folder of a run by its name or path.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or it is one of a run's published models: to go on there would overwrite it.
     """
     for folder in (Path(run), runs_dir / run):
+        if (folder / "model.safetensors").is_file():
+            own = folder.parents[folder.parent.name == "snapshots"]
+            raise UserError(f"{flag} is {run}, which is a published model and no run; give the run's folder: {own}")
         if (folder / "config.json").is_file():
             return folder
     raise UserError(f"{flag} is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json")

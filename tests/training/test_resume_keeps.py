@@ -74,3 +74,16 @@ def test_a_study_removes_what_an_interruption_left_of_a_run_that_has_not(tmp_pat
     assert not _can_go_on(run, STUDY)
     _remove_remains(run)
     assert not run.exists()
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--finetune-from"])
+@pytest.mark.parametrize("model", ["model", "last", "snapshots/epoch-0002"])
+def test_a_published_model_is_no_run_to_go_on_with_and_stays_as_it_is(flag, model, reference, capsys):
+    """Its config holds settings, too, and a training that takes it for a run writes a run's config over it."""
+    run = reference / "runs" / "run"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    stage = ["--finetune", "1"] if flag == "--finetune-from" else ["--epochs", "4"]
+    assert train_in(reference, flag, str(run / model), *stage) == 2
+    told = "".join(capsys.readouterr().err.split())
+    assert f"therun'sfolder:{run}" in told.replace("│", "")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
