@@ -32,7 +32,10 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     # Which images are embedded, and on which the axes are fitted
     dataset = run.load_own_images(settings.dataset, job)
     samples = run.select(settings.split, dataset, job.console, is_training_dataset=True)
-    points = choose_points(dataset, samples, job)
+    elsewhere = run.name_elsewhere(dataset, samples) if settings.dataset is not None else ""
+    if not elsewhere:
+        run.tell_changed(samples, job.console)
+    points = choose_points(dataset, samples, job, elsewhere)
     fit = choose_fit(run, points, job)
     for other in others:
         other.require_agreement(job)

@@ -19,7 +19,7 @@ from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
 from alexnet_skip.plots.style import minus, save_figure
-from alexnet_skip.runs.folders import published_name
+from alexnet_skip.runs.folders import ELSEWHERE, published_name
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics.separation import Separation
 from alexnet_skip.system.commands import tensorboard_address
@@ -208,24 +208,27 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     if remark := embedding.figures["full"].remark:
         console.line(remark, style="yellow")
     names = embedding.run.model.class_names
-    shown = sorted(range(len(names)), key=lambda label: embedding.figures["full"].neighbours[label, label])
+    asked = np.flatnonzero(embedding.figures["full"].asked)
+    shown = sorted(asked, key=lambda label: embedding.figures["full"].neighbours[label, label])
     shown = sorted(shown[:MAX_CLASS_ROWS])
     table = []
     for label in shown:
         row = [names[label]]
         for figures in spaces.values():
             other, share = figures.nearest_confusable()[label]
-            row += [per_cent(figures.neighbours[label, label]), names[other], per_cent(share)]
+            row += [per_cent(figures.neighbours[label, label]), names[other] if share else "–", per_cent(share)]
         table.append(row)
     short = (f"{embedding.components}-D", f"{embedding.num_features:,}-D")
     heads = [head for name in short for head in (f"own %, {name}", "nearest other", "its %")]
-    which = "Whose neighbours they have" if len(shown) == len(names) else f"The {len(shown)} least apart"
+    which = "Whose neighbours they have" if len(shown) == len(asked) else f"The {len(shown)} least apart"
     console.table(f"{which}: share of a class's {neighbours} nearest images", ("class", *heads), table, optional=(3, 6))
+    if left := len(names) - len(asked):
+        console.line(f"{left:,} class(es) are not in this table: no image of theirs is among those asked")
 
 
 def folder_name(points: Points, settings: EmbedSettings) -> str:
     """Folder of an embedding within the run, one for each of what decides its files: split, layer, view, the number of
-    points where it is not all of them, and each of :data:`NAMED` that is not the default.
+    points where it is not all of them, each of :data:`NAMED` that is not the default, and images of another place.
     """
     name = f"embedding/{points.samples.name}-{settings.layer}"
     if settings.skip_view != "joined":
@@ -237,7 +240,7 @@ def folder_name(points: Points, settings: EmbedSettings) -> str:
         if (value := getattr(settings, setting)) != defaults[setting]:
             shown = published_name(value) if setting == "checkpoint" else value
             name += f"-{setting.replace('_', '-')}-{shown}"
-    return name
+    return f"{name}{ELSEWHERE}{points.elsewhere}" if points.elsewhere else name
 
 
 def _name_beside(other: Path, run: Path) -> str:

@@ -24,11 +24,13 @@ class Points:
     Attributes:
         samples: the split that they are chosen from.
         positions: themselves (N,) in the stored split.
+        elsewhere: what other images than the run's own are called in the names of folders.
     """
 
     dataset: Dataset
     samples: Selection
     positions: np.ndarray
+    elsewhere: str = ""
 
     @property
     def labels(self) -> np.ndarray:
@@ -45,8 +47,11 @@ class FitImages:
     words: str
 
 
-def choose_points(dataset: Dataset, samples: Selection, job: Job[EmbedSettings]) -> Points:
+def choose_points(dataset: Dataset, samples: Selection, job: Job[EmbedSettings], elsewhere: str = "") -> Points:
     """The samples to embed: all of a split, or as many as asked for, balanced over the classes.
+
+    Args:
+        elsewhere: what they are called where they are not the run's own.
 
     Raises:
         UserError: if there are fewer than three.
@@ -57,7 +62,7 @@ def choose_points(dataset: Dataset, samples: Selection, job: Job[EmbedSettings])
         job.console.line(f"{len(positions):,} of {len(samples.positions):,} images are embedded (--max-points)")
     if len(positions) < 3:
         raise UserError(f"--split {samples.name} has {len(positions)} image(s); an embedding needs at least 3")
-    return Points(dataset, samples, positions)
+    return Points(dataset, samples, positions, elsewhere)
 
 
 def choose_fit(run: OpenedRun, points: Points, job: Job[EmbedSettings]) -> FitImages:

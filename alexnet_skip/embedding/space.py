@@ -12,7 +12,7 @@ from alexnet_skip.devices.launch import Job
 from alexnet_skip.embedding.samples import FitImages, Points
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures, predict
 from alexnet_skip.images.dataset import Dataset
-from alexnet_skip.images.splits import limit_positions
+from alexnet_skip.images.splits import proportional_positions
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.pca.estimator import PCA
 from alexnet_skip.runs.folders import evaluation_folder
@@ -171,10 +171,10 @@ def embed_run(features: RunFeatures, points: Points, fit: FitImages) -> tuple[Em
         what = f"the {settings.layer} of {run.folder.name}"
         raise UserError(f"{what} can't be embedded: {error}; train the run again") from None
     labels, num_classes = points.labels, len(run.model.class_names)
-    queries = limit_positions(labels, affordable_queries(*rows.shape))
     figures = {
-        "embedding": separation(scores[:, :components], labels, num_classes, np.arange(len(labels))),
-        "full": separation(rows, labels, num_classes, queries),
+        # Each class in proportion: of another mix of classes the same space would have other figures.
+        where: separation(X, labels, num_classes, proportional_positions(labels, affordable_queries(*X.shape)))
+        for where, X in (("embedding", scores[:, :components]), ("full", rows))
     }
     mode = run.model_config.skip_mode
     joined = "main" if mode == "none" else f"joined by {mode}"

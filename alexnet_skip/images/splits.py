@@ -58,6 +58,14 @@ def limit_positions(labels: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(order[np.argsort(rank[order], kind="stable")][:limit])
 
 
+def proportional_positions(labels: np.ndarray, count: int) -> np.ndarray:
+    """Positions of ``count`` samples, each class in the same proportion as among all, sorted; the same every time."""
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    # One out of the middle of each of as many equal pieces: no class gets one more than its part rounded up.
+    return np.sort(order[(2 * np.arange(count) + 1) * len(labels) // (2 * count)])
+
+
 @dataclass(frozen=True)
 class Selection:
     """Chosen samples of a dataset.

@@ -88,9 +88,12 @@ class OpenedRun:
         """
         own = is_training_dataset or ("test" not in dataset.splits and self.trained_on(dataset))
         chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console, own=own)
-        if is_training_dataset and chosen.source_split == "train" and chosen.split.digest != self.config.dataset.digest:
+        # A val split of its own may have been cut out of the training images (--train-on): others are among them now.
+        known = {"train": self.config.dataset.digest, "val": self.config.dataset.val_digest}.get(chosen.source_split)
+        if is_training_dataset and known not in (None, "", chosen.split.digest):
             raise UserError(
-                f"the images of {dataset.name} have changed since {self.folder.name} was trained; train it again"
+                f"the {chosen.name} images of {dataset.name} have changed since {self.folder.name} was trained; train "
+                "it again, or give --dataset a folder that holds those of then"
             )
         return chosen
 
@@ -116,11 +119,13 @@ class OpenedRun:
     def name_elsewhere(self, dataset: Dataset, samples: Selection) -> str:
         """What samples of --dataset are called in names of folders; empty where they are the run's own images, moved.
 
-        They are its own if the training images are, and the split is none that its evaluations contradict.
+        They are its own if the training images are, and the split is the one that its config tells of, or else none
+        that its evaluations contradict.
         """
         digest = samples.split.digest
         if self.trained_on(dataset):
-            known = {*self.evaluated(samples.name).values()}
+            val = self.config.dataset.val_digest if samples.source_split == "val" else ""
+            known = {val} if val else {*self.evaluated(samples.name).values()}
             if samples.source_split == "train" or not known or digest in known:
                 return ""
         return f"{part_of_name(dataset.name)}-{digest[:8]}"

@@ -63,6 +63,11 @@ class Separation:
             told.append(f"kNN does not count {self.num_alone:,} image(s) that are the only one of their class")
         return "; ".join(told)
 
+    @property
+    def asked(self) -> np.ndarray:
+        """Which classes (C,) had a query: of the others nothing is known."""
+        return self.neighbours.sum(axis=1) > 0
+
     def nearest_confusable(self) -> list[tuple[int, float]]:
         """For each class, the other class most frequent among its samples' neighbours, and its share of them."""
         others = self.neighbours.copy()
@@ -72,7 +77,7 @@ class Separation:
 
     def as_json(self, class_names: tuple[str, ...]) -> dict[str, Any]:
         """The figures with names, ready for JSON."""
-        confusable = zip(class_names, np.diag(self.neighbours), self.nearest_confusable(), strict=True)
+        shares = zip(class_names, self.asked, np.diag(self.neighbours), self.nearest_confusable(), strict=True)
         return {
             "knn_top1": self.knn_top1,
             "silhouette": self.silhouette,
@@ -82,8 +87,12 @@ class Separation:
             "num_alone": self.num_alone,
             "remark": self.remark,
             "per_class": {
-                name: {"own_share": float(own), "nearest_confusable": class_names[other], "its_share": share}
-                for name, own, (other, share) in confusable
+                name: {
+                    "own_share": float(own) if asked else None,
+                    "nearest_confusable": class_names[other] if share else None,
+                    "its_share": share if asked else None,
+                }
+                for name, asked, own, (other, share) in shares
             },
         }
 

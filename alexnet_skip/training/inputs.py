@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from alexnet_skip.features.basis import Basis, SkipHeadInBasis, make_head, rank_of
 from alexnet_skip.features.coordinates import CoordinateSource, open_basis
 from alexnet_skip.features.source import FeatureSource, FrozenFeatures, predict
-from alexnet_skip.images.splits import limit_positions
+from alexnet_skip.images.splits import proportional_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.settings.shared import SkipMode
@@ -177,9 +177,9 @@ def open_inputs(settings: TrainSettings, session: Session, watch: Stopwatch) -> 
 
 def choose_train_sample(labels: np.ndarray, positions: np.ndarray, num_val: int) -> np.ndarray:
     """Of the positions (N,) to train on, those (M,) that are measured beside the held-out images: as many as these, at
-    most :data:`MAX_TRAIN_SAMPLE`, balanced over the classes.
+    most :data:`MAX_TRAIN_SAMPLE`, each class in proportion, as it is held out.
 
     Drawn by the split's rule, which knows no seed: the same images in every run.
     """
-    count = min(num_val, MAX_TRAIN_SAMPLE)
-    return positions[limit_positions(labels[positions], count)]
+    count = min(num_val, MAX_TRAIN_SAMPLE, len(positions))
+    return positions[proportional_positions(labels[positions], count)]

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from alexnet_skip.embedding import output
+from alexnet_skip.embedding import output, space
 from alexnet_skip.embedding.space import embed_run
+from alexnet_skip.images.splits import limit_positions
 from alexnet_skip.settings.embed import EmbedSettings, parse_embed
+from alexnet_skip.statistics.separation import separation
 from alexnet_skip.system.errors import UserError
 
 
@@ -58,3 +60,30 @@ def test_more_components_than_there_are_are_refused_where_they_were_asked_for(co
 def test_components_asked_for_are_those_of_the_embedding():
     assert embedded(5, EmbedSettings(layer="logits", components=2))[0].components == 2
     assert embedded(5, EmbedSettings(layer="logits", components=5))[0].components == 5
+
+
+def test_a_part_of_the_images_is_asked_in_the_mix_of_all(monkeypatch):
+    """The same space, all of whose images are asked here and a part there: balanced, the part would have other figures."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [540, 60])
+    logits = rng.standard_normal((600, 3)) + 1.2 * labels[:, None]
+    monkeypatch.setattr(space, "affordable_queries", lambda n, d: n if d == 2 else 150)
+    rows = np.arange(600)
+    model = SimpleNamespace(trained=None, class_names=("many", "few"))
+    features = SimpleNamespace(
+        run=SimpleNamespace(folder=Path("run"), model=model, model_config=SimpleNamespace(skip_mode="none")),
+        job=SimpleNamespace(
+            settings=EmbedSettings(layer="logits", components=2), accelerator=SimpleNamespace(is_main_process=True)
+        ),
+        rows=lambda *_: (logits, logits),
+    )
+    points = SimpleNamespace(samples=SimpleNamespace(source_split="test"), positions=rows, labels=labels)
+    figures = embed_run(features, points, SimpleNamespace(source_split="test", positions=rows, words="these"))[
+        0
+    ].figures
+    asked = {name: found.num_queries for name, found in figures.items()}
+    assert asked == {"embedding": 600, "full": 150}
+    assert figures["full"].knn_top1 == pytest.approx(figures["embedding"].knn_top1, abs=0.05)
+    # As balanced as they allow, the part would have 60 of either class, and half of the votes would be of the few.
+    balanced = separation(logits, labels, 2, limit_positions(labels, 150))
+    assert abs(balanced.knn_top1 - figures["embedding"].knn_top1) > 0.1

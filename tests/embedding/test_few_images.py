@@ -1,5 +1,6 @@
 """What embed.py writes and shows where a vote of neighbours says little or nothing."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,3 +46,13 @@ def test_table_and_note_tell_the_vote_or_why_not(labels, knn, remark, capsys):
     lines = output._note(some).splitlines()
     assert all(f"kNN {knn}, silhouette" in line for line in lines[:2])
     assert lines[2:] == ([remark] if remark else [])
+
+
+def test_a_class_whose_images_were_not_asked_is_not_among_the_least_apart(capsys):
+    of = embedding([0, 0, 1, 1, 2, 2, 3, 3])
+    figures = separation(of.scores, np.repeat(np.arange(4), 2), 4, np.array([0, 2, 3]))
+    output.show_embedding(Console(), dataclasses.replace(of, figures={"embedding": figures, "full": figures}), "these")
+    told = " ".join(capsys.readouterr().err.split())
+    table = told[told.index("Whose neighbours they have") :]
+    assert [name for name in "abcd" if f" {name} 100.0" in table or f" {name} 0.0" in table] == ["a", "b"]
+    assert "2 class(es) are not in this table: no image of theirs is among those asked" in told

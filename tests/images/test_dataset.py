@@ -55,6 +55,15 @@ def test_a_limit_keeps_classes_balanced(limit):
     assert counts[1] >= min(10, limit // 4)
 
 
+@given(st.integers(1, 100))
+def test_a_proportional_part_has_of_each_class_its_share_rounded_up_or_down(count):
+    labels = np.repeat(np.arange(4), [50, 10, 30, 10])
+    positions = splits.proportional_positions(labels, count)
+    assert len(np.unique(positions)) == count
+    shares = np.bincount(labels[positions], minlength=4) - count * np.array([0.5, 0.1, 0.3, 0.1])
+    assert np.abs(shares).max() < 1
+
+
 def test_a_subset_keeps_its_ids_and_has_its_own_digest(small_shapes):
     train = data_dataset.load_dataset("shapes").splits["train"]
     part = train.subset(np.array([5, 9]))

@@ -76,6 +76,15 @@ def test_the_nearest_confusable_class_is_the_one_among_a_classs_own_neighbours()
     assert of_b == {"own_share": 0.2, "nearest_confusable": "c", "its_share": 0.7}
 
 
+def test_of_a_class_that_was_not_asked_nothing_is_said():
+    found = module.Separation(0.5, 0.0, 1.0, np.array([[0.6, 0.4, 0], [0, 0, 0], [0, 0, 1]]), 30, 20, 0, {})
+    assert found.asked.tolist() == [True, False, True]
+    told = found.as_json(("a", "b", "c"))["per_class"]
+    assert told["a"] == {"own_share": 0.6, "nearest_confusable": "b", "its_share": 0.4}
+    assert told["b"] == {"own_share": None, "nearest_confusable": None, "its_share": None}
+    assert told["c"] == {"own_share": 1.0, "nearest_confusable": None, "its_share": 0.0}
+
+
 def test_classes_far_apart_are_told_apart_perfectly_and_the_nearer_one_is_named(rng):
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 1000.0]])
     labels = np.arange(90) % 3

@@ -65,13 +65,14 @@ def test_images_trained_on_are_measured_in_the_same_way_in_a_model_that_drops_no
     assert figures["train_eval_top1"] == (logits[sample].argmax(1) == labels[sample]).mean()
 
 
-def test_the_measured_training_images_are_some_of_them_balanced_and_the_same_in_every_run(rng):
+def test_the_measured_training_images_are_some_of_them_in_proportion_and_the_same_in_every_run(rng):
     labels = np.repeat(np.arange(4), (100, 200, 300, 400))
     positions = np.delete(np.arange(1000), np.arange(0, 1000, 10))
     sample = choose_train_sample(labels, positions, 100)
     assert len(set(sample)) == 100
     assert set(sample) <= set(positions)
-    assert np.bincount(labels[sample]).tolist() == [25] * 4
+    # Balanced, a model that always says the largest class would seem better on val than on what it learned from.
+    assert np.bincount(labels[sample]).tolist() == [10, 20, 30, 40]
     np.testing.assert_array_equal(choose_train_sample(labels, positions, 100), sample)
     assert len(choose_train_sample(labels, positions, 10_000)) == len(positions)
     many = np.zeros(9000, int)
