@@ -1,6 +1,5 @@
 """What embed.py leaves in the run folder and shows on screen."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from PIL import Image
 
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.embedding import projector
+from alexnet_skip.embedding.names import folder_name, name_beside
 from alexnet_skip.embedding.samples import Points
 from alexnet_skip.embedding.space import Embedding, metrics_of
 from alexnet_skip.evaluation.tables import sample_columns, write_columns
@@ -19,21 +19,17 @@ from alexnet_skip.plots import embedding as embedding_plots
 from alexnet_skip.plots import turntable
 from alexnet_skip.plots.embedding import Cloud
 from alexnet_skip.plots.style import minus, save_figure
-from alexnet_skip.runs.folders import ELSEWHERE, published_name
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.statistics.separation import Separation
 from alexnet_skip.system.commands import tensorboard_address
 from alexnet_skip.system.console import Console, per_cent
-from alexnet_skip.system.files import part_of_name, write_json
+from alexnet_skip.system.files import write_json
 
 # Of the animation, in parts of its width; and inches for a line of the legend beside it.
 LEAST_HEIGHT, LEGEND_INCHES = 0.6, 0.22
 
 # Above this many classes only those with the weakest neighbourhoods are shown on screen.
 MAX_CLASS_ROWS = 25
-
-# Settings that decide what is written and are in an embedding's name where they are not the default.
-NAMED = ("checkpoint", "fit", "components", "projector_components", "thumbnails")
 
 
 def cloud_of(embedding: Embedding, labels: np.ndarray) -> Cloud:
@@ -56,6 +52,8 @@ def write_all(
     name = folder_name(points, job.settings)
     where = run.folder / name
     where.mkdir(parents=True, exist_ok=True)
+    # Made again it is whole or without its figures, by which it is found: never old ones beside new pictures.
+    (where / "metrics.json").unlink(missing_ok=True)
     images = f"{dataset} {split}, {len(labels):,} images"
     axes = f"axes fitted on {embedding.fitted_on}"
     title = f"{embedding.space}: {images}; {run.folder.name} (epoch {run.model_config.epoch}); {axes}"
@@ -66,7 +64,7 @@ def write_all(
     write_pictures(where, embedding, labels, title)
     compared = {"compared": [metrics_of(each) for each in others]} if others else {}
     if others:
-        stem = f"compare-{_name_beside(others[0].run.folder, run.folder)}"
+        stem = f"compare-{name_beside(others[0].run.folder, run.folder)}"
         write_comparison(where / f"{stem}.png", embeddings, labels, f"{images}; {axes}")
         write_json(where / f"{stem}.json", summary | compared)
     embedding.pca.save(where / "pca.npz")
@@ -224,27 +222,3 @@ def show_embedding(console: Console, embedding: Embedding, title: str) -> None:
     console.table(f"{which}: share of a class's {neighbours} nearest images", ("class", *heads), table, optional=(3, 6))
     if left := len(names) - len(asked):
         console.line(f"{left:,} class(es) are not in this table: no image of theirs is among those asked")
-
-
-def folder_name(points: Points, settings: EmbedSettings) -> str:
-    """Folder of an embedding within the run, one for each of what decides its files: split, layer, view, the number of
-    points where it is not all of them, each of :data:`NAMED` that is not the default, and images of another place.
-    """
-    name = f"embedding/{points.samples.name}-{settings.layer}"
-    if settings.skip_view != "joined":
-        name += f"-{settings.skip_view}"
-    if len(points.positions) < len(points.samples.positions):
-        name += f"-points-{len(points.positions)}"
-    defaults = {field.name: field.default for field in dataclasses.fields(EmbedSettings)}
-    for setting in NAMED:
-        if (value := getattr(settings, setting)) != defaults[setting]:
-            shown = published_name(value) if setting == "checkpoint" else value
-            name += f"-{setting.replace('_', '-')}-{shown}"
-    return f"{name}{ELSEWHERE}{points.elsewhere}" if points.elsewhere else name
-
-
-def _name_beside(other: Path, run: Path) -> str:
-    """A run's name beside another's; with its study's before it where that is another: their runs are named alike."""
-    folder = other.resolve()
-    beside = folder.parent == run.resolve().parent
-    return part_of_name(folder.name if beside else f"{folder.parent.name}-{folder.name}")

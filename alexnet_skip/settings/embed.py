@@ -19,6 +19,7 @@ MODES = (
     Mode(
         "dry_run", "alexnet_skip.upkeep.dry_pass:dry_run_embedding",
         ("run", "split", "checkpoint", "fit", "dataset", "verify_images", "max_points", "runs_dir", "quiet", "json"),
+        shared=True,
     ),
 )  # fmt: skip
 

@@ -16,7 +16,9 @@ MAX_EXPLAINED = 40
 EVERYWHERE = ("runs_dir", "quiet", "json")
 
 MODES = (
-    Mode("images", "alexnet_skip.evaluation.classify:classify", ("topk", "run", "checkpoint", *EVERYWHERE)),
+    Mode(
+        "images", "alexnet_skip.evaluation.classify:classify", ("topk", "run", "checkpoint", *EVERYWHERE), shared=True,
+    ),
     Mode("export", "alexnet_skip.evaluation.export:export", ("run", "checkpoint", *EVERYWHERE)),
     Mode(
         "explain", "alexnet_skip.study.explain:explain",
@@ -33,7 +35,7 @@ MODES = (
     ),
     Mode(
         "dry_run", "alexnet_skip.upkeep.dry_pass:dry_run_evaluation",
-        ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE),
+        ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE), shared=True,
     ),
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alexnet_skip.system.console import is_first_process
 from alexnet_skip.system.errors import UserError
 
 
@@ -18,15 +19,20 @@ class Mode:
         place: of its function, which takes the settings, as ``module:function``.
         takes: the other fields that have an effect in it.
         alone: those of them that have an effect nowhere else.
+        shared: whether several processes that a launcher has started do it together; otherwise the first one does, and
+            the others leave: they would write the same files.
     """
 
     setting: str
     place: str
     takes: tuple[str, ...]
     alone: tuple[str, ...] = ()
+    shared: bool = False
 
     def load(self) -> Callable[[Any], Any]:
         """Its function, imported now: torch takes seconds, a refused command line should not."""
+        if not self.shared and not is_first_process():
+            return lambda settings: ({}, False)
         function: Callable[[Any], Any] = pkgutil.resolve_name(self.place)
         return function
 

@@ -63,7 +63,7 @@ def test_components_asked_for_are_those_of_the_embedding():
 
 
 def test_a_part_of_the_images_is_asked_in_the_mix_of_all(monkeypatch):
-    """The same space, all of whose images are asked here and a part there: balanced, the part would have other figures."""
+    """The same space, all of whose images are asked here and a part there; balanced, it would have other figures."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], [540, 60])
     logits = rng.standard_normal((600, 3)) + 1.2 * labels[:, None]

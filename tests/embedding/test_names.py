@@ -14,7 +14,7 @@ from tiny_run import copy_whole, shrink
 
 import embed
 from alexnet_skip.embedding import output
-from alexnet_skip.embedding.output import folder_name
+from alexnet_skip.embedding.names import folder_name
 from alexnet_skip.embedding.samples import Points
 from alexnet_skip.images.dataset import Dataset, Split
 from alexnet_skip.images.splits import Selection

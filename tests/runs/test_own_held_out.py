@@ -1,7 +1,9 @@
 """The images that a run has held out are those that it was trained beside: no others pass for them."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -91,7 +93,7 @@ def test_a_run_on_few_images_is_not_judged_on_those_it_has_seen_when_the_folder_
         assert "the val images of images have changed" in " ".join(capsys.readouterr().err.split())
 
 
-def test_an_embedding_of_other_images_leaves_that_of_the_runs_own_as_it_was(place, capsys):
+def test_an_embedding_of_other_images_leaves_that_of_the_runs_own_as_it_was(place, capsys, monkeypatch):
     make_images(place / "images", 0)
     places = trained(place)
     assert evaluate.main(places) == 0
@@ -108,6 +110,11 @@ def test_an_embedding_of_other_images_leaves_that_of_the_runs_own_as_it_was(plac
     assert Path(result["embedding"]).name.startswith("test-features-on-copy-")
     assert result["num_samples"] == 14
     assert contents(own) == before
+    # Made again but interrupted, it is not one any more: new pictures would stand beside old figures.
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "write_pictures", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        assert embed.main(places) == 130
+    assert not (own / "metrics.json").exists()
     # Changed in place they are told.
     shutil.rmtree(place / "images" / "test")
     shutil.copytree(copy / "test", place / "images" / "test")
