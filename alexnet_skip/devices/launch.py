@@ -70,8 +70,9 @@ def start(
         )
     if accelerator.device.type == "cpu":
         keep_freed_memory()
-        # `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told otherwise: the other cores would stay idle.
-        if os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        # Launchers set OMP_NUM_THREADS=1 unless they are told otherwise: the other cores would stay idle.
+        threads, by_launcher = os.environ.get("OMP_NUM_THREADS"), {PRECISION, "WORLD_SIZE"} & os.environ.keys()
+        if threads is None or (threads == "1" and by_launcher):
             torch.set_num_threads(available_cpus())
     set_products(accelerator.device.type)
     return accelerator, precision

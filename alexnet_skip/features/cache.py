@@ -137,7 +137,7 @@ class FeatureCache:
         if need > free:
             raise UserError(
                 f"--cache-dir {self.folder.parent} has {free / 2**20:,.0f} MiB free, but the features need "
-                f"{need / 2**20:,.0f} MiB; choose another --cache-dir, --no-hflip, --limit-train or --no-cache"
+                f"{need / 2**20:,.0f} MiB; choose another --cache-dir, or --no-cache of train.py, or make room"
             )
         for name in absent:
             with replacing(self._path(name)) as temporary:

@@ -93,8 +93,8 @@ def open_for_writing(folder: Path, report: Callable[[str], None]) -> Iterator[No
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(
-                    f"--cache-dir {folder.parent}: {folder} can't be made ({error.strerror}); choose another "
-                    "--cache-dir, or --no-cache"
+                    f"--cache-dir {folder.parent}: {folder} can't be made ({error.strerror}); let it be "
+                    "written, or train with another --cache-dir or --no-cache"
                 ) from None
             with suppress(FileNotFoundError):
                 lock.enter_context(folder_lock(folder, report))

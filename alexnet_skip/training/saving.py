@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
-from alexnet_skip.runs.checkpoints import CheckpointStore
+from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
 from alexnet_skip.settings.shared import CheckpointSettings
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.console import Console
@@ -74,7 +74,11 @@ class Checkpointer:
         self._interruption.__exit__(kind, error, trace)
 
     def newest(self) -> tuple[str, Any] | None:
-        """Name and state of the newest whole checkpoint, the same one on every process."""
+        """Name and state of the newest whole checkpoint, the same one on every process.
+
+        Raises:
+            UserError: on every process, if one of them lacks what the first one has.
+        """
         found: list[Any] = [None]
         state: Any = None
         if self.accelerator.is_main_process and (newest := self.store.newest(self.console.line)):
@@ -82,7 +86,18 @@ class Checkpointer:
         (name,) = broadcast_object_list(found)
         if name is None:
             return None
-        return name, state or self.store.load(self.store.folder / name)
+        problem = None
+        if state is None:
+            try:
+                state = self.store.load(self.store.folder / name)
+            except DamagedCheckpointError as error:
+                problem = str(error)
+        if problems := [told for told in gather_object([problem]) if told]:
+            raise UserError(
+                f"--resume {self.folder}: not every process has the whole checkpoint {name} ({problems[0]}); on "
+                f"several machines copy {self.store.folder} from the first one to each of the others"
+            )
+        return name, state
 
     def last_good(self) -> str:
         """What is left where a run fails, in words."""

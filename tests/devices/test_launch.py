@@ -15,7 +15,11 @@ def threads(monkeypatch):
     """Threads that torch has after the start, where OMP_NUM_THREADS was set so, with so many processors to take."""
     before = torch.get_num_threads()
 
-    def started(set_to: str | None, cpus: int) -> int:
+    def started(set_to: str | None, cpus: int, launcher: str = "") -> int:
+        for name in ("ACCELERATE_MIXED_PRECISION", "WORLD_SIZE"):
+            monkeypatch.delenv(name, raising=False)
+        if launcher:
+            monkeypatch.setenv(launcher, "1" if launcher == "WORLD_SIZE" else "no")
         torch.set_num_threads(int(set_to or 1))  # as torch itself does where the variable is set
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if set_to is not None:
@@ -28,13 +32,16 @@ def threads(monkeypatch):
     torch.set_num_threads(before)
 
 
-def test_all_processors_are_used_although_accelerate_launch_allows_one_thread(threads):
-    assert threads("1", cpus=3) == 3
-    assert threads(None, cpus=3) == 3
+@pytest.mark.parametrize("launcher", ["ACCELERATE_MIXED_PRECISION", "WORLD_SIZE"])
+def test_all_processors_are_used_although_launchers_allow_one_thread(threads, launcher):
+    assert threads("1", cpus=3, launcher=launcher) == 3
 
 
 def test_a_number_of_threads_that_the_user_chose_is_kept(threads):
+    assert threads("2", cpus=3, launcher="ACCELERATE_MIXED_PRECISION") == 2
     assert threads("2", cpus=3) == 2
+    assert threads("1", cpus=3) == 1
+    assert threads(None, cpus=3) == 3
 
 
 @pytest.mark.parametrize(("processes", "share"), [("1", 1), ("2", 2), ("1000", None)])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from alexnet_skip.images import dataset as data_dataset
 from alexnet_skip.images import shapes, splits
 from alexnet_skip.images.cifar import NotHereError
+from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
 
@@ -116,3 +117,11 @@ def test_what_may_be_had_is_not_replaced_by_anything_where_it_may_not_be_fetched
 def test_a_name_that_is_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="neither auto, cifar10, cifar100, shapes nor an existing folder"):
         data_dataset.load_dataset(str(tmp_path / "nothing"))
+
+
+def test_a_run_that_held_nothing_out_has_nothing_to_stand_in_for_test_and_the_split_that_was_asked_for_is_named(capsys):
+    train = data_dataset.make_split(np.zeros((4, 2, 2, 3), np.uint8), np.zeros(4, dtype=int), ("a",))
+    whole = data_dataset.Dataset("mine", "mine", ("a",), {"train": train})
+    with pytest.raises(UserError, match="--split is test, but mine has no such split and the run held nothing out"):
+        splits.choose_split("test", whole, 0.0, Console())
+    assert capsys.readouterr().err == "", "no split was taken instead"

@@ -11,6 +11,7 @@ import torch
 
 from alexnet_skip.settings.shared import CheckpointSettings
 from alexnet_skip.system.commands import shell_word
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.interruption import ENDING, InterruptedRunError
 from alexnet_skip.training import saving
 from alexnet_skip.training.saving import Checkpointer, random_state, restore_random_state
@@ -185,3 +186,20 @@ def test_random_numbers_go_on_where_they_were():
     assert all(a != b for a, b in zip(draw(), drawn, strict=True))
     restore_random_state(state)
     assert draw() == drawn
+
+
+def test_where_one_process_lacks_the_checkpoint_all_are_refused_alike(tmp_path, monkeypatch):
+    """On several machines only the first has written it; alone in its traceback, one would leave the others waiting."""
+    monkeypatch.setattr(saving, "broadcast_object_list", lambda _: ["step-00000005"])
+    there = checkpointer(tmp_path, Processes(2, is_main_process=True))
+    monkeypatch.setattr(there.store, "newest", lambda _: (there.store.folder / "step-00000005", {"epoch": 1}))
+    lacking = checkpointer(tmp_path / "other", Processes(2, is_main_process=False))
+    told = {}
+    for name, saver, others in (("here", there, ["not there"]), ("there", lacking, [None])):
+        monkeypatch.setattr(saving, "gather_object", lambda mine, others=others: [*others, *mine])
+        with pytest.raises(UserError, match="not every process has the whole checkpoint step-00000005") as caught:
+            saver.newest()
+        told[name] = str(caught.value)
+    assert "copy" in told["here"]
+    monkeypatch.setattr(saving, "gather_object", lambda mine: [None, *mine])
+    assert there.newest() == ("step-00000005", {"epoch": 1})
