@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, copy_whole, outcome, shrink, tr
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network import model
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training import trainer as training
 from alexnet_skip.training.finite_guard import READ_STEPS
@@ -337,3 +339,33 @@ def test_it_saves_where_it_is_time_to_and_stops_where_it_was_asked_to(save, numb
     one.checkpointer = SimpleNamespace(look=lambda due: (save, number), stop=lambda *what: stopped.append(what))
     Trainer._save_if(one, due=False)
     assert stopped == ([(15, "epoch 2, step 3 of 4", "its place")] if number else [])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("where", ["model", "last"])
+def test_the_main_process_publishes_each_model_as_what_it_is_and_tells_of_the_best_ones_probabilities(
+    monkeypatch, rank, where
+):
+    """Every process takes its share in predicting what the temperature is fitted on."""
+    one, done = standing(RunState(), rank=rank), []
+    one.held_out = SimpleNamespace(calibration=lambda epoch, weights: done.append((epoch, weights)) or {"metrics": 2.5})
+    trained = SimpleNamespace(skip=SimpleNamespace(mode="concat"))
+    one.inputs = SimpleNamespace(
+        published_form=lambda weights: trained, published_backbone=lambda weights, frozen: f"{weights} {frozen}"
+    )
+    one.session.backbone = "frozen"
+    about = ModelConfig("concat", ("cat", "dog"))
+    monkeypatch.setattr(training, "layers_that_differ", lambda *backbones: backbones)
+    described = lambda *of, finetuned_layers: done.append((*of, finetuned_layers)) or about  # noqa: E731
+    monkeypatch.setattr(training.ModelConfig, "of_run", described)
+    monkeypatch.setattr(training, "publish", lambda *what: done.append(what))
+    monkeypatch.setattr(training, "share_files", lambda *what: done.append(what))
+    Trainer._publish(one, where, 4, "weights", {"val_top1": 1.0})
+    written = [
+        ("config", "concat", 4, {"val_top1": 1.0}, ("weights frozen", "frozen")),
+        (one.folder / where, trained, "weights frozen", replace(about, metrics=2.5)),
+        (one.folder / where, one.folder),
+    ]
+    assert done == [(4, "weights"), *(written if rank == 0 else [])]
+    told = rank == 0 and where == "model"
+    assert one.told == [f"Probabilities of the best epoch's model: {about.calibration}"] * told
