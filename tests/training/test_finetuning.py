@@ -22,14 +22,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_run import ARGUMENTS, outcome, shrink, train_in
 
 import evaluate
+from alexnet_skip.features.basis import make_head
 from alexnet_skip.images import augment, dataset
 from alexnet_skip.images.splits import train_val_positions
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.head import Dropout
 from alexnet_skip.network.model import AlexNetWithSkip, load_published, publish
+from alexnet_skip.network.upper import layers_that_differ
+from alexnet_skip.network.weights import load_weights
 from alexnet_skip.runs.predictions import published_digest
 from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.settings.train import TrainingSettings, TrainSettings
 from alexnet_skip.training import finetuning, session, trainer
+from alexnet_skip.training.finetuning import TuningInputs
 from alexnet_skip.training.finite_guard import FiniteGuard
 from alexnet_skip.training.inputs import HeldOut
 from alexnet_skip.training.log import TAGS
@@ -425,14 +431,17 @@ def test_gradients_are_measured_on_some_images_to_train_on_with_their_own_classe
 
 @pytest.fixture
 def second(monkeypatch):
-    """Makes the second stage's trainer of a first one, without a network."""
-    monkeypatch.setattr(finetuning, "Trainer", lambda *given: SimpleNamespace(given=given, stage=given[4]))
+    """Makes the second stage's trainer of a first one, without a network; tells what was done, in this order."""
+    done = []
+    make = lambda *given: done.append("made") or SimpleNamespace(given=given, stage=given[4], done=done)  # noqa: E731
+    monkeypatch.setattr(finetuning, "Trainer", make)
     opened = lambda first, head: SimpleNamespace(head=head, first_state=lambda: {"whole": head})  # noqa: E731
     monkeypatch.setattr(finetuning, "_open_inputs", opened)
 
     def second_trainer(best, saved=None):
         first = stand_in()
         first.folder, first.config, first.watch, first.checkpointer = "folder", "config", "watch", "checkpointer"
+        first.session.accelerator.free_memory = lambda: done.append("freed")
         first.steps_per_epoch, first.model = 7, SimpleNamespace(state_dict=lambda: {"w": "as it was initialised"})
         first.state = RunState(epoch=6, best_epoch=2, best_state=best)
         return finetuning.second_trainer(first, saved)
@@ -446,6 +455,7 @@ def test_the_second_stage_begins_with_the_best_epoch_or_with_a_checkpoints_head_
     assert (made.stage.number, made.stage.epochs_before, made.stage.steps_before) == (2, 5, 35)
     assert (made.checkpointer, made.given[:2], made.given[5]) == ("checkpointer", ("folder", "config"), "watch")
     assert (made.state.epoch, made.state.best_epoch, made.state.best_state) == (6, 2, {"whole": {"w": "best"}})
+    assert made.done == ["freed", "made"], "or Accelerate would hold the first stage's optimizer"
     assert second({}).stage.inputs.head == {"w": "as it was initialised"}, "the checkpoint brings the best epoch's back"
     assert second({"w": "best"}, {"trained.w": "saved", "upper.layers.8.weight": 0}).stage.inputs.head == {"w": "saved"}
 
@@ -459,3 +469,26 @@ def test_a_run_goes_through_what_is_left_of_its_stages(monkeypatch, finetune, nu
     monkeypatch.setattr(finetuning, "second_trainer", lambda first: SimpleNamespace(stage=SimpleNamespace(number=2)))
     assert [one.stage.number for one in finetuning.stages(first)] == stages
     assert done == ["let go"] * (stages == [1, 2])
+
+
+@pytest.mark.parametrize("reinit", [False, True])
+def test_the_network_begins_with_the_first_stages_head_and_with_fresh_convolutions_where_that_is_asked_for(reinit):
+    backbone = FrozenAlexNet(load_weights("random").state)
+    head = make_head("conv", 10, None).state_dict()
+    inputs = TuningInputs(
+        None, torch.zeros(1), None, "conv", 10, None, backbone=backbone, seed=3, head=head, probe=(),
+        finetuning=FinetuneSettings(finetune=2, finetune_lr=0.1, finetune_layer_decay=0.5, finetune_reinit=reinit),
+    )  # fmt: skip
+    made = inputs.make_model((0.1, 0.2, 0.3))
+    for state, fresh in ((made.state_dict(), reinit), (inputs.first_state(), False)):
+        assert layers_that_differ(inputs.published_backbone(state, backbone), backbone) == ((8, 10) if fresh else ())
+        kept = finetuning.head_of(state)
+        assert kept.keys() == head.keys()
+        assert all(torch.equal(kept[name], value) for name, value in head.items())
+        published = inputs.published_form(state).state_dict()
+        assert all(torch.equal(published[name], value) for name, value in head.items())
+    assert [module.p for module in made.modules() if isinstance(module, Dropout)] == [0.1, 0.2, 0.3]
+    again = inputs.make_model()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in made.state_dict().items())
+    assert sum(module.p for module in again.modules() if isinstance(module, Dropout)) == 0
+    assert [group["lr"] for group in inputs.parameter_groups(made, 0.7)] == [0.7, 0.1, 0.05]
