@@ -226,3 +226,39 @@ def test_the_matrix_of_many_classes_is_in_the_csv_alone(tmp_path, rng, classes):
     figures.draw_evaluation(tmp_path, "a title", summary, some, None)
     lines = (tmp_path / "confusion_matrix.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
     np.testing.assert_array_equal([[int(cell) for cell in line.split(",")[1:]] for line in lines], matrix)
+
+
+@pytest.mark.parametrize(
+    ("digest", "shown"), [("m" * 64, "own older other2-1234"), (None, "own older other2-1234 changed")]
+)
+def test_a_card_shows_what_its_own_model_was_judged_on_and_names_images_that_are_not_the_runs(
+    tmp_path, monkeypatch, digest, shown
+):
+    about = {"skip_mode": "none", "class_names": ["cat", "dog"], "epoch": 2}
+    (tmp_path / "model").mkdir()
+    write_json(tmp_path / "model" / "config.json", about | ({"model_sha256": digest} if digest else {}))
+    for folder, name, epoch, model in (
+        ("test-best", "own", 2, "m" * 64), ("test-best-on-other2-1234", "own", 2, "m" * 64),
+        ("train-best", "older", 2, None), ("val-best", "changed", 2, "0" * 64), ("test-last", "last", 3, "m" * 64),
+    ):  # fmt: skip
+        where, known = tmp_path / "evaluation" / folder, {"model_sha256": model} if model else {}
+        where.mkdir(parents=True)
+        write_json(where / "metrics.json", {"dataset": name, "epoch": epoch} | known)
+    monkeypatch.setattr(evaluation, "model_card", lambda _, shown: " ".join(one["dataset"] for one in shown))
+    evaluation.add_to_card(tmp_path, tmp_path / "model")
+    assert {*(tmp_path / "model" / "README.md").read_text().split()} == {*shown.split()}
+
+
+def test_a_title_names_images_run_and_checkpoint_and_the_epoch_once():
+    about = {"dataset": "shapes", "split": "val", "epoch": 7}
+    for checkpoint, told in (("best", "best (epoch 7)"), ("last", "last (epoch 7)"), ("epoch-0007", "epoch-7")):
+        assert evaluation.evaluation_title(about, Path("runs/one"), checkpoint) == f"shapes val, one, {told}"
+
+
+def test_without_a_picture_an_evaluations_curves_are_of_its_topk_and_loss(tmp_path):
+    for epoch, top1 in ((1, 0.25), (4, 0.5)):
+        evaluation.log_evaluation(tmp_path, "val", {"topk": {"1": top1}, "nll": 3.0, "epoch": epoch}, None)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    told = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert told == {"9 val/top-1": [(1, 0.25), (4, 0.5)], "9 val/loss": [(1, 3.0), (4, 3.0)]}
+    assert not events.Tags()["images"]

@@ -1,5 +1,7 @@
 """Inputs of the upper convolutions by row: of shifted and mirrored images, whatever batch they are asked for in."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -58,3 +60,41 @@ def test_only_within_an_epoch_are_inputs_in_bf16(images, backbone):
     assert not torch.equal(fast.fetch(rows)[0], plain.fetch(rows)[0])
     fast.end_epoch()
     assert torch.equal(fast.fetch(rows)[0], judged)
+
+
+# Lower layers that hand on what they are given.
+NOTHING = SimpleNamespace(lower=lambda pixels, cut, bf16: pixels)
+
+
+def test_images_of_any_shape_are_shifted_by_a_tenth_of_their_own_height_and_width(rng):
+    images = rng.integers(0, 256, (50, 40, 20, 3), dtype=np.uint8)
+    one, rows = LowerLayers(images, NOTHING, 6, torch.device("cpu")), np.arange(50)
+    one.begin_epoch(seed=1, epoch=2)
+    drawn = Shifts.drawn(50, (40, 20), 1, 2).pixels
+    assert np.abs(drawn).max(axis=0).tolist() == [4, 2]
+    expected = shifted(torch.from_numpy(images), torch.from_numpy(drawn), torch.zeros(50, dtype=torch.bool))
+    assert torch.equal(one.fetch(rows)[0], expected)
+
+
+class ByRow:
+    """Images that are read when they are asked for."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.shape = images, images.shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.images[rows]
+
+
+@pytest.mark.parametrize(("kind", "room", "resident"), [("array", 1.01, True), ("array", 1, False), ("rows", 9, False)])
+def test_images_go_to_a_card_once_where_they_leave_room_on_it(rng, monkeypatch, kind, room, resident):
+    """Torch's device without memory stands in for the card; images that are read row by row stay where they are."""
+    images = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr(lower, "free_device_bytes", lambda _: room * images.nbytes / lower.RESIDENT_FRACTION)
+    one = LowerLayers(images if kind == "array" else ByRow(images), NOTHING, 6, torch.device("meta"))
+    assert isinstance(one.images, torch.Tensor) == resident
+    (found,) = one.fetch(np.array([4, 6 + 1]))
+    assert (found.device.type, found.shape) == ("meta", (2, 8, 8, 3))

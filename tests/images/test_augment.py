@@ -43,3 +43,11 @@ def test_shifts_do_not_repeat_the_numbers_that_mirrored_the_epochs_batches():
     rng.permutation(1000)
     right = Shifts.drawn(1000, (32, 32), seed=1, epoch=2).pixels[:, 1]
     assert abs(np.corrcoef(rng.integers(0, 2, 1000), right)[0, 1]) < 0.1
+
+
+def test_images_on_a_card_are_shifted_there():
+    """Torch's device without memory stands in for the card: it refuses numbers of the processor's."""
+    images = torch.zeros(2, 5, 7, 3, dtype=torch.uint8, device="meta")
+    pixels, mirrored = torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2, dtype=torch.bool)
+    found = shifted(images, pixels.to("meta"), mirrored.to("meta"))
+    assert (found.device.type, found.shape, found.dtype) == ("meta", images.shape, torch.uint8)

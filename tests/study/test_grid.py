@@ -1,5 +1,6 @@
 """A study is told from any other folder of runs, and as many of its runs as can be are compared."""
 
+import dataclasses
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -99,3 +100,17 @@ def test_the_command_of_a_study_asks_for_the_settings_of_its_runs(tmp_path):
     assert (asked.study.study, asked.study.study_variants, asked.study.seeds) == (True, ("none", "conv"), (0, 1))
     assert (asked.run.runs_dir, asked.run.name, asked.run.snapshot_epochs) == (tmp_path, "s", (1, 4))
     assert (asked.training.lr, asked.training.epochs, asked.training.seed, asked.skip) == (0.5, 4, 0, False)
+
+
+def test_the_command_of_a_study_is_the_same_whichever_of_its_runs_it_is_made_from(tmp_path):
+    study = made_study(tmp_path / "s")
+    config = read_run_config(study / "none-seed0")
+    other = dataclasses.replace(
+        config.settings, skip=True, skip_mode="concat",
+        training=dataclasses.replace(config.settings.training, seed=9),
+        run=dataclasses.replace(config.settings.run, runs_dir=study, name="concat-seed9"),
+    )  # fmt: skip
+    asked = [("none", "concat"), (0, 9)]
+    words = study_command(study, config, *asked)
+    assert study_command(study, dataclasses.replace(config, settings=other), *asked) == words
+    assert words[-2:] == ["--name", "s"]

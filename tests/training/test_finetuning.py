@@ -1,5 +1,6 @@
 """The second stage of a run: what moves and what does not, where it begins, and that nothing stops it for good."""
 
+import contextlib
 import gc
 import json
 import math
@@ -11,6 +12,7 @@ import sys
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,16 +22,24 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_run import ARGUMENTS, outcome, shrink, train_in
 
 import evaluate
+from alexnet_skip.features.basis import make_head
 from alexnet_skip.images import augment, dataset
 from alexnet_skip.images.splits import train_val_positions
+from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.head import Dropout
 from alexnet_skip.network.model import AlexNetWithSkip, load_published, publish
+from alexnet_skip.network.upper import layers_that_differ
+from alexnet_skip.network.weights import load_weights
 from alexnet_skip.runs.predictions import published_digest
 from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.records import read_model_config
-from alexnet_skip.settings.train import TrainSettings
-from alexnet_skip.training import session, trainer
+from alexnet_skip.settings.train import TrainingSettings, TrainSettings
+from alexnet_skip.training import finetuning, session, trainer
+from alexnet_skip.training.finetuning import TuningInputs
 from alexnet_skip.training.finite_guard import FiniteGuard
+from alexnet_skip.training.inputs import HeldOut
 from alexnet_skip.training.log import TAGS
+from alexnet_skip.training.state import RunState
 
 # Ten images to train on in two steps, ten held out; two epochs behind the three of the head.
 TUNED = (
@@ -357,3 +367,128 @@ def test_training_images_are_measured_as_they_are_and_not_as_the_epoch_has_shift
         logits = network(torch.from_numpy(images.images[positions]))
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(images.labels[positions]))
     assert history(run)[-1]["train_eval_loss"] == pytest.approx(float(loss), rel=2e-3)
+
+
+class Plain:
+    """A split whose images are each of one value, counted up."""
+
+    def __init__(self, count: int, first: int) -> None:
+        self.images = np.repeat(np.arange(first, first + count, dtype=np.uint8), 4 * 4 * 3).reshape(count, 4, 4, 3)
+
+
+def stand_in(precision: str = "no", *, val: bool = False, **finetuning: Any) -> SimpleNamespace:
+    """As much of a first stage's trainer as opening the second one looks at; images are handed on as they are."""
+    splits = {"train": Plain(200, 0)} | ({"val": Plain(6, 200)} if val else {})
+    training, second = TrainingSettings(epochs=5, seed=3), FinetuneSettings(**{"finetune": 2} | finetuning)
+    return SimpleNamespace(
+        settings=TrainSettings(training=training, finetuning=second),
+        session=SimpleNamespace(
+            dataset=SimpleNamespace(splits=splits),
+            positions=np.arange(150),
+            precision=SimpleNamespace(mixed_precision=precision),
+            accelerator=SimpleNamespace(device=torch.device("cpu"), free_memory=lambda: None),
+            backbone=SimpleNamespace(lower=lambda x, cut, bf16=False: x.float() + (1000 * cut if bf16 else cut)),
+        ),
+        inputs=SimpleNamespace(
+            labels=torch.arange(200), mode="none", num_classes=10, basis=None, train_sample=np.arange(4),
+            held_out=HeldOut("features", np.arange(6) if val else np.arange(150, 156), np.arange(6)),
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("finetune", "cut"), [(1, 10), (2, 8), (3, 6)])
+@pytest.mark.parametrize(("precision", "factor"), [("no", 1), ("fp16", 1), ("bf16", 1000)])
+def test_the_second_stage_sees_what_the_frozen_layers_make_of_images_in_bf16_where_that_is_safe(
+    finetune, cut, precision, factor
+):
+    inputs = finetuning._open_inputs(stand_in(precision, finetune=finetune), {})
+    rows = np.array([7, 200 + 9])
+    (judged,) = inputs.source.fetch(rows)
+    inputs.begin_epoch(3, 4)
+    (trained,) = inputs.source.fetch(rows)
+    assert judged[:, 0, 0, 0].tolist() == [7 + cut, 9 + cut]
+    assert trained[:, 0, 0, 0].tolist() == [7 + factor * cut, 9 + factor * cut]
+
+
+@pytest.mark.parametrize("val", [False, True])
+def test_held_out_images_come_from_their_own_folder_or_from_the_images_that_are_there_already(val):
+    inputs = finetuning._open_inputs(stand_in(val=val), {})
+    (seen,) = inputs.held_out.source.fetch(inputs.held_out.positions)
+    assert (seen[:, 0, 0, 0] - 8).tolist() == list(range(200, 206) if val else range(150, 156))
+    assert inputs.held_out.targets.tolist() == [0, 1, 2, 3, 4, 5]
+    assert (inputs.held_out.source is inputs.source) == (not val), "on a card once"
+
+
+def test_gradients_are_measured_on_some_images_to_train_on_with_their_own_classes_the_same_in_every_run(monkeypatch):
+    monkeypatch.setattr(finetuning, "PROBE_IMAGES", 128)
+    inputs = finetuning._open_inputs(stand_in(), {})
+    x, targets = inputs.probe
+    assert (x[:, 0, 0, 0] - 8).tolist() == targets.tolist() == sorted({*targets.tolist()})
+    assert len(targets) == 128
+    assert {*targets.tolist()} < {*range(150)}, "none that is held out"
+    assert torch.equal(finetuning._open_inputs(stand_in(), {}).probe[1], targets)
+
+
+@pytest.fixture
+def second(monkeypatch):
+    """Makes the second stage's trainer of a first one, without a network; tells what was done, in this order."""
+    done = []
+    make = lambda *given: done.append("made") or SimpleNamespace(given=given, stage=given[4], done=done)  # noqa: E731
+    monkeypatch.setattr(finetuning, "Trainer", make)
+    opened = lambda first, head: SimpleNamespace(head=head, first_state=lambda: {"whole": head})  # noqa: E731
+    monkeypatch.setattr(finetuning, "_open_inputs", opened)
+
+    def second_trainer(best, saved=None):
+        first = stand_in()
+        first.folder, first.config, first.watch, first.checkpointer = "folder", "config", "watch", "checkpointer"
+        first.session.accelerator.free_memory = lambda: done.append("freed")
+        first.steps_per_epoch, first.model = 7, SimpleNamespace(state_dict=lambda: {"w": "as it was initialised"})
+        first.state = RunState(epoch=6, best_epoch=2, best_state=best)
+        return finetuning.second_trainer(first, saved)
+
+    return second_trainer
+
+
+def test_the_second_stage_begins_with_the_best_epoch_or_with_a_checkpoints_head_and_counts_on(second):
+    made = second({"w": "best"})
+    assert made.stage.inputs.head == {"w": "best"}
+    assert (made.stage.number, made.stage.epochs_before, made.stage.steps_before) == (2, 5, 35)
+    assert (made.checkpointer, made.given[:2], made.given[5]) == ("checkpointer", ("folder", "config"), "watch")
+    assert (made.state.epoch, made.state.best_epoch, made.state.best_state) == (6, 2, {"whole": {"w": "best"}})
+    assert made.done == ["freed", "made"], "or Accelerate would hold the first stage's optimizer"
+    assert second({}).stage.inputs.head == {"w": "as it was initialised"}, "the checkpoint brings the best epoch's back"
+    assert second({"w": "best"}, {"trained.w": "saved", "upper.layers.8.weight": 0}).stage.inputs.head == {"w": "saved"}
+
+
+@pytest.mark.parametrize(("finetune", "number", "stages"), [(2, 1, [1, 2]), (0, 1, [1]), (2, 2, [2])])
+def test_a_run_goes_through_what_is_left_of_its_stages(monkeypatch, finetune, number, stages):
+    done = []
+    first = stand_in(finetune=finetune)
+    first.stage, first.let_go = SimpleNamespace(number=number), lambda: done.append("let go")
+    first.console = SimpleNamespace(working=lambda text: contextlib.nullcontext())
+    monkeypatch.setattr(finetuning, "second_trainer", lambda first: SimpleNamespace(stage=SimpleNamespace(number=2)))
+    assert [one.stage.number for one in finetuning.stages(first)] == stages
+    assert done == ["let go"] * (stages == [1, 2])
+
+
+@pytest.mark.parametrize("reinit", [False, True])
+def test_the_network_begins_with_the_first_stages_head_and_with_fresh_convolutions_where_that_is_asked_for(reinit):
+    backbone = FrozenAlexNet(load_weights("random").state)
+    head = make_head("conv", 10, None).state_dict()
+    inputs = TuningInputs(
+        None, torch.zeros(1), None, "conv", 10, None, backbone=backbone, seed=3, head=head, probe=(),
+        finetuning=FinetuneSettings(finetune=2, finetune_lr=0.1, finetune_layer_decay=0.5, finetune_reinit=reinit),
+    )  # fmt: skip
+    made = inputs.make_model((0.1, 0.2, 0.3))
+    for state, fresh in ((made.state_dict(), reinit), (inputs.first_state(), False)):
+        assert layers_that_differ(inputs.published_backbone(state, backbone), backbone) == ((8, 10) if fresh else ())
+        kept = finetuning.head_of(state)
+        assert kept.keys() == head.keys()
+        assert all(torch.equal(kept[name], value) for name, value in head.items())
+        published = inputs.published_form(state).state_dict()
+        assert all(torch.equal(published[name], value) for name, value in head.items())
+    assert [module.p for module in made.modules() if isinstance(module, Dropout)] == [0.1, 0.2, 0.3]
+    again = inputs.make_model()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in made.state_dict().items())
+    assert sum(module.p for module in again.modules() if isinstance(module, Dropout)) == 0
+    assert [group["lr"] for group in inputs.parameter_groups(made, 0.7)] == [0.7, 0.1, 0.05]

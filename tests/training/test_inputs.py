@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from sklearn.metrics import log_loss, top_k_accuracy_score
 from torch import nn
 
-from alexnet_skip.features.basis import fit_basis
+from alexnet_skip.features.basis import Basis, fit_basis
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.training.finite_guard import NonFiniteLossError
 from alexnet_skip.training.inputs import MAX_TRAIN_SAMPLE, HeldOut, Inputs, choose_train_sample
@@ -120,3 +120,14 @@ def test_making_the_published_form_draws_no_random_number():
     before = torch.get_rng_state()
     made.published_form(state)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_checksum_tells_another_basis_by_any_of_its_numbers_and_is_the_same_for_the_same():
+    mean, projection = torch.arange(4.0), torch.arange(8.0).reshape(4, 2)
+    more = torch.eye(4)[0]
+    bases = (None, Basis(mean, projection), Basis(mean + more, projection), Basis(mean, projection + more[:, None]))
+    checksums = [inputs(basis=basis).fixed_checksum for basis in bases]
+    assert len(set(checksums)) == len(bases)
+    assert checksums[0] == 0
+    # Whatever order its numbers lie in: a basis from the cache and one just made are laid out differently.
+    assert inputs(basis=Basis(mean.clone(), projection.T.contiguous().T)).fixed_checksum == checksums[1]

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +16,13 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, copy_whole, outcome, shrink, tr
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network import model
+from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.training import trainer as training
+from alexnet_skip.training.finite_guard import READ_STEPS
 from alexnet_skip.training.inputs import Inputs, choose_train_sample
+from alexnet_skip.training.saving import random_state
+from alexnet_skip.training.state import EpochProgress, RunState
 from alexnet_skip.training.trainer import Trainer
 
 
@@ -198,3 +205,167 @@ def test_what_is_recorded_of_training_images_is_what_the_published_model_says_of
     assert last["train_eval_top1"] == np.mean(logits.argmax(1).numpy() == split.labels[sample])
     expected = log_loss(split.labels[sample], logits.softmax(1).numpy(), labels=range(10))
     assert last["train_eval_loss"] == pytest.approx(expected, rel=1e-3)
+
+
+def standing(state: RunState, *, processes: int = 1, rank: int = 0, stage: int = 2, seconds=()) -> SimpleNamespace:
+    """As much of a Trainer as saving and going on look at: a stage of four steps an epoch behind three epochs."""
+    told, saved = [], []
+    return SimpleNamespace(
+        state=state, folder=Path("runs/one"), steps_per_epoch=4, _parts={}, told=told, saved=saved,
+        watch=SimpleNamespace(seconds=dict(seconds)), console=SimpleNamespace(line=told.append),
+        inputs=SimpleNamespace(fixed_checksum=7),
+        stage=SimpleNamespace(number=stage, epochs_before=3, steps_before=30, last_epoch=9),
+        accelerator=SimpleNamespace(
+            device=torch.device("cpu"), num_processes=processes, process_index=rank, is_main_process=rank == 0
+        ),
+        checkpointer=SimpleNamespace(save=lambda *what: saved.append(what)),
+        session=SimpleNamespace(positions=range(50)), config="config", model="model",
+    )  # fmt: skip
+
+
+FIGURES = {"val_top1": 0.5, "val_loss": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("progress", "figures", "step", "score"),
+    [
+        (EpochProgress(steps=0), FIGURES, 30 + 2 * 4, (0.5, -1.5)),
+        (EpochProgress(steps=0), {"train_loss": 1.0}, 30 + 2 * 4, None),  # nothing is held out
+        (EpochProgress(steps=1), FIGURES, 30 + 2 * 4 + 1, None),  # the figures are of the epoch before
+    ],
+)
+def test_a_checkpoint_is_numbered_over_all_stages_and_judged_where_an_epoch_is_whole(progress, figures, step, score):
+    one = standing(RunState(epoch=6, progress=progress, figures=figures))
+    Trainer._save(one)
+    ((number, whole, judged),) = one.saved
+    assert (number, judged, whole["stage"], len(whole["processes"])) == (step, score, 2, 1)
+
+
+@pytest.mark.parametrize(("steps", "where"), [(3, "epoch 6, after 3 of 4 steps"), (0, "epoch 6")])
+def test_seconds_of_before_and_after_an_interruption_add_up_and_it_is_told_where_it_goes_on(steps, where):
+    before = RunState(epoch=6, progress=EpochProgress(steps=steps, images=40, seconds=1.5), best_epoch=2)
+    stopped = standing(before, seconds={"extract": 4.0, "train": 10.0})
+    Trainer._save(stopped)
+    ((_, whole, _),) = stopped.saved
+    assert stopped.watch.seconds["train"] == 10.0
+
+    one = standing(RunState(), seconds={"extract": 1.0, "basis": 2.0})
+    one._take_own = lambda processes: None
+    Trainer.restore(one, "step-9", whole)
+    assert one.watch.seconds == {"extract": 5.0, "basis": 2.0, "train": 11.5}
+    assert one.told == [f"Going on with one from step-9: {where}"]
+    assert (one.state.progress.images, one.state.best_epoch) == (40, 2)
+
+
+def test_as_many_processes_as_before_go_on_with_their_own_numbers_and_others_with_the_sums_of_all():
+    drawn, processes = [], []
+    for rank in range(2):
+        torch.manual_seed(rank)
+        processes.append({"random": random_state(torch.device("cpu")), "totals": torch.tensor([rank + 1.0, 5.0])})
+        drawn.append(torch.rand(1))
+    for rank in (1, 0):
+        one = standing(RunState(), processes=2, rank=rank)
+        Trainer._take_own(one, processes)
+        assert torch.equal(torch.rand(1), drawn[rank])
+        assert one.state.progress.totals.tolist() == [rank + 1.0, 5.0]
+        assert not one.told
+
+    for rank, sums in ((0, [3.0, 10.0]), (1, [0.0, 0.0])):
+        one = standing(RunState(), processes=3, rank=rank)
+        Trainer._take_own(one, processes)
+        assert one.state.progress.totals.tolist() == sums, "added over the processes in the end"
+        assert one.told[0].startswith("It was saved by 2 process(es) and goes on with 3: ")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "history", "rank", "written"),
+    [
+        (4, 0, 0, ["texts config", "trained 3"]),  # it begins with another run's model
+        (4, 3, 0, ["trained 3"]),  # the second stage of a run
+        (5, 4, 0, []),  # taken up again
+        (4, 0, 1, []),
+    ],
+)
+def test_what_a_run_is_is_written_once_and_an_interrupted_epoch_is_counted_on(
+    monkeypatch, epoch, history, rank, written
+):
+    made = []
+
+    class Log:
+        writer = "writer"
+
+        def __init__(self, accelerator, folder, console, last_epoch, images, state, title, *, epochs_before):
+            made.append((last_epoch, images, title, epochs_before))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            made.append("closed")
+
+        def go_on(self, images, seconds):
+            made.append(("go on", images, seconds))
+
+    told = []
+    monkeypatch.setattr(training, "RunLog", Log)
+    monkeypatch.setattr(training, "run_title", lambda config, name: f"{config} {name}")
+    monkeypatch.setattr(training, "log_texts", lambda writer, config: told.append(f"texts {config}"))
+    monkeypatch.setattr(training, "log_trained", lambda writer, model, epoch: told.append(f"trained {epoch}"))
+    state = RunState(epoch=epoch, history=[{}] * history, progress=EpochProgress(steps=2, images=17, seconds=2.5))
+    with Trainer.recording(standing(state, rank=rank)):
+        assert made == [(9, 50, "config one", 3), ("go on", 17, 2.5)]
+    assert made[-1] == "closed"
+    assert told == written
+
+
+@pytest.mark.parametrize(("processes", "device"), [(2, "cpu"), (1, "cuda")])
+def test_where_looking_costs_time_signals_are_looked_for_every_few_steps_and_never_before_an_epoch_is_validated(
+    processes, device
+):
+    looked = []
+    one = standing(RunState(), processes=processes, stage=1)
+    one.accelerator.device, one.steps_per_epoch = torch.device(device), 3 * READ_STEPS
+    for steps in range(1, one.steps_per_epoch + 1):
+        one.state.progress.steps = steps
+        one._save_if = lambda due, steps=steps: looked.append((steps, due))
+        Trainer._after_step(one)
+    assert looked == [(READ_STEPS, False), (2 * READ_STEPS, False)]
+
+
+@pytest.mark.parametrize(("save", "number"), [(False, 0), (True, 0), (True, 15)])
+def test_it_saves_where_it_is_time_to_and_stops_where_it_was_asked_to(save, number):
+    one, stopped = standing(RunState(epoch=2, progress=EpochProgress(steps=3))), []
+    one._save = lambda: "its place"
+    one.checkpointer = SimpleNamespace(look=lambda due: (save, number), stop=lambda *what: stopped.append(what))
+    Trainer._save_if(one, due=False)
+    assert stopped == ([(15, "epoch 2, step 3 of 4", "its place")] if number else [])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("where", ["model", "last"])
+def test_the_main_process_publishes_each_model_as_what_it_is_and_tells_of_the_best_ones_probabilities(
+    monkeypatch, rank, where
+):
+    """Every process takes its share in predicting what the temperature is fitted on."""
+    one, done = standing(RunState(), rank=rank), []
+    one.held_out = SimpleNamespace(calibration=lambda epoch, weights: done.append((epoch, weights)) or {"metrics": 2.5})
+    trained = SimpleNamespace(skip=SimpleNamespace(mode="concat"))
+    one.inputs = SimpleNamespace(
+        published_form=lambda weights: trained, published_backbone=lambda weights, frozen: f"{weights} {frozen}"
+    )
+    one.session.backbone = "frozen"
+    about = ModelConfig("concat", ("cat", "dog"))
+    monkeypatch.setattr(training, "layers_that_differ", lambda *backbones: backbones)
+    described = lambda *of, finetuned_layers: done.append((*of, finetuned_layers)) or about  # noqa: E731
+    monkeypatch.setattr(training.ModelConfig, "of_run", described)
+    monkeypatch.setattr(training, "publish", lambda *what: done.append(what))
+    monkeypatch.setattr(training, "share_files", lambda *what: done.append(what))
+    Trainer._publish(one, where, 4, "weights", {"val_top1": 1.0})
+    written = [
+        ("config", "concat", 4, {"val_top1": 1.0}, ("weights frozen", "frozen")),
+        (one.folder / where, trained, "weights frozen", replace(about, metrics=2.5)),
+        (one.folder / where, one.folder),
+    ]
+    assert done == [(4, "weights"), *(written if rank == 0 else [])]
+    told = rank == 0 and where == "model"
+    assert one.told == [f"Probabilities of the best epoch's model: {about.calibration}"] * told
