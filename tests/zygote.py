@@ -76,6 +76,8 @@ def _child(script: str, arguments: list[str], log: str, environment: dict[str, s
     try:
         if environment.get("SPOIL_RANK") == os.environ.get("RANK", "0"):
             _spoil()
+        if "PREDICT_ROWS" in environment:
+            importlib.import_module("alexnet_skip.features.source").PREDICT_ROWS = int(environment["PREDICT_ROWS"])
         if "RUN_AS" in environment:
             os.setuid(int(environment["RUN_AS"]))
         code = importlib.import_module(script).main(arguments)
