@@ -112,6 +112,7 @@ if __name__ == "__main__":
     # Once here, not in every child; the last is what the first optimizer imports.
     for module in ("train", "evaluate", "embed", "torch._dynamo"):
         importlib.import_module(module)
+    importlib.import_module("alexnet_skip.evaluation.evaluate").draw_evaluation = lambda *_: None
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

@@ -85,7 +85,7 @@ def narrow_report_head(num_classes: int) -> nn.Module:
 
 @pytest.fixture
 def small(monkeypatch, zygote, tmp_path):
-    """Narrow heads, in the runs that a benchmark starts too, and no workers: they would be forks of a busy process."""
+    """Narrow heads, in the runs that a benchmark starts too, no pictures, and no workers, forks of a busy process."""
     shrink(monkeypatch.setattr)
     here = SimpleNamespace(run=in_this_process, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
     for module in (time_to_accuracy, peers):
@@ -96,6 +96,7 @@ def small(monkeypatch, zygote, tmp_path):
     for module in (report_loop, head_step):
         monkeypatch.setattr(module, "report_head", narrow_report_head)
     monkeypatch.setattr(head_step, "COPY_FLOATS", 2**16)
+    monkeypatch.setattr("alexnet_skip.evaluation.evaluate.draw_evaluation", lambda *_: None)
     monkeypatch.setattr(report_loop, "NUM_WORKERS", 0)
     for module in (extract_throughput, cv_example, logistic_regression):
         monkeypatch.setattr(module, "NUM_WORKERS", 0)
