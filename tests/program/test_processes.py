@@ -85,16 +85,17 @@ def test_features_are_the_same_to_the_bit_however_many_extract_them(folders):
             assert a.read_bytes() == b.read_bytes()
 
 
-def test_every_sample_is_evaluated_once_and_alike(zygote, folders, tmp_path):
+def test_every_sample_is_evaluated_once_and_alike(zygote, whole_run, tmp_path):
     """In blocks of 3 images by three processes: not all of them have equally many."""
+    copy_whole(whole_run, tmp_path)
     found = {}
     for processes in (1, 3):
-        command = ["--runs-dir", folders[1] / "runs", "--split", "val", "--quiet"]
+        command = ["--runs-dir", tmp_path / "runs", "--split", "val", "--quiet"]
         pids = zygote.start_together(
             processes, command, tmp_path / f"log-{processes}", script="evaluate", PREDICT_ROWS="3"
         )
         assert [zygote.wait(pid) for pid in pids] == [0] * processes, logs(tmp_path)
-        with np.load(folders[1] / "runs/run/evaluation/val-best/predictions.npz") as file:
+        with np.load(tmp_path / "runs/run/evaluation/val-best/predictions.npz") as file:
             found[processes] = {name: file[name] for name in file.files}
     assert len(np.unique(found[1]["index"])) == 20
     np.testing.assert_array_equal(found[3]["index"], found[1]["index"])
