@@ -38,6 +38,7 @@ OUTPUT_SIZES = {0: 55, 3: 27, 6: 13, 8: 13, 10: 13}  # of each convolution, for 
 FLOP_PER_IMAGE = sum(
     2 * OUTPUT_SIZES[i] ** 2 * out * inputs * kernel**2 for i, (inputs, out, kernel, _, _) in CONVOLUTIONS.items()
 )
+CHANNELS, QUICK_CHANNELS = 512, 64  # of the products that the bound is found by
 BLOCK_ROWS = 512  # images in one call of ours, as when a cache is built
 
 
@@ -57,23 +58,27 @@ def our_pass(backbone: FrozenAlexNet, images: np.ndarray) -> None:
         compute_features(backbone, images[start : start + BLOCK_ROWS], ["main", "tap"])
 
 
-def products() -> dict[str, tuple[Callable[[], object], int]]:
-    """Candidates for this machine's fastest fp32 product, with their floating-point operations."""
+def products(channels: int) -> dict[str, tuple[Callable[[], object], int]]:
+    """Candidates for this machine's fastest fp32 product, with their floating-point operations.
+
+    Args:
+        channels: of the convolutions; the matrices are as large in proportion.
+    """
     torch.set_float32_matmul_precision("highest")
-    a, b = torch.randn(1024, 2048), torch.randn(2048, 2048)
+    a, b = torch.randn(2 * channels, 4 * channels), torch.randn(4 * channels, 4 * channels)
     layout = torch.channels_last
-    x = torch.randn(16, 512, 16, 16).contiguous(memory_format=layout)
-    narrow, wide = (torch.randn(512, 512, k, k).contiguous(memory_format=layout) for k in (1, 3))
+    x = torch.randn(16, channels, 16, 16).contiguous(memory_format=layout)
+    narrow, wide = (torch.randn(channels, channels, k, k).contiguous(memory_format=layout) for k in (1, 3))
     pixels = 16 * 16 * 16
     return {
-        "linear": (lambda: F.linear(a, b), 2 * 1024 * 2048 * 2048),
-        "conv 1x1": (lambda: F.conv2d(x, narrow), 2 * pixels * 512 * 512),
-        "conv 3x3": (lambda: F.conv2d(x, wide, padding=1), 2 * pixels * 512 * 512 * 9),
+        "linear": (lambda: F.linear(a, b), 2 * 2 * 4 * 4 * channels**3),
+        "conv 1x1": (lambda: F.conv2d(x, narrow), 2 * pixels * channels**2),
+        "conv 3x3": (lambda: F.conv2d(x, wide, padding=1), 2 * pixels * channels**2 * 9),
     }
 
 
 def measure(
-    paths: Sequence[Path], labels: Sequence[int], weights: str, repeats: int, batch_sizes: Sequence[int]
+    paths: Sequence[Path], labels: Sequence[int], weights: str, repeats: int, batch_sizes: Sequence[int], channels: int
 ) -> dict[str, object]:
     """Run all rivals on these image files.
 
@@ -114,14 +119,15 @@ def measure(
     def ours_from_files() -> None:
         our_pass(backbone, np.stack([read_image(path, size) for path in paths]))
 
-    product_flop = {name: flop for name, (_, flop) in products().items()}
+    bounding = products(channels)
+    product_flop = {name: flop for name, (_, flop) in bounding.items()}
     seconds = interleave(
         {
             "report": report,
             "ours from files": ours_from_files,
             "torchvision": candidates[int(best_size), best_format],
             "ours": lambda: our_pass(backbone, images),
-            **{name: function for name, (function, _) in products().items()},
+            **{name: function for name, (function, _) in bounding.items()},
         },
         repeats,
     )
@@ -152,10 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--dataset: no images in {arguments.dataset / 'train'}/<class>/")
     with torch.inference_mode():
         if arguments.quick:
-            result = measure(paths[:16], labels[:16], arguments.weights, 1, (8,))
+            result = measure(paths[:8], labels[:8], arguments.weights, 1, (4,), QUICK_CHANNELS)
         else:
             chosen = slice(arguments.images)
-            result = measure(paths[chosen], labels[chosen], arguments.weights, arguments.repeats, (16, 32, 64, 128))
+            batch_sizes = (16, 32, 64, 128)
+            result = measure(paths[chosen], labels[chosen], arguments.weights, arguments.repeats, batch_sizes, CHANNELS)
     print_result(result)
     return 0
 

@@ -51,7 +51,7 @@ def plain_upper(layers: nn.Sequential, x: Tensor, cut: int) -> tuple[Tensor, Ten
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run both in turn; returns ratios of time."""
-    batch_size, repeats = (9, 1) if arguments.quick else (BATCH_SIZE, arguments.repeats)
+    batch_size, repeats = (4, 1) if arguments.quick else (BATCH_SIZE, arguments.repeats)
     keep_freed_memory()  # as launch.start() does; it is for the whole process, so the plain way gains by it too
     paths, _ = list_training_images(arguments.dataset)
     images = torch.from_numpy(np.stack([read_image(path, None) for path in paths[:batch_size]]))

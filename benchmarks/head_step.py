@@ -33,7 +33,7 @@ from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.machine import keep_freed_memory
 from alexnet_skip.training.optimization import Optimization, epoch_batches, make_optimizer
 from benchmarks.command_line import benchmark_parser, machine, print_result
-from benchmarks.extract_throughput import products
+from benchmarks.extract_throughput import CHANNELS, QUICK_CHANNELS, products
 from benchmarks.report_loop import BATCH_SIZE, LEARNING_RATE, list_training_images, report_head
 from benchmarks.timing import interleave, ratio_summary
 
@@ -108,7 +108,7 @@ def our_steps(
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run all in turn; returns ratios of time per image."""
-    num_images, repeats, report_steps = (64, 1, 1) if arguments.quick else (2048, arguments.repeats, 8)
+    num_images, repeats, report_steps = (8, 1, 1) if arguments.quick else (2048, arguments.repeats, 8)
     keep_freed_memory()  # as launch.start() does; it is for the whole process, so the report's step gains by it too
     paths, labels = list_training_images(arguments.dataset)
     settings = TrainSettings().for_images(len(paths))
@@ -123,7 +123,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "report": report_step(torch.from_numpy(arrays["main"]).float(), targets, num_classes, batch_steps),
         "copy": lambda: copied.copy_(source),
     }
-    candidates = products()
+    candidates = products(QUICK_CHANNELS if arguments.quick else CHANNELS)
     contestants |= {name: function for name, (function, _) in candidates.items()}
     ours = {mode: our_steps(arrays, targets, num_classes, mode, settings) for mode in MODES}
     contestants |= {f"ours {mode}": run for mode, (run, _, _) in ours.items()}

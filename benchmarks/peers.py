@@ -121,7 +121,7 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run what was chosen, one after another; returns the figures."""
-    num_train, num_held_out = (16, 8) if arguments.quick else (arguments.train, arguments.held_out)
+    num_train, num_held_out = (8, 4) if arguments.quick else (arguments.train, arguments.held_out)
     second = ["--skip", "--finetune", str(arguments.finetune), "--finetune-epochs", str(arguments.finetune_epochs)]
     ours = OURS | ({"ours_finetune": second} if arguments.finetune else {})
     common = ["--weights", arguments.weights, *(QUICK if arguments.quick else ())]

@@ -47,7 +47,7 @@ def launch(images: Path, weights: str, num_images: int, processes: int, pca_basi
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run every number of images, one process and two in turn."""
-    sizes, pca_basis = ((64,), 8) if arguments.quick else ((5_000, 20_000, 80_000), 1024)
+    sizes, pca_basis = ((16,), 8) if arguments.quick else ((5_000, 20_000, 80_000), 1024)
     paths, labels = list_training_images(arguments.dataset)
     paths = paths[: max(sizes)]
     result: dict[str, Any] = {"benchmark": "scaling", "sizes": list(sizes)}

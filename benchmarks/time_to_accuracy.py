@@ -109,7 +109,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run both in turn, then the report's recipe from the cache; returns ratios and accuracies."""
     paths, labels = list_training_images(arguments.dataset)
     report = ReportTraining(paths, labels, load_weights(arguments.weights).state, arguments.skip)
-    steps, repeats = (2, 1) if arguments.quick else (arguments.steps, arguments.repeats)
+    steps, repeats = (1, 1) if arguments.quick else (arguments.steps, arguments.repeats)
     report_epochs, patience = (1, 0) if arguments.quick else (REPORT_EPOCHS, REPORT_PATIENCE)
     common = ["--dataset", str(arguments.dataset), "--weights", arguments.weights]
     common += ["--skip" if arguments.skip else "--no-skip"]
@@ -117,7 +117,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     asked = [*common, "--recipe", arguments.recipe, *small]
     runs, step_seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
-        report.seconds_per_step(2)  # workers start, buffers are made
+        report.seconds_per_step(min(2, steps))  # workers start, buffers are made
         step_seconds.append(report.seconds_per_step(steps))
         for number in range(repeats):
             where = Path(folder) / str(number)

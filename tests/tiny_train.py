@@ -8,4 +8,5 @@ import train
 
 if __name__ == "__main__":
     tiny_run.shrink(setattr)
+    tiny_run.share_processors(setattr)
     sys.exit(train.main(sys.argv[1:]))

@@ -16,12 +16,13 @@ import pytest
 import torch
 from PIL import Image
 from tiny_run import shrink
+from torch import nn
 from zygote import Zygote
 
-from alexnet_skip.network.backbone import FrozenAlexNet
+from alexnet_skip.network.backbone import NUM_FEATURES, FrozenAlexNet
 from alexnet_skip.network.upper import UpperConvolutions
 from alexnet_skip.network.weights import load_weights
-from benchmarks import extract_throughput, peers, report_loop, scaling, time_to_accuracy
+from benchmarks import extract_throughput, head_step, peers, report_loop, scaling, time_to_accuracy
 from benchmarks.finetune_step import plain_layers, plain_upper
 from benchmarks.peer_scripts import answers, cv_example, logistic_regression
 from benchmarks.report_loop import ReportExtractor, report_head
@@ -35,7 +36,7 @@ def images(tmp_path_factory) -> Path:
     generator = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (folder / "train" / name).mkdir(parents=True)
-        for number in range(12):
+        for number in range(6):
             pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "train" / name / f"{number:02d}.png")
     return folder
@@ -76,9 +77,15 @@ def peer_in_this_process(command: Sequence[str], torch_home: Path) -> dict[str, 
     return {"seconds": 1.0} | json.loads(last)
 
 
+def narrow_report_head(num_classes: int) -> nn.Module:
+    """The report's head with 8 and 4 hidden features for its 4096 and 1024."""
+    layers = (nn.Linear(NUM_FEATURES, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, num_classes))
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
 @pytest.fixture
 def small(monkeypatch, zygote, tmp_path):
-    """Narrow heads, in the runs that a benchmark starts too, and no workers: they would be forks of a busy process."""
+    """Narrow heads, in the runs that a benchmark starts too, no pictures, and no workers, forks of a busy process."""
     shrink(monkeypatch.setattr)
     here = SimpleNamespace(run=in_this_process, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
     for module in (time_to_accuracy, peers):
@@ -86,6 +93,10 @@ def small(monkeypatch, zygote, tmp_path):
     monkeypatch.setattr(peers, "measure_peer", peer_in_this_process)
     if hasattr(os, "fork"):
         monkeypatch.setattr(scaling, "subprocess", SimpleNamespace(run=forked(zygote, tmp_path)))
+    for module in (report_loop, head_step):
+        monkeypatch.setattr(module, "report_head", narrow_report_head)
+    monkeypatch.setattr(head_step, "COPY_FLOATS", 2**16)
+    monkeypatch.setattr("alexnet_skip.evaluation.evaluate.draw_evaluation", lambda *_: None)
     monkeypatch.setattr(report_loop, "NUM_WORKERS", 0)
     for module in (extract_throughput, cv_example, logistic_regression):
         monkeypatch.setattr(module, "NUM_WORKERS", 0)

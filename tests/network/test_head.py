@@ -13,6 +13,12 @@ MODES = ("none", "identity", "conv", "concat")
 
 
 @pytest.fixture
+def narrow(monkeypatch) -> None:
+    """A head whose first values take no second."""
+    monkeypatch.setattr("alexnet_skip.network.head.HIDDEN_SIZES", (32, 16))
+
+
+@pytest.fixture
 def features() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     main, tap = torch.randn(2, 40, NUM_FEATURES, generator=generator)
@@ -40,6 +46,7 @@ def test_the_projection_is_a_1x1_convolution_and_commutes_with_pooling():
     torch.testing.assert_close(skip.project(tap), before, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("mode", MODES)
 def test_every_parameter_receives_a_gradient(mode, features):
     model = SkipHead(mode, 10)
@@ -47,6 +54,7 @@ def test_every_parameter_receives_a_gradient(mode, features):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("mode", ["identity", "conv", "concat"])
 def test_the_tap_matters(mode, features):
     model = SkipHead(mode, 10).eval()

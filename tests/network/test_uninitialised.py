@@ -12,7 +12,8 @@ from alexnet_skip.network.uninitialised import Uninitialised
 
 
 @pytest.mark.parametrize("mode", ["none", "identity", "conv", "concat"])
-def test_a_head_made_without_values_draws_none_and_is_what_is_loaded_into_it(mode):
+def test_a_head_made_without_values_draws_none_and_is_what_is_loaded_into_it(mode, monkeypatch):
+    monkeypatch.setattr("alexnet_skip.network.head.HIDDEN_SIZES", (32, 16))
     head = SkipHead(mode, 3)
     before = torch.get_rng_state()
     with Uninitialised():

@@ -438,10 +438,10 @@ def test_paths_with_spaces_and_letters_of_any_script(whole_run, tmp_path, monkey
     place = tmp_path / "räume & ünter 空白" / "a [b] 'c'"
     shutil.copytree(whole_run / "cache", place / "der cache é")
     places = ["--cache-dir", str(place / "der cache é"), "--runs-dir", str(place / "läufe 走")]
-    assert train.main([*ARGUMENTS, *places, "--name", "erster Lauf ß", "--checkpoint-epochs", "1"]) == 0
+    few = ["--epochs", "1", "--snapshot-epochs", "1", "--checkpoint-epochs", "1"]
+    assert train.main([*ARGUMENTS, *places, "--name", "erster Lauf ß", *few]) == 0
     assert evaluate.main(["--runs-dir", str(place / "läufe 走"), "--split", "val"]) == 0
-    assert train.main(["--resume", "erster Lauf ß", "--runs-dir", str(place / "läufe 走"), "--epochs", "4"]) == 0
+    assert train.main(["--resume", "erster Lauf ß", "--runs-dir", str(place / "läufe 走"), "--epochs", "2"]) == 0
     run = place / "läufe 走" / "erster Lauf ß"
-    assert outcome(run)["metrics"][:1] != []
-    assert [line["epoch"] for line in outcome(run)["metrics"]] == [1, 2, 3, 4]
+    assert [line["epoch"] for line in outcome(run)["metrics"]] == [1, 2]
     told(capsys)

@@ -30,6 +30,7 @@ from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
 Reader = Callable[[Path], Any]
+BLOCK_ROWS = 8
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def sound(whole_run, tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     shrink(monkeypatch.setattr)
+    monkeypatch.setattr(feature_cache, "BLOCK_ROWS", BLOCK_ROWS)
 
 
 def damage(whole: bytes, rng: np.random.Generator) -> bytes:
@@ -126,7 +128,7 @@ def images():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
-        patch.setattr(dataset, "SHAPES_TRAIN", 40)  # three blocks, the last one shorter
+        patch.setattr(dataset, "SHAPES_TRAIN", 20)  # three blocks, the last one shorter
         yield dataset.load_dataset("shapes"), load_weights("random")
     torch.set_num_threads(before)
 
@@ -138,7 +140,7 @@ def cached_rows(folder: Path, images) -> tuple[list[bytes], list[bytes]]:
     backbone = FrozenAlexNet(weights.state)
     frozen = FrozenFeatures(backbone, folder / "cache", accelerator, console)
     features = frozen.open(shapes, "train", tap=True, mirrored=True)
-    positions, _ = splits.train_val_positions(shapes.splits["train"].labels, 0.2)
+    positions, _ = splits.train_val_positions(shapes.splits["train"].labels, 0.5)
     fitted, coordinates = basis.open_basis(features, positions, "conv", 8, accelerator, console, mirrored=True)
     rows = np.arange(2 * features.num_samples)
     taken = [*features.fetch(rows), coordinates.fetch(rows)[0]]
@@ -162,7 +164,7 @@ CACHE = {"main*.npy": 6, "tap*.npy": 6, "manifest.json": 8, "basis-*": 12}
 def cache(images, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        shrink(patch.setattr)
+        patch.setattr(feature_cache, "BLOCK_ROWS", BLOCK_ROWS)
         cached_rows(folder, images)
     return folder
 
@@ -201,4 +203,4 @@ def test_soak_thousands_of_corruptions_give_no_wrong_result(sound, cache, images
     for pattern, times in CACHE.items():
         check_cache(cache, images, pattern, 10 * times, rng)
         print(pattern, 10 * times, "damaged, all mended")
-    assert feature_cache.BLOCK_ROWS == 16
+    assert feature_cache.BLOCK_ROWS == BLOCK_ROWS

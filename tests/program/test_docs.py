@@ -11,6 +11,8 @@ import tiny_run
 from PIL import Image
 
 import alexnet_skip
+from alexnet_skip.embedding import output
+from alexnet_skip.evaluation import evaluate
 from alexnet_skip.runs import folders
 from alexnet_skip.upkeep import speed_probe
 
@@ -69,6 +71,16 @@ def test_the_documentation_shows_commands_and_every_exception_is_one_of_them():
     assert {"accelerate launch train.py --skip", "python evaluate.py --topk 1 3"} <= set(SHOWN)
     unused = [start for start in NOT_RUN if not any(command.startswith(start) for command in SHOWN)]
     assert not unused
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures():
+    """What a command draws is looked at in the rooms that draw it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "draw_evaluation", lambda *_: None)
+        for name in ("write_pictures", "write_comparison"):
+            patch.setattr(output, name, lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def check_train(arguments: list[str]) -> None:
         assert command_line.from_dict(type(found), to_dict(found)) == found, "settings survive their JSON"
 
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 
 

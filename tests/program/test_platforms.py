@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 import tiny_run
+from matplotlib.figure import Figure
+from PIL import Image
 
 import evaluate
 import train
+from alexnet_skip.features import cache
+from alexnet_skip.images import dataset
 from alexnet_skip.system.locks import GUARD_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,8 +128,13 @@ def _checked(real, check, num_paths):
 
 def test_no_file_is_replaced_or_removed_while_it_is_open_or_mapped(like_windows, monkeypatch, tmp_path, capsys):
     tiny_run.shrink(monkeypatch.setattr)
+    for module, name, few in ((dataset, "SHAPES_TRAIN", 40), (dataset, "SHAPES_TEST", 10), (cache, "BLOCK_ROWS", 8)):
+        monkeypatch.setattr(module, name, few)
+    # What is in a picture takes seconds to draw; how its file is replaced does not depend on it.
+    monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Image.new("L", (2, 2)).save(path, "PNG"))
     places = ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(tmp_path / "runs")]
-    arguments = [*tiny_run.ARGUMENTS, "--checkpoint-epochs", "1", "--keep-checkpoints", "1", *places]
+    few = ["--epochs", "2", "--batch-size", "16", "--snapshot-epochs", "1"]
+    arguments = [*tiny_run.ARGUMENTS, *few, "--checkpoint-epochs", "1", "--keep-checkpoints", "1", *places]
     assert train.main([*arguments, "--name", "first"]) == 0
     gc.collect()  # the commands are processes of their own: what one has open ends with it
     # A damaged basis and a damaged block are written again over files that the command has just read.

@@ -42,7 +42,7 @@ def train_on(machines, places: list[Path]) -> None:
     processes = []
     for rank, (name, place) in enumerate(zip(machines, places, strict=True)):
         environment = os.environ | {
-            "ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": f"cable-{'ab'[rank]}", "OMP_NUM_THREADS": "2",
+            "ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": f"cable-{'ab'[rank]}", "OMP_NUM_THREADS": "1",
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
         }  # fmt: skip
         command = [

@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
 def servers() -> Iterator[list[Server]]:
     """Three servers of the same file."""
     started = [Server() for _ in range(3)]
-    threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in started]
+    threads = [threading.Thread(target=server.serve_forever, args=(0.005,)) for server in started]
     for thread in threads:
         thread.start()
     yield started

@@ -119,14 +119,17 @@ def test_json_has_no_word_for_not_a_number():
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "embed.py"])
 def test_help_and_mistyped_flags_are_answered_without_torch(script):
     code = (
-        "import sys, runpy; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "except SystemExit as end: print(end.code, {'torch', 'matplotlib', 'numpy'} & set(sys.modules))"
+        "import sys, runpy; script, *arguments = sys.argv[1:]\n"
+        "for argument in arguments:\n"
+        "    sys.argv = [script, argument]\n"
+        "    try: runpy.run_path(script, run_name='__main__')\n"
+        "    except SystemExit as end:\n"
+        "        print('ended', argument, end.code, {'torch', 'matplotlib', 'numpy'} & set(sys.modules))"
     )
-    for argument, ending in (("--help", 0), ("--version", 0), ("--mistyped", 2)):
-        command = [sys.executable, "-c", code, script, argument]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines()[-1] == f"{ending} set()", argument
+    endings = {"--help": 0, "--version": 0, "--mistyped": 2}
+    done = subprocess.run([sys.executable, "-c", code, script, *endings], capture_output=True, text=True, check=True)
+    ended = [line for line in done.stdout.splitlines() if line.startswith("ended")]
+    assert ended == [f"ended {argument} {code} set()" for argument, code in endings.items()]
 
 
 @pytest.mark.parametrize(
