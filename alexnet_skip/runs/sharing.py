@@ -27,24 +27,23 @@ def share_files(published: Path, run: Path) -> list[str]:
     Returns:
         Names of the files that are shared now.
     """
-    shared = []
+    others, shared = list(_others(published, run)), []
     for name, digest in read_model_config(published).files.items():
         path = published / name
-        for twin in _others(published, run, name, digest):
-            if path.samefile(twin) or (file_digest(twin) == digest and link_to(path, twin)):
+        for twin in (folder / name for folder, files in others if files.get(name) == digest):
+            if twin.is_file() and (path.samefile(twin) or (file_digest(twin) == digest and link_to(path, twin))):
                 shared.append(name)
                 break
     return shared
 
 
-def _others(published: Path, run: Path, name: str, digest: str) -> Iterator[Path]:
-    """Files of that name and digest of other published models, those of the same run first."""
+def _others(published: Path, run: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Other published models, those of the same run first, with the digests of their files."""
     beside = (other for other in runs_in(run.parent) if other != run)
     for folder in (place for one in (run, *beside) for place in published_models(one)):
-        if folder == published or not (folder / name).is_file():
+        if folder == published:
             continue
         try:
-            if read_model_config(folder).files.get(name) == digest:
-                yield folder / name
+            yield folder, read_model_config(folder).files
         except UserError:
             continue  # damaged: nothing is shared with it

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import textwrap
 import types
@@ -93,6 +94,7 @@ def values_of(form: Any) -> dict[str, Any]:
     return values
 
 
+@functools.cache
 def _field_docstrings(kind: type) -> dict[str, str]:
     """The string literal below each field of a dataclass, by field."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body

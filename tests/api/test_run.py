@@ -8,22 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_run import ARGUMENTS, shrink
+from tiny_run import BATCH_SIZE, LR, VAL_FRACTION, copy_features, shrink
 
 import alexnet_skip
-import train as script
 from alexnet_skip import AlexNetWithSkip, load_predictions, train
 from alexnet_skip.api.run import Run
 from alexnet_skip.devices import launch
+from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
+draw_evaluation = evaluation.draw_evaluation
 # tests/tiny_run.py's ARGUMENTS.
 OPTIONS = {
-    "dataset": "shapes", "weights": "random", "skip": True, "val_fraction": 0.2, "epochs": 3, "batch_size": 16,
-    "pca_basis": 8, "snapshot_epochs": [2], "lr": 1e-2, "dropout": (0.2, 0.4, 0.3), "quiet": True,
+    "dataset": "shapes", "weights": "random", "skip": True, "val_fraction": VAL_FRACTION, "epochs": 3,
+    "batch_size": BATCH_SIZE, "pca_basis": 8, "snapshot_epochs": [2], "lr": LR, "dropout": (0.2, 0.4, 0.3),
+    "quiet": True,
 }  # fmt: skip
 
 
@@ -33,21 +35,20 @@ def small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
+def run(whole_run, tmp_path_factory) -> Run:
     """``mine``, trained and evaluated from Python."""
-    folder = tmp_path_factory.mktemp("api")
+    folder = copy_features(whole_run, tmp_path_factory.mktemp("api"))
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
+        patch.setattr(evaluation, "draw_evaluation", draw_evaluation)
         run = train(**OPTIONS, name="mine", runs_dir=folder / "runs", cache_dir=str(folder / "cache"))
         run.evaluate(quiet=True)
     return run
 
 
-def test_keywords_train_the_run_that_flags_train(run):
-    runs = run.folder.parent
-    places = ["--runs-dir", str(runs), "--cache-dir", str(runs.parent / "cache")]
-    assert script.main([*ARGUMENTS, *places, "--name", "by-command", "--quiet"]) == 0
-    ours, theirs = (read_json(runs / name / "model" / "config.json") for name in ("mine", "by-command"))
+def test_keywords_train_the_run_that_flags_train(run, whole_run):
+    by_command = whole_run / "runs" / "run"
+    ours, theirs = (read_json(folder / "model" / "config.json") for folder in (run.folder, by_command))
     assert ours["model_sha256"] == theirs["model_sha256"]
     assert ours["settings"]["training"] == theirs["settings"]["training"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from made_runs import change, make_images
-from tiny_run import ARGUMENTS
+from tiny_run import ARGUMENTS, copy_features
 
 from alexnet_skip.devices import agreement
 from alexnet_skip.devices.agreement import find_difference, in_common
@@ -47,7 +47,7 @@ def test_of_long_values_the_error_shows_where_they_part():
     ("flag", "values", "told"),
     [
         ("--mixed-precision", ("no", "bf16"), 'the head\'s precision: process 0 has "no"; process 1 has "bf16"'),
-        ("--limit-train", ("90", "80"), "the number of train images: process 0 has 90; process 1 has 80"),
+        ("--limit-train", ("40", "30"), "the number of train images: process 0 has 40; process 1 has 30"),
         ("--seed", ("1", "2"), "--seed: process 0 has 1; process 1 has 2"),
     ],
 )
@@ -59,7 +59,8 @@ def test_two_processes_that_differ_are_both_refused_before_anything_is_written(z
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("*/config.json"))
 
 
-def test_places_may_differ_and_the_run_is_trained(zygote, tmp_path):
+def test_places_may_differ_and_the_run_is_trained(zygote, whole_run, tmp_path):
+    copy_features(whole_run, tmp_path)
     both = [
         [*ARGUMENTS, "--epochs", "2", "--cache-dir", tmp_path / "cache", "--runs-dir", tmp_path / "runs",
          "--data-dir", tmp_path / f"data-{rank}", *quiet]

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from tiny_run import copy_whole, shrink
+from tiny_run import HELD_OUT, copy_whole, shrink
 from tried import untried
 
 import embed
 import evaluate
 from alexnet_skip.embedding import output
-from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.embed import MODES, EmbedSettings
 from alexnet_skip.system.files import read_json, write_sealed_json
@@ -60,7 +59,6 @@ def test_every_flag_is_tried():
 def small(monkeypatch):
     shrink(monkeypatch.setattr)
     monkeypatch.setattr(output, "write_pictures", lambda *_: None)
-    monkeypatch.setattr(evaluation, "draw_evaluation", lambda *_: None)
     monkeypatch.setattr(speed_probe, "extraction_rate", lambda *_: 100.0)
 
 
@@ -81,7 +79,7 @@ def test_run_split_and_checkpoint_say_which_model_sees_what(place, capsys, monke
     asked = ["--run", "old", "--split", "val", "--checkpoint", "last", "--runs-dir", "runs", "--quiet"]
     assert embed.main([*asked, "--layer", "logits", "--components", "10", "--thumbnails", "0"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["run"], found["num_samples"]) == ("runs/old", 20)
+    assert (found["run"], found["num_samples"]) == ("runs/old", HELD_OUT)
     with (place / found["embedding"] / "coordinates.csv").open(encoding="utf-8-sig") as file:
         names = file.readline().strip().split(",")
         columns = [names.index(f"PC{axis}") for axis in range(1, 11)]
@@ -98,7 +96,7 @@ def test_run_split_and_checkpoint_say_which_model_sees_what(place, capsys, monke
 @pytest.mark.parametrize(
     ("asked", "where", "expected"),
     [
-        ("--run old", "run", "runs/old"), ("--split val", "num_samples", 20),
+        ("--run old", "run", "runs/old"), ("--split val", "num_samples", HELD_OUT),
         ("--checkpoint epoch-4", "refused", "--checkpoint is epoch-4, but runs/run has"),
         ("--runs-dir elsewhere", "run", "elsewhere/run"),
     ],

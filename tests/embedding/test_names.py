@@ -84,8 +84,8 @@ def test_fewer_points_another_fit_and_a_comparison_leave_an_embedding_as_it_was(
     where = Path(whole["embedding"])
     before = {path: path.read_bytes() for path in where.rglob("*") if path.is_file()}
     others = [
-        embedded("--thumbnails", "0", "--max-points", "20", "--compare", "copy"),
-        embedded("--thumbnails", "0", "--max-points", "30"),
+        embedded("--thumbnails", "0", "--max-points", "9", "--compare", "copy"),
+        embedded("--thumbnails", "0", "--max-points", "15"),
         embedded("--thumbnails", "0", "--fit", "split"),
         embedded("--thumbnails", "0", "--components", "2"),
     ]

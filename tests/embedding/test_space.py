@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from sklearn.decomposition import PCA as Oracle
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
-from tiny_run import shrink
+from tiny_run import BATCH_SIZE, LEARNT, TEST_IMAGES, VAL_FRACTION, copy_features, shrink
 
 import embed
 import evaluate
@@ -24,11 +24,13 @@ from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.pca.estimator import PCA
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
+from alexnet_skip.settings.embed import MAX_PROJECTOR_COMPONENTS, EmbedSettings
 from alexnet_skip.settings.records import read_model_config
 from alexnet_skip.statistics.metrics import softmax
 
 TRAINED = (
-    "--dataset", "shapes", "--weights", "random", "--epochs", "1", "--batch-size", "16", "--pca-basis", "8", "--quiet",
+    "--dataset", "shapes", "--weights", "random", "--val-fraction", str(VAL_FRACTION), "--no-hflip", "--epochs", "1",
+    "--batch-size", str(BATCH_SIZE), "--pca-basis", "8", "--quiet",
 )  # fmt: skip
 # Shapes of the heads that shrink() makes.
 WIDTHS = {"features": 9216, "hidden1": 32, "hidden2": 16, "logits": 10}
@@ -44,14 +46,14 @@ def small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(whole_run, tmp_path_factory) -> Path:
     """A folder with a cache and the runs ``plain`` and ``skip``, on the same images."""
-    folder = tmp_path_factory.mktemp("embed")
+    folder = copy_features(whole_run, tmp_path_factory.mktemp("embed"))
     places = ("--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs"))
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
         for name, skip in (("plain", "--no-skip"), ("skip", "--skip")):
-            assert train.main([*TRAINED, *places, "--val-fraction", "0.2", skip, "--name", name]) == 0
+            assert train.main([*TRAINED, *places, skip, "--name", name]) == 0
     return folder
 
 
@@ -96,8 +98,8 @@ def test_all_that_is_promised_is_written(runs, capsys, monkeypatch):
     result = embed_run(runs, capsys, "--run", "skip")
     where = Path(result["embedding"])
     assert where == runs / "skip" / "embedding" / "test-features"
-    assert (result["dataset"], result["split"], result["num_samples"]) == ("shapes", "test", 40)
-    assert (result["space"], result["fitted_on"]) == ("features (joined by conv)", "83 train images")
+    assert (result["dataset"], result["split"], result["num_samples"]) == ("shapes", "test", TEST_IMAGES)
+    assert (result["space"], result["fitted_on"]) == ("features (joined by conv)", f"{LEARNT} train images")
     for name in ("pca_2d.png", "pca_3d.png", "explained_variance.png"):
         with Image.open(where / name) as picture:
             assert min(picture.size) > 300
@@ -105,15 +107,18 @@ def test_all_that_is_promised_is_written(runs, capsys, monkeypatch):
         assert turn.is_animated
     metrics = json.loads((where / "metrics.json").read_text())
     assert metrics["separation"] == result["separation"]
-    assert metrics["separation"]["embedding"]["num_queries"] == metrics["separation"]["full"]["num_queries"] == 40
-    assert len(metrics["explained_variance_ratio"]) == PCA.load(where / "pca.npz").n_components_ == 49
+    assert {space["num_queries"] for space in metrics["separation"].values()} == {TEST_IMAGES}
+    # As many as the projector takes, where the images they are fitted on have as many.
+    assert EmbedSettings().projector_components == MAX_PROJECTOR_COMPONENTS
+    axes = min(MAX_PROJECTOR_COMPONENTS, LEARNT)
+    assert len(metrics["explained_variance_ratio"]) == PCA.load(where / "pca.npz").n_components_ == axes
     coordinates, table, sprite = exported(result)
-    assert coordinates.shape == (40, 49)
+    assert coordinates.shape == (TEST_IMAGES, axes)
     assert table[0] == ["true class", "predicted", "right", "confidence", "sample"]
     assert {row[2] for row in table[1:]} <= {"right", "wrong"}
     with Image.open(sprite) as picture:
-        assert picture.size == (7 * 32, 7 * 32)
-    held = 100 * sum(metrics["explained_variance_ratio"][:49])
+        assert picture.size == (5 * 32, 5 * 32)
+    held = 100 * sum(metrics["explained_variance_ratio"])
     assert result["projector"] == f"test-features ({held:.1f} % of variance)"
     assert not list(where.rglob("events.out.tfevents.*")), "no run of its own"
     assert not list(runs.rglob("*.tmp"))
@@ -125,7 +130,7 @@ def test_coordinates_are_those_of_scikit_learn_on_the_cached_features(trained, r
     fit_rows = test_rows = cached(trained, "test", "main")
     if fit == "train":
         labels = load_dataset("shapes").splits["train"].labels
-        fit_rows = cached(trained, "train", "main")[train_val_positions(labels, 0.2)[0]]
+        fit_rows = cached(trained, "train", "main")[train_val_positions(labels, VAL_FRACTION)[0]]
     oracle = Oracle(5, svd_solver="full").fit(fit_rows)
     coordinates, _, _ = exported(result)
     scale = np.abs(coordinates).max()
@@ -148,7 +153,7 @@ def test_the_heads_own_spaces_have_their_widths_and_the_predictions_of_evaluate(
     assert columns[1] == tuple(names[label] for label in logits.argmax(axis=1))
     right = logits.argmax(axis=1) == labels
     assert columns[2] == tuple(np.where(right, "right", "wrong"))
-    assert columns[4] == tuple(str(number) for number in range(40))
+    assert columns[4] == tuple(str(number) for number in range(TEST_IMAGES))
     if layer == "logits":
         coordinates, _, _ = exported(result)
         distances = np.linalg.norm(coordinates[:, None] - coordinates[None], axis=2)
@@ -170,8 +175,8 @@ def test_what_evaluate_has_predicted_is_not_predicted_again_unless_it_is_of_anot
     calls, predict = [], embedding.predict
     monkeypatch.setattr(embedding, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
     assert exported(embed_run(runs, capsys, "--run", "plain"))[1] == expected
-    assert exported(embed_run(runs, capsys, "--run", "plain", "--max-points", "20"))[1][1:] == [
-        row for row in expected[1:] if row in exported_rows(runs, "plain", "test-features-points-20")
+    assert exported(embed_run(runs, capsys, "--run", "plain", "--max-points", "12"))[1][1:] == [
+        row for row in expected[1:] if row in exported_rows(runs, "plain", "test-features-points-12")
     ]
     assert not calls
     where = runs / "plain" / "evaluation" / "test-best"
@@ -197,7 +202,7 @@ def test_views_of_the_features_are_what_their_names_say(trained, runs, capsys):
     assert not np.array_equal(exported(joined)[0], exported(main)[0])
     assert Path(main["embedding"]).name == "test-features-main"
     labels = load_dataset("shapes").splits["train"].labels
-    oracle = Oracle(3).fit(cached(trained, "train", "tap")[train_val_positions(labels, 0.2)[0]])
+    oracle = Oracle(3).fit(cached(trained, "train", "tap")[train_val_positions(labels, VAL_FRACTION)[0]])
     expected = oracle.transform(cached(trained, "test", "tap"))
     assert_allclose(exported(tap)[0][:, :3], expected, atol=1e-3 * np.abs(expected).max())
     config = text_format.Parse((runs / "skip" / "projector_config.pbtxt").read_text(), ProjectorConfig())
@@ -233,7 +238,7 @@ def test_a_run_that_saw_the_images_in_training_is_no_comparison(runs, capsys):
     path = runs / "skip" / "config.json"
     config = json.loads(path.read_text())
     config.pop("checksum", None)
-    config["settings"]["training"]["val_fraction"] = 0.1
+    config["settings"]["training"]["val_fraction"] = 0.2
     path.write_text(json.dumps(config))
     assert "--compare skip was trained on some of the images that plain held out" in refused(
         runs, capsys, "--run", "plain", "--compare", "skip", "--split", "val"
@@ -245,14 +250,14 @@ def test_a_run_that_saw_the_images_in_training_is_no_comparison(runs, capsys):
 
 
 def test_more_images_than_thumbnails_fit_are_thinned_out_evenly_and_that_is_said(runs, capsys, monkeypatch):
-    monkeypatch.setattr(projector, "MAX_SPRITE_PX", 128)
+    monkeypatch.setattr(projector, "MAX_SPRITE_PX", 96)
     assert embed.main(["--run", "plain", "--thumbnails", "24", "--runs-dir", str(runs)]) == 0
     captured = capsys.readouterr()
-    assert "The projector gets 25 of 40 images, balanced over the classes" in captured.err
+    assert f"The projector gets 16 of {TEST_IMAGES} images, balanced over the classes" in captured.err
     _, table, _ = exported(json.loads(captured.out.splitlines()[-1]))
     counts = np.unique([row[0] for row in table[1:]], return_counts=True)[1]
-    assert counts.sum() == 25
-    assert set(counts) == {2, 3}
+    assert counts.sum() == 16
+    assert set(counts) == {1, 2}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +265,7 @@ def test_more_images_than_thumbnails_fit_are_thinned_out_evenly_and_that_is_said
     [
         (("--projector-components", "50"), "--projector-components is 50, but must be 2 to 49"),
         (("--components", "1"), "--components is 1, but must be at least 2"),
-        (("--components", "11", "--layer", "logits"), "--components is 11, but 83 images of 10 values have 10"),
+        (("--components", "11", "--layer", "logits"), f"--components is 11, but {LEARNT} images of 10 values have 10"),
         (("--layer", "logits", "--skip-view", "tap"), "--skip-view is tap, but must be joined for --layer logits"),
         (("--thumbnails", "4"), "--thumbnails is 4, but must be 0 or 8 to 256"),
         (("--max-points", "2"), "--max-points is 2"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,11 @@ import numpy as np
 import pytest
 from made_runs import make_predictions, make_run
 from PIL import Image
-from tiny_run import copy_whole, shrink
+from tiny_run import BLOCK_ROWS, HELD_OUT, TEST_IMAGES, copy_whole, shrink
 from tried import untried
 
 import evaluate
 from alexnet_skip.evaluation import classify, export
-from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.runs.predictions import write_predictions
 from alexnet_skip.settings.evaluate import MODES, EvaluateSettings
@@ -48,9 +48,9 @@ SHOWS: dict[str, tuple[str, str, Any]] = {
     "redraw:runs_dir": ("--runs-dir elsewhere", "evaluation", "elsewhere/run/evaluation/test-best"),
     "dry_run:topk": ("--topk 12", "refused", "--topk is 12, but run has 10 classes"),
     "dry_run:run": ("--run old", "run", "runs/old"),
-    "dry_run:split": ("--split val", "num_samples", 20),
+    "dry_run:split": ("--split val", "num_samples", HELD_OUT),
     "dry_run:checkpoint": ("--checkpoint epoch-4", "refused", "epoch-4"),
-    "dry_run:tta": ("--tta", "cache_blocks", 12),
+    "dry_run:tta": ("--tta", "cache_blocks", 4 * math.ceil(TEST_IMAGES / BLOCK_ROWS)),
     "dry_run:dataset": ("--dataset few", "num_samples", 30),
     "dry_run:runs_dir": ("--runs-dir elsewhere", "run", "elsewhere/run"),
 }  # fmt: skip
@@ -106,7 +106,7 @@ def place(whole_run, tmp_path_factory) -> Path:
     names, runs = load_dataset("shapes").class_names, folder / "runs"
     for name in ("test-best", "val-best", "test-last", "test-best-tta"):
         (runs / "run" / "evaluation" / name).mkdir(parents=True)
-        write_predictions(runs / "run" / "evaluation" / name, make_predictions(0.5, rng, n=40))
+        write_predictions(runs / "run" / "evaluation" / name, make_predictions(0.5, rng, n=TEST_IMAGES))
     shutil.copytree(runs / "run", runs / "old")
     config = read_json(runs / "old" / "config.json")
     write_sealed_json(runs / "old" / "config.json", config | {"created": "2001-01-01T00:00:00"})
@@ -138,7 +138,7 @@ def small(monkeypatch):
     shrink(monkeypatch.setattr)
     for module, name in (
         (compare, "_draw"), (compare, "find_split"), (table, "confusion_table_figure"), (table, "save_figure"),
-        (evaluation, "draw_evaluation"), (classify, "save_figure"),
+        (classify, "save_figure"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, lambda *_: None)
     monkeypatch.setattr(export, "export_network", lambda network, path, form: path.write_bytes(b"") or 0.0)

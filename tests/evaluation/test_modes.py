@@ -1,6 +1,7 @@
 """A mode takes the flags that its function looks at and refuses all others by name, those of other modes included."""
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from tiny_run import copy_whole, shrink
 import embed
 import evaluate
 from alexnet_skip.embedding import output
-from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.evaluation import export
 from alexnet_skip.settings import embed as embed_settings
 from alexnet_skip.settings import evaluate as evaluate_settings
@@ -123,8 +123,7 @@ def looked_at(whole_run, tmp_path_factory) -> dict[tuple[str, str], set[str]]:
         # Nothing is drawn: figures are made from what was read.
         for module, name in (
             (output, "write_pictures"), (compare, "_draw"), (compare, "find_split"), (table, "confusion_table_figure"),
-            (table, "save_figure"), (evaluation, "draw_evaluation"), (explain, "save_figure"),
-            (explain, "heatmaps_figure"),
+            (table, "save_figure"), (explain, "save_figure"), (explain, "heatmaps_figure"),
         ):  # fmt: skip
             patch.setattr(module, name, lambda *_: None)
         patch.setattr(export, "export_network", lambda network, path, form: path.write_bytes(b"") or 0.0)
@@ -149,7 +148,12 @@ def flag(name: str) -> str:
 
 def given(script: str, *names: str) -> dict[str, Any]:
     """The values that flags give to their fields; no name is no flag."""
-    return {name: getattr(PARSE[script](FLAGS[script][name].split()), name) for name in names if name}
+    return {name: value_of(script, name) for name in names if name}
+
+
+@functools.cache
+def value_of(script: str, name: str) -> Any:
+    return getattr(PARSE[script](FLAGS[script][name].split()), name)
 
 
 @pytest.mark.parametrize("script", ["evaluate", "embed"])

@@ -13,7 +13,6 @@ import embed
 import evaluate
 import train
 from alexnet_skip.embedding import output
-from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.evaluation.tables import write_predictions_csv
 from alexnet_skip.pca import PCA
 from alexnet_skip.runs.predictions import read_predictions
@@ -61,7 +60,6 @@ def folder(tmp_path_factory) -> Path:
     places = ["--runs-dir", str(place / "runs"), "--quiet"]
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
-        patch.setattr(evaluation, "draw_evaluation", lambda *_: None)
         patch.setattr(output, "write_pictures", lambda *_: None)
         of_images = ["--dataset", str(place / "pets"), "--weights", "random", "--val-fraction", "0.25"]
         sizes = ["--epochs", "2", "--pca-basis", "8", "--cache-dir", str(place / "cache"), "--name", "mine"]

@@ -38,7 +38,8 @@ NOT_RUN = {
     "python evaluate.py --export onnx": "test_export.py does where the extra packages are installed",
 }
 TINY = [
-    "--dataset", "shapes", "--weights", "random", "--val-fraction", "0.2", "--epochs", "2", "--batch-size", "16",
+    "--dataset", "shapes", "--weights", "random", "--val-fraction", str(tiny_run.VAL_FRACTION), "--epochs", "2",
+    "--batch-size", "8",
     "--pca-basis", "8", "--quiet",
 ]  # fmt: skip
 STUDY = ["--study-variants", "none", "conv", "--seeds", "0", "--name", "study-cifar10"]

@@ -26,7 +26,7 @@ def test_it_carries_no_outputs_and_needs_no_room_of_the_package():
 
 
 def test_every_cell_runs_and_shows_what_it_says(tmp_path, monkeypatch, capsys):
-    shrink(monkeypatch.setattr)
+    shrink(monkeypatch.setattr, pictures=True)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     shown = [run_cell("".join(cell["source"]), names) for cell in CODE]

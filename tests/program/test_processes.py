@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_run import ARGUMENTS, copy_whole, outcome
+from tiny_run import ARGUMENTS, HELD_OUT, LEARNT, copy_whole, outcome
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
 
@@ -37,7 +37,7 @@ def run_together(zygote, processes: int, command, folder: Path, **more: str) -> 
 
 @pytest.fixture(scope="module")
 def folders(whole_run, zygote, tmp_path_factory) -> dict[int, Path]:
-    """Folders of the same run by 1, 2 and 4 processes: 83 images in batches of 16, the last of which holds 3."""
+    """Folders of the same run by 1, 2 and 4 processes: 34 images in batches of 6, the last of which holds 4."""
     places = {1: copy_whole(whole_run, tmp_path_factory.mktemp("by-1"))}
     for processes in (2, 4):
         folder = places[processes] = tmp_path_factory.mktemp(f"by-{processes}")
@@ -53,7 +53,7 @@ def test_the_curve_is_that_of_one_process(folders, processes):
             assert b[name] == pytest.approx(a[name], rel=1e-5), name
         for name in ("train_top1", "train_eval_top1", "val_top1", "val_top3"):
             assert a[name] == b[name], name
-        assert round(a["train_top1"] * 83, 9).is_integer(), "a sample was counted twice, or not at all"
+        assert round(a["train_top1"] * LEARNT, 9).is_integer(), "a sample was counted twice, or not at all"
 
 
 def test_the_second_stage_learns_as_one_process_does(zygote, tmp_path):
@@ -97,7 +97,7 @@ def test_every_sample_is_evaluated_once_and_alike(zygote, whole_run, tmp_path):
         assert [zygote.wait(pid) for pid in pids] == [0] * processes, logs(tmp_path)
         with np.load(tmp_path / "runs/run/evaluation/val-best/predictions.npz") as file:
             found[processes] = {name: file[name] for name in file.files}
-    assert len(np.unique(found[1]["index"])) == 20
+    assert len(np.unique(found[1]["index"])) == HELD_OUT
     np.testing.assert_array_equal(found[3]["index"], found[1]["index"])
     np.testing.assert_allclose(found[3]["logits"], found[1]["logits"], rtol=1e-5, atol=1e-6)
 

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from made_runs import make_images
 from PIL import Image
-from tiny_run import ARGUMENTS, shrink
+from tiny_run import ARGUMENTS, VAL_FRACTION, shrink
 
 import embed
 import evaluate
 import train
 from alexnet_skip.embedding import output
 from alexnet_skip.embedding import space as embedding
-from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.folder_record import FOLDER
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
@@ -29,7 +28,6 @@ from alexnet_skip.system.files import read_json, write_sealed_json
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     shrink(monkeypatch.setattr)
-    monkeypatch.setattr(evaluation, "draw_evaluation", lambda *_: None)
     monkeypatch.setattr(output, "write_pictures", lambda *_: None)
 
 
@@ -41,7 +39,6 @@ def trained(tmp_path_factory) -> Path:
     places = ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs"), "--quiet"]
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
-        patch.setattr(evaluation, "draw_evaluation", lambda *_: None)
         assert train.main([*ARGUMENTS, "--dataset", str(folder / "two"), "--name", "mine", *places]) == 0
         assert evaluate.main(["--runs-dir", str(folder / "runs"), "--quiet"]) == 0
     return folder
@@ -338,7 +335,7 @@ def test_of_other_images_it_is_not_said_that_they_chose_an_epoch_or_a_temperatur
     write_sealed_json(model, read_json(model) | {"temperature": 0.5, "temperature_images": 6})
     assert evaluate.main(["--runs-dir", str(runs), "--split", "val"]) == 0
     assert "fitted on these very images" in " ".join(capsys.readouterr().err.split())
-    for arguments, taken in (((), "20 % of train"), (("--split", "val"), None)):
+    for arguments, taken in (((), f"{100 * VAL_FRACTION:.0f} % of train"), (("--split", "val"), None)):
         assert evaluate.main(["--runs-dir", str(runs), "--dataset", str(other), *arguments]) == 0
         told = " ".join(capsys.readouterr().err.split())
         assert taken is None or f"other has no test split: taking {taken} " in told

@@ -48,6 +48,12 @@ def images(monkeypatch):
     monkeypatch.setattr(opened, "load_images", lambda *_, **options: dataset)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No picture is made: what is said and kept is looked at."""
+    monkeypatch.setattr("alexnet_skip.study.compare._draw", lambda *_: None)
+
+
 def compare(runs, *names: str) -> int:
     return evaluate.main(["--compare", *names, "--runs-dir", str(runs)])
 
@@ -72,12 +78,14 @@ def test_a_study_is_compared_with_the_variant_without_the_skip(runs, capsys):
     assert "conv-against-none-only-conv.png" in files
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_newest_study_is_taken_where_none_is_named(runs, capsys):
     assert compare(runs, "--checkpoint", "epoch-1") == 0
     assert "my study" in capsys.readouterr().out
     assert (runs / "my study" / "comparison" / "val-epoch-1" / "conv-against-none.json").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_are_compared_with_the_first_of_them(runs, capsys):
     assert compare(runs, "one", "two") == 0
     (pair,) = json.loads(capsys.readouterr().out.splitlines()[-1])["pairs"]
@@ -142,6 +150,7 @@ def test_runs_that_differ_in_their_seeds_alone_are_no_evidence_for_or_against_a_
     assert all(word not in captured.out + captured.err for word in ("it helps", "it hurts", "the skip"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_of_one_seed_claims_nothing_of_the_method(tmp_path, capsys):
     rng = np.random.default_rng(4)
     for variant, accuracy in ACCURACY.items():
@@ -242,6 +251,7 @@ def test_captions_tell_probabilities_as_the_models_do_and_never_the_true_class_a
     assert {int(re.search(r"cat (\d+) %", caption)[1]) for caption in captions} <= told
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_unfinished_study_is_compared_at_the_seeds_that_all_variants_have(runs, tmp_path, capsys):
     rng = np.random.default_rng(2)
     for variant, seeds in (("none", (0, 1, 2)), ("conv", (1, 2))):

@@ -10,7 +10,6 @@ from PIL import Image
 from tiny_run import copy_whole, shrink
 
 import evaluate
-from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.statistics.metrics import softmax
@@ -31,7 +30,6 @@ def pair(whole_run, tmp_path_factory) -> Path:
     (runs / "b" / "snapshots" / "epoch-0002").rename(runs / "b" / "model")
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
-        patch.setattr(evaluation, "draw_evaluation", lambda *_: None)
         for name in ("a", "b"):
             assert evaluate.main(["--runs-dir", str(runs), "--run", name, "--quiet"]) == 0
     return runs

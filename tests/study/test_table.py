@@ -63,6 +63,13 @@ def runs(tmp_path, rng):
     return tmp_path
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No picture is made: what is said and kept is looked at."""
+    for name in ("confusion_table_figure", "save_figure"):
+        monkeypatch.setattr(f"alexnet_skip.study.table.{name}", lambda *_: None)
+
+
 def table(runs, *names: str) -> int:
     return evaluate.main(["--table", *names, "--runs-dir", str(runs)])
 
@@ -91,6 +98,7 @@ def test_a_studys_table_stands_beside_the_reports(runs, capsys):
     assert (np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])) == 255).all(), "nothing is cut off"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_four_runs_make_the_table_in_any_order(runs, capsys):
     assert table(runs, "conv-9", "none-2", "conv-2", "none-9", "--quiet") == 0
     result = json.loads(capsys.readouterr().out)
@@ -105,6 +113,7 @@ def test_four_runs_make_the_table_in_any_order(runs, capsys):
     assert "name a study, or four runs" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_table_of_four_runs_is_kept_under_the_names_of_all_and_of_their_model(runs, rng, capsys):
     other = {"test-last": make_predictions(0.9, rng), "test-epoch-1": make_predictions(0.9, rng)}
     make_run(runs / "other", other, CLASS_NAMES, variant="conv", epochs=9)
@@ -117,6 +126,7 @@ def test_the_table_of_four_runs_is_kept_under_the_names_of_all_and_of_their_mode
     assert told[0]["table"] == str(folder / "test-last-with-conv-9+none-2+conv-2.md")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_studys_table_leaves_out_stands_below_it(runs, capsys):
     (runs / "s" / "conv1" / "summary.json").unlink()
     assert table(runs, "s") == 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_run import ARGUMENTS, shrink, train_in
+from tiny_run import ARGUMENTS, HELD_OUT, VAL_FRACTION, copy_features, shrink, train_in
 
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
@@ -17,7 +17,7 @@ MODELS = ("model", "last", "snapshots/epoch-0002")
 def test_each_published_model_has_the_temperature_of_its_own_logits_on_the_held_out_images(whole_run, monkeypatch):
     shrink(monkeypatch.setattr)
     split = load_dataset("shapes").splits["train"]
-    held_out = train_val_positions(split.labels, 0.2)[1]
+    held_out = train_val_positions(split.labels, VAL_FRACTION)[1]
     found = {}
     for name in MODELS:
         network, config = load_published(whole_run / "runs" / "run" / name)
@@ -27,30 +27,32 @@ def test_each_published_model_has_the_temperature_of_its_own_logits_on_the_held_
         logits = np.log(probabilities) * network.temperature
         assert config.temperature == pytest.approx(metrics.fit_temperature(logits, split.labels[held_out]), rel=0.01)
         assert config.temperature_images == len(held_out)
-        assert f"temperature {config.temperature:.3f}, fitted on 20 held-out images (on which its epoch was chosen" in (
-            whole_run / "runs" / "run" / name / "README.md"
-        ).read_text("utf-8")
+        card = (whole_run / "runs" / "run" / name / "README.md").read_text("utf-8")
+        told = f"fitted on {HELD_OUT} held-out images (on which its epoch was chosen"
+        assert f"temperature {config.temperature:.3f}, {told}" in card
         found[config.epoch] = config.temperature
     assert len(set(found.values())) == len(found) > 1, "each epoch has its own"
 
 
-def test_the_held_out_images_are_predicted_once_for_each_epoch_that_is_published(tmp_path, monkeypatch):
+def test_the_held_out_images_are_predicted_once_for_each_epoch_that_is_published(whole_run, tmp_path, monkeypatch):
     """However many models of it there are, and for TensorBoard's pictures."""
     shrink(monkeypatch.setattr)
     calls, predict = [], Inputs.predict_held_out
     monkeypatch.setattr(Inputs, "predict_held_out", lambda *args: calls.append(args) or predict(*args))
+    copy_features(whole_run, tmp_path)
     assert train_in(tmp_path, *ARGUMENTS, "--epochs", "3", "--snapshot-epochs", "3", "--name", "run") == 0
     best = read_json(tmp_path / "runs" / "run" / "model" / "config.json")["epoch"]
     assert len(calls) == 3 + len({best, 3})  # validated, then published
 
 
-@pytest.mark.parametrize(("flags", "images"), [(("--val-fraction", "0"), 0), (("--lr", "1e-30"), 20)])
+@pytest.mark.parametrize(("flags", "images"), [(("--val-fraction", "0"), 0), (("--lr", "1e-30"), HELD_OUT)])
 def test_without_held_out_images_or_a_determined_one_there_is_no_temperature_and_that_is_said(
-    tmp_path, monkeypatch, capsys, flags, images
+    whole_run, tmp_path, monkeypatch, capsys, flags, images
 ):
     shrink(monkeypatch.setattr)
     if images:
         monkeypatch.setattr(metrics, "fit_temperature", lambda *_: metrics.MAX_TEMPERATURE)
+    copy_features(whole_run, tmp_path)
     assert train_in(tmp_path, *ARGUMENTS, *flags, "--epochs", "2", "--name", "run") == 0
     assert "temperature 1: none was fitted" in " ".join(capsys.readouterr().err.split())
     config = read_json(tmp_path / "runs" / "run" / "model" / "config.json")

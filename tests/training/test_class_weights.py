@@ -116,8 +116,10 @@ def test_the_run_is_trained_with_them_and_its_validation_stays_plain(tmp_path, m
         kept = np.concatenate([np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)[:3]])
         return images[kept], labels[kept]
 
+    monkeypatch.setattr(dataset, "SHAPES_TRAIN", 103)  # so that two images are few
     monkeypatch.setattr(dataset.shapes, "render", uneven)
-    small = [*ARGUMENTS, "--epochs", "1", "--snapshot-epochs", "1", "--dropout", "0", "0", "0", "--lr", "1e-30"]
+    small = [*ARGUMENTS, "--val-fraction", "0.2"]
+    small += ["--epochs", "1", "--snapshot-epochs", "1", "--dropout", "0", "0", "0", "--lr", "1e-30"]
     small += ["--runs-dir", str(tmp_path / "runs"), "--cache-dir", str(tmp_path / "cache")]
     told, figures = {}, {}
     for choice in ("none", "balanced"):

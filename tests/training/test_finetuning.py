@@ -66,6 +66,32 @@ def place(small, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def head(place) -> Path:
+    """The run ``head-conv`` of the first stage alone; read only."""
+    assert train_in(place, *HEAD, "--skip-mode", "conv", "--name", "head-conv", "--quiet") == 0
+    return place / "runs" / "head-conv"
+
+
+@pytest.fixture(scope="module")
+def still(place) -> tuple[list[weakref.ref], list[weakref.ref]]:
+    """The run ``still``, whose second stage learns nothing: what its first stage held, and what of it outlived that."""
+    firsts, alive, batches = [], [], trainer.Trainer.batches
+
+    def looking(one, epoch):
+        if one.stage.number == 1:
+            firsts.extend(weakref.ref(part) for part in (one.optimization.optimizer, one.inputs.source, one.model))
+        else:
+            gc.collect()
+            alive.extend(part for part in firsts if part() is not None)
+        return batches(one, epoch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "batches", looking)
+        assert train_in(place, *TUNED, "--name", "still", "--finetune-lr", "1e-12", "--quiet") == 0
+    return firsts, alive
+
+
 @pytest.fixture
 def run(place) -> Path:
     return place / "runs" / "run"
@@ -106,9 +132,8 @@ def test_the_epochs_count_on_and_say_what_each_convolution_did(run):
     assert lines[-1]["layer8_moved"] == pytest.approx(float(distance), rel=1e-4)
 
 
-def test_the_second_stage_begins_with_the_function_of_the_first_ones_best_epoch(run, place, monkeypatch):
+def test_the_second_stage_begins_with_the_function_of_the_first_ones_best_epoch(place, still):
     """Learning nothing, it validates as the best epoch of the first stage did."""
-    assert train_in(place, *TUNED, "--name", "still", "--finetune-lr", "1e-12", "--quiet") == 0
     lines = history(place / "runs" / "still")
     best = max(lines[:3], key=lambda line: (line["val_top1"], -line["val_loss"]))
     for line in lines[3:]:
@@ -154,29 +179,29 @@ def told_tensors(events: EventAccumulator, step: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("form", "rounding"), [("identity", 1e-3), ("conv", 5e-3)])
-def test_a_new_run_can_begin_with_the_model_of_a_finished_one(run, place, form, rounding):
+def test_a_new_run_can_begin_with_the_model_of_a_finished_one(run, head, place, form, rounding):
     """Both stages in one run, or the second in a run of its own: the same model but for the rounding of the fold.
 
     Of conv's kernel it keeps the product of its two factors, which learn on from others: a little more.
     """
-    both, head, name = ("--skip-mode", form), f"head-{form}", f"from-{form}"
+    both, name = ("--skip-mode", form), f"from-{form}"
     if form != "conv":
         assert train_in(place, *TUNED, *both, "--name", form, "--quiet") == 0
-        run = place / "runs" / form
-    assert train_in(place, *HEAD, *both, "--name", head, "--quiet") == 0
+        run, head = place / "runs" / form, place / "runs" / f"head-{form}"
+        assert train_in(place, *HEAD, *both, "--name", head.name, "--quiet") == 0
     more = TUNED[len(HEAD) :]
-    assert train_in(place, "--finetune-from", head, *more, "--name", name, "--quiet") == 0
+    assert train_in(place, "--finetune-from", head.name, *more, "--name", name, "--quiet") == 0
     folder = place / "runs" / name
     assert [line["epoch"] for line in history(folder)] == [4, 5]
     events = EventAccumulator(str(folder), {"tensors": 0}).Reload()
     assert {"upper.layers.8.weight", "trained.head.fc1.weight"} <= set(told_tensors(events, 3))
-    before, after = history(place / "runs" / head), [event.value for event in events.Scalars(TAGS["best_val_top1"])]
+    before, after = history(head), [event.value for event in events.Scalars(TAGS["best_val_top1"])]
     assert after[0] == pytest.approx(max(line["val_top1"] for line in [*before, history(folder)[0]]))
     for mine, theirs in zip(history(folder), history(run)[3:], strict=True):
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=rounding)
         assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=rounding)
     _, config = load_published(folder / "last")
-    assert config.parent_sha256 == read_model_config(place / "runs" / head / "model").model_sha256
+    assert config.parent_sha256 == read_model_config(head / "model").model_sha256
 
 
 @pytest.mark.parametrize(
@@ -196,10 +221,9 @@ def test_what_can_not_be_fine_tuned_is_refused(place, capsys, arguments, told):
     assert not (place / "runs" / "refused").exists()
 
 
-def test_a_stage_begun_with_a_whole_kernel_of_conv_goes_on_after_an_interruption(place, monkeypatch):
+def test_a_stage_begun_with_a_whole_kernel_of_conv_goes_on_after_an_interruption(head, place, monkeypatch):
     """As older versions have trained it: of a higher rank than a fresh head's."""
-    parent = place / "runs" / "whole"
-    assert train_in(place, *HEAD, "--skip-mode", "conv", "--name", "whole", "--quiet") == 0
+    parent = Path(shutil.copytree(head, place / "runs" / "whole"))
     network, config = load_published(parent / "model")
     kernel = network.trained.skip.projection.weight
     with torch.no_grad():
@@ -214,10 +238,9 @@ def test_a_stage_begun_with_a_whole_kernel_of_conv_goes_on_after_an_interruption
     assert outcome(place / "runs" / "stopped") == outcome(place / "runs" / "straight")
 
 
-def test_a_run_without_a_checkpoint_goes_on_with_the_model_it_was_started_with(place, monkeypatch, capsys):
+def test_a_run_without_a_checkpoint_goes_on_with_the_model_it_was_started_with(head, place, monkeypatch, capsys):
     """Not with what its parent has been trained to since."""
-    parent, agreed = place / "runs" / "changed", []
-    assert train_in(place, *HEAD, "--name", "changed", "--quiet") == 0
+    parent, agreed = Path(shutil.copytree(head, place / "runs" / "changed")), []
     with monkeypatch.context() as patch:
         patch.setattr(session, "require_agreement", lambda _, decides: agreed.append(decides()))
         patch.setattr(trainer.Trainer, "step", lambda *_: sys.exit(9))
@@ -233,20 +256,9 @@ def test_a_run_without_a_checkpoint_goes_on_with_the_model_it_was_started_with(p
     assert "its model is another one than this run was started with" in " ".join(capsys.readouterr().err.split())
 
 
-def test_nothing_of_the_first_stage_takes_room_in_the_second(place, monkeypatch):
+def test_nothing_of_the_first_stage_takes_room_in_the_second(still):
     """Its optimizer, and its features where they lie on a card."""
-    firsts, alive, batches = [], [], trainer.Trainer.batches
-
-    def looking(one, epoch):
-        if one.stage.number == 1:
-            firsts.extend(weakref.ref(part) for part in (one.optimization.optimizer, one.inputs.source, one.model))
-        else:
-            gc.collect()
-            alive.extend(part for part in firsts if part() is not None)
-        return batches(one, epoch)
-
-    monkeypatch.setattr(trainer.Trainer, "batches", looking)
-    assert train_in(place, *TUNED, "--name", "room", "--quiet") == 0
+    firsts, alive = still
     assert firsts
     assert not alive
 

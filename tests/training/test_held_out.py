@@ -67,7 +67,6 @@ def test_a_fraction_is_used_where_there_is_no_val_folder(pets, capsys):
 @pytest.mark.parametrize("basis", ["8", "0"])
 def test_the_validation_of_a_run_is_that_of_its_last_model_on_the_val_folder(pets, tmp_path, monkeypatch, basis):
     shrink(monkeypatch.setattr)
-    monkeypatch.setattr("alexnet_skip.evaluation.evaluate.draw_evaluation", lambda *_: None)
     asked = ("--dataset", str(pets), "--weights", "random", "--skip", "--epochs", "2", "--lr", "1e-3", "--quiet")
     assert train_in(tmp_path, *asked, "--pca-basis", basis, "--name", "run") == 0
     last = json.loads((tmp_path / "runs" / "run" / "metrics.jsonl").read_text().splitlines()[-1])
@@ -81,7 +80,6 @@ def test_the_validation_of_a_run_is_that_of_its_last_model_on_the_val_folder(pet
 
 def test_a_run_on_few_images_is_judged_on_what_a_run_on_all_holds_out(pets, tmp_path, monkeypatch):
     shrink(monkeypatch.setattr)
-    monkeypatch.setattr("alexnet_skip.evaluation.evaluate.draw_evaluation", lambda *_: None)
     (pets / "val").rename(pets / "test")
     asked = ("--dataset", str(pets), "--weights", "random", "--epochs", "1", "--val-fraction", "0.4", "--quiet")
     judged = {}

@@ -1,7 +1,7 @@
 """The end of a training says what it came to and what to type next; its pictures tell what the model tells."""
 
 import numpy as np
-from tiny_run import ARGUMENTS, shrink, train_in
+from tiny_run import ARGUMENTS, copy_features, shrink, train_in
 
 from alexnet_skip.network.model import load_published
 from alexnet_skip.system.commands import shell_word
@@ -38,12 +38,13 @@ def test_a_run_that_held_nothing_out_claims_nothing(capsys, tmp_path):
     assert "nothing was held out" in capsys.readouterr().err
 
 
-def test_probabilities_in_tensorboard_are_those_of_the_published_model(tmp_path, monkeypatch):
+def test_probabilities_in_tensorboard_are_those_of_the_published_model(whole_run, tmp_path, monkeypatch):
     report_run, shown = report.report_run, []
     shrink(monkeypatch.setattr)
     monkeypatch.setattr(run, "report_run", report_run)
     monkeypatch.setattr(report.tensorboard, "log_validation", lambda *given: shown.append(given))
     monkeypatch.setattr(report.tensorboard, "log_graph", lambda *_: None)
+    copy_features(whole_run, tmp_path)
     assert train_in(tmp_path, *ARGUMENTS, "--epochs", "2", "--name", "run") == 0
     ((_, images, chances, *_),) = shown
     network, config = load_published(tmp_path / "runs" / "run" / "model")

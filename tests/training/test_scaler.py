@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from fp16_stand_in import with_fp16
-from tiny_run import ARGUMENTS, outcome, shrink
+from tiny_run import ARGUMENTS, copy_features, outcome, shrink
 from torch import Tensor, nn
 
 import train
@@ -122,9 +122,9 @@ ALONE = [word for word in ARGUMENTS if word != "--skip"]
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory) -> list[str]:
+def places(whole_run, tmp_path_factory) -> list[str]:
     """Where all runs here keep their features, and themselves."""
-    folder = tmp_path_factory.mktemp("scaler")
+    folder = copy_features(whole_run, tmp_path_factory.mktemp("scaler"))
     return ["--cache-dir", str(folder / "cache"), "--runs-dir", str(folder / "runs")]
 
 

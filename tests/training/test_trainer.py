@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
-from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, copy_whole, outcome, shrink, train_in
+from tiny_run import (
+    ARGUMENTS,
+    BATCH_SIZE,
+    LR,
+    STEPS_PER_EPOCH,
+    TRAIN_IMAGES,
+    VAL_FRACTION,
+    copy_whole,
+    outcome,
+    shrink,
+    train_in,
+)
 
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
@@ -56,7 +67,7 @@ def interrupt(monkeypatch, number: int, after: int, times: int = 1) -> None:
 
 @pytest.mark.parametrize(
     ("number", "after"),
-    [(signal.SIGTERM, 2), (signal.SIGINT, STEPS_PER_EPOCH), (HANGUP, 10), (signal.SIGINT, 18)],
+    [(signal.SIGTERM, 2), (signal.SIGINT, STEPS_PER_EPOCH), (HANGUP, 10), (signal.SIGINT, 3 * STEPS_PER_EPOCH)],
     ids=["in-the-first-epoch", "at-an-epochs-last-step", "in-the-middle", "at-the-very-end"],
 )
 def test_a_signal_saves_the_step_and_the_run_goes_on_to_the_same_end(reference, monkeypatch, capsys, number, after):
@@ -133,7 +144,7 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
     folder = reference / "runs" / "further"
     kept = {p.name for p in (folder / "checkpoints").iterdir()}
     best = json.loads(capsys.readouterr().out.splitlines()[-1])["best_epoch"]
-    assert kept == {f"step-{6 * epoch:08d}" for epoch in (best, 2, 3)}
+    assert kept == {f"step-{STEPS_PER_EPOCH * epoch:08d}" for epoch in (best, 2, 3)}
     assert train_in(reference, "--resume", "further", "--epochs", "5") == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["epochs"] == 5
@@ -145,10 +156,10 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lr", "0.5"], "--lr is 0.5, but was 0.01"),
+        (["--lr", "0.5"], f"--lr is 0.5, but was {LR}"),
         (["--epochs", "2"], "--epochs is 2, but was 3"),
         (["--no-skip"], "--skip is False, but was True"),
-        (["--batch-size", "8", "--seed", "3"], "--batch-size is 8, but was 16; --seed is 3, but was 0"),
+        (["--batch-size", "8", "--seed", "3"], f"--batch-size is 8, but was {BATCH_SIZE}; --seed is 3, but was 0"),
         (["--dropout", "0", "0", "0"], "--dropout is [0.0, 0.0, 0.0], but was [0.2, 0.4, 0.3]"),
         (["--weights", "imagenet"], "--weights is imagenet, but was random"),
     ],
@@ -179,7 +190,7 @@ def test_changed_images_are_refused(reference, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGTERM, 2)
         assert train_in(reference, *ARGUMENTS, "--name", "other-images") == 143
-    monkeypatch.setattr("alexnet_skip.images.dataset.SHAPES_TRAIN", 100)
+    monkeypatch.setattr("alexnet_skip.images.dataset.SHAPES_TRAIN", TRAIN_IMAGES - 3)
     assert train_in(reference, "--resume", "other-images") == 2
     assert "the training images have changed since it was started" in capsys.readouterr().err
 
@@ -195,7 +206,7 @@ def test_another_basis_is_refused(reference, monkeypatch, capsys):
 
 def test_what_is_recorded_of_training_images_is_what_the_published_model_says_of_them(reference):
     split = load_dataset("shapes").splits["train"]
-    positions, held_out = train_val_positions(split.labels, 0.2)
+    positions, held_out = train_val_positions(split.labels, VAL_FRACTION)
     sample = choose_train_sample(split.labels, positions, len(held_out))
     run = reference / "runs" / "run"
     published, _ = model.load_published(run / "last")

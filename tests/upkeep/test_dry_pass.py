@@ -7,7 +7,7 @@ import json
 import shutil
 
 import pytest
-from tiny_run import copy_whole, shrink
+from tiny_run import LEARNT, TEST_IMAGES, TRAIN_IMAGES, copy_whole, shrink
 
 import embed
 from alexnet_skip.features import cache
@@ -44,13 +44,13 @@ def test_the_images_that_axes_are_fitted_on_are_extracted_too(place, monkeypatch
     monkeypatch.setattr("alexnet_skip.embedding.output.write_all", lambda *_: {})
     with contextlib.redirect_stdout(io.StringIO()):
         assert embed.main(["--quiet", "--runs-dir", str(place / "runs")]) == 0
-    assert facts["images_to_extract"] == sum(extracted) == 40 + 103
+    assert facts["images_to_extract"] == sum(extracted) == TEST_IMAGES + TRAIN_IMAGES
     monkeypatch.setattr(cache, "compute_features", compute_features)
     assert told(place)["images_to_extract"] == 0
 
 
 def test_a_split_that_is_part_of_the_training_images_has_their_features(place):
-    assert told(place, "--split", "val")["images_to_extract"] == 103
+    assert told(place, "--split", "val")["images_to_extract"] == TRAIN_IMAGES
 
 
 def test_of_trained_convolutions_the_images_that_are_read_are_extracted_and_no_others(place, monkeypatch):
@@ -59,7 +59,7 @@ def test_of_trained_convolutions_the_images_that_are_read_are_extracted_and_no_o
         return dataclasses.replace(run, model_config=dataclasses.replace(run.model_config, finetuned_layers=(10,)))
 
     monkeypatch.setattr(dry_pass, "open_run", tuned)
-    assert told(place)["images_to_extract"] == 40 + 83
-    assert told(place, "--split", "train")["images_to_extract"] == 83
-    assert told(place, "--max-points", "9")["images_to_extract"] == 9 + 83
-    assert told(place, "--fit", "split")["images_to_extract"] == 40
+    assert told(place)["images_to_extract"] == TEST_IMAGES + LEARNT
+    assert told(place, "--split", "train")["images_to_extract"] == LEARNT
+    assert told(place, "--max-points", "9")["images_to_extract"] == 9 + LEARNT
+    assert told(place, "--fit", "split")["images_to_extract"] == TEST_IMAGES

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from PIL import Image
-from tiny_run import ARGUMENTS, copy_whole, shrink
+from tiny_run import ARGUMENTS, HELD_OUT, LEARNT, TEST_IMAGES, TRAIN_IMAGES, copy_whole, shrink
 
 import evaluate
 import train
@@ -225,7 +225,7 @@ def size_of(folder, pattern):
 
 
 def test_a_study_extracts_the_images_that_are_told(study):
-    assert study.told["images_to_extract"] == study.extracted == 2 * 103 + 40
+    assert study.told["images_to_extract"] == study.extracted == 2 * TRAIN_IMAGES + TEST_IMAGES
 
 
 def test_a_study_whose_runs_have_other_settings_would_not_start(study, capsys):
@@ -249,7 +249,7 @@ def test_a_study_writes_the_disk_that_is_told(study):
 def test_the_passes_over_what_a_study_is_judged_on_are_told_where_no_features_are_kept(study):
     """Of each run's second epoch, whose convolutions were trained."""
     seconds = study.told["expected_seconds"]
-    assert seconds["evaluate"] / seconds["extract"] == pytest.approx(2 * 40 / study.extracted)
+    assert seconds["evaluate"] / seconds["extract"] == pytest.approx(2 * TEST_IMAGES / study.extracted)
 
 
 def test_of_a_finished_study_nothing_is_left(study):
@@ -283,9 +283,9 @@ def test_what_is_done_is_not_told_again(whole_run, fast, capsys, monkeypatch, ar
     assert code == 0
     assert (facts["epochs"], facts.get("finetune_epochs")) == (epochs, finetune_epochs)
     seconds = facts["expected_seconds"]
-    assert seconds["train"] == pytest.approx(epochs * 83 / 1000)
+    assert seconds["train"] == pytest.approx(epochs * LEARNT / 1000)
     if finetune_epochs:
-        assert seconds["fine-tune"] == pytest.approx(finetune_epochs * (83 / 10 + 20 / 100))
+        assert seconds["fine-tune"] == pytest.approx(finetune_epochs * (LEARNT / 10 + HELD_OUT / 100))
     # Features, basis and coordinates are there.
     assert (seconds["extract"], facts["disk_for_the_cache_needed"]) == (0, 0)
     assert "basis" not in seconds
@@ -299,7 +299,7 @@ def test_coordinates_that_were_removed_are_needed_again(whole_run, fast, capsys,
     places = ["--cache-dir", str(place / "cache"), "--runs-dir", str(place / "runs")]
     code, facts, _ = run(capsys, train, "--resume", "run", "--epochs", "5", *places)
     assert code == 0
-    assert facts["disk_for_the_cache_needed"] == 2 * 103 * 8 * 2
+    assert facts["disk_for_the_cache_needed"] == 2 * TRAIN_IMAGES * 8 * 2
     assert facts["expected_seconds"]["basis"] > 0
 
 
