@@ -2,8 +2,8 @@
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -95,14 +95,21 @@ def style() -> dict[str, Any]:
     }
 
 
+@contextmanager
+def in_style() -> Iterator[None]:
+    """The style, whatever the user's own matplotlib settings are; those are back afterwards."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(style())  # type: ignore[arg-type, unused-ignore]
+        yield
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Give a function that draws a figure the style, whatever the user's own matplotlib settings are."""
+    """Give a function that draws a figure the style."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context():
-            mpl.rcdefaults()
-            mpl.rcParams.update(style())  # type: ignore[arg-type, unused-ignore]
+        with in_style():
             return draw(*args, **kwargs)
 
     return wrapper
@@ -148,5 +155,6 @@ def save_figure(figure: Figure, path: Path, dpi: int = 130) -> None:
     No side gets longer than :data:`MAX_SIDE_PX`, whatever the figure's size.
     """
     dpi = min(dpi, int(MAX_SIDE_PX / max(figure.get_size_inches())))
-    with replacing(path) as temporary:
+    # Much of a figure is decided only where it is written: its background, transparency and margins, and its letters.
+    with replacing(path) as temporary, in_style():
         figure.savefig(temporary, format="png", dpi=dpi)

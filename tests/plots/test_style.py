@@ -5,6 +5,7 @@ import warnings
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
 
 from alexnet_skip.plots.confusion import confusion_matrix_figure
 from alexnet_skip.plots.style import save_figure, titled_figure
@@ -43,3 +44,15 @@ def test_a_figure_that_fails_to_draw_leaves_the_old_file_and_no_other(tmp_path, 
         save_figure(figure, path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_the_users_matplotlib_settings_do_not_change_what_is_written(tmp_path):
+    figure = confusion_matrix_figure(CONFUSION, NAMES, "t")
+    save_figure(figure, tmp_path / "ours.png")
+    with mpl.rc_context({"savefig.facecolor": "black", "savefig.transparent": True, "savefig.bbox": "tight"}):
+        before = dict(mpl.rcParams)
+        save_figure(figure, tmp_path / "theirs.png")
+        assert dict(mpl.rcParams) == before
+    with Image.open(tmp_path / "theirs.png") as theirs, Image.open(tmp_path / "ours.png") as ours:
+        assert theirs.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+        assert np.array_equal(theirs, ours)
