@@ -226,3 +226,12 @@ def test_the_matrix_of_many_classes_is_in_the_csv_alone(tmp_path, rng, classes):
     figures.draw_evaluation(tmp_path, "a title", summary, some, None)
     lines = (tmp_path / "confusion_matrix.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
     np.testing.assert_array_equal([[int(cell) for cell in line.split(",")[1:]] for line in lines], matrix)
+
+
+def test_a_figure_of_more_classes_than_there_are_is_refused_before_anything_is_drawn_again(runs, capsys):
+    assert evaluate.main(["--runs-dir", str(runs)]) == 0
+    where = runs / "run" / "evaluation" / "test-best"
+    before = {path.name: path.read_bytes() for path in where.iterdir()}
+    assert evaluate.main(["--redraw", "--topk", "3", "11", "--runs-dir", str(runs)]) == 2
+    assert "--topk is 11, but run has 10 classes; give 1 to 10" in " ".join(capsys.readouterr().err.split())
+    assert {path.name: path.read_bytes() for path in where.iterdir()} == before
