@@ -182,6 +182,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # What they are called, and the temperature that is stored with the model
     model_config = read_model_config(published_folder(run, checkpoint_name))
+    settings.check_topk(len(model_config.class_names), run.name)
     written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
     name = config.dataset.name if images is None else images.name
     about = {"dataset": written.get("dataset", name), "split": where.name.partition("-")[0]}

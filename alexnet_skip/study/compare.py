@@ -70,19 +70,19 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     checkpoint_name = published_name(settings.checkpoint)
     if study and checkpoint_name == "best":
         checkpoint_name = f"epoch-{sides[0].config.settings.run.snapshot_epochs[-1]}"
+    dataset, class_names = sides[0].config.dataset.name, sides[0].config.dataset.class_names
+    settings.check_topk(len(class_names), (study or sides[0].runs[0]).name)
     with console.working("Reading the predictions"):
         split, predictions = read_sides(sides, settings.split, checkpoint_name)
     first = predictions[0][0]
-    dataset, class_names = sides[0].config.dataset.name, sides[0].config.dataset.class_names
     if split == "val" and checkpoint_name == "best":
         console.line(
             "The best epoch of each run was chosen on these images of val: its figures flatter", style="yellow"
         )
 
     # Every side against the first, corrected for their number
-    topk = [k for k in settings.topk or usual_topk(len(class_names)) if k <= len(class_names)]
     with console.working("Comparing"):
-        comparisons = compare(predictions, topk)
+        comparisons = compare(predictions, settings.topk or usual_topk(len(class_names)))
     told = [side.probabilities(found, checkpoint_name) for side, found in zip(sides, predictions, strict=True)]
     pairs = [
         Pair(sides[0], side, predictions[0], of_side, told[0], told_of_side, comparison)

@@ -266,3 +266,12 @@ def test_without_a_picture_an_evaluations_curves_are_of_its_topk_and_loss(tmp_pa
     told = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert told == {"9 val/top-1": [(1, 0.25), (4, 0.5)], "9 val/loss": [(1, 3.0), (4, 3.0)]}
     assert not events.Tags()["images"]
+
+
+def test_a_figure_of_more_classes_than_there_are_is_refused_before_anything_is_drawn_again(runs, capsys):
+    assert evaluate.main(["--runs-dir", str(runs)]) == 0
+    where = runs / "run" / "evaluation" / "test-best"
+    before = {path.name: path.read_bytes() for path in where.iterdir()}
+    assert evaluate.main(["--redraw", "--topk", "3", "11", "--runs-dir", str(runs)]) == 2
+    assert "--topk is 11, but run has 10 classes; give 1 to 10" in " ".join(capsys.readouterr().err.split())
+    assert {path.name: path.read_bytes() for path in where.iterdir()} == before

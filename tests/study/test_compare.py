@@ -269,3 +269,10 @@ def test_an_unfinished_study_is_compared_at_the_seeds_that_all_variants_have(run
     (tmp_path / "s" / "conv-1" / "summary.json").unlink()
     assert compare(tmp_path, "s") == 2
     assert "no seed that two variants have finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("names", "told"), [(("one", "two"), "one"), (("my study",), "my study")])
+def test_a_figure_of_more_classes_than_there_are_is_refused_and_never_left_out_unsaid(runs, capsys, names, told):
+    assert compare(runs, *names, "--topk", "1", "11") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"--topk is 11, but {told} has 10 classes; give 1 to 10" in message
