@@ -411,10 +411,10 @@ def test_a_disk_that_fills_up_while_checkpointing_does_not_end_the_run(whole_run
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 6 MiB."""
+    """A disk of 3 MiB."""
     place = tmp_path / "small"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)]
     if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted: that needs the superuser of a Linux machine")
     yield place
@@ -422,10 +422,10 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_really_full(whole_run, tmp_path, small_disk, capsys):
-    """6 MiB hold neither the cache of 8 MiB nor a published model of 11."""
+    """3 MiB hold neither the cache of 4 MiB nor a published model of 11."""
     assert train.main([*ARGUMENTS, "--cache-dir", f"{small_disk}/c", "--runs-dir", f"{tmp_path}/runs"]) == 2
-    assert "MiB free, but the features need 7 MiB; choose another --cache-dir" in told(capsys)
-    (small_disk / "filler").write_bytes(bytes(4 << 20))
+    assert "MiB free, but the features need 4 MiB; choose another --cache-dir" in told(capsys)
+    (small_disk / "filler").write_bytes(bytes(2 << 20))
     command = [*ARGUMENTS, "--cache-dir", str(whole_run / "cache"), "--name", "run"]
     assert train.main([*command, "--runs-dir", f"{small_disk}/runs"]) == 2
     assert "MiB of room, but the 3 models of this run need" in told(capsys), "before the first epoch"

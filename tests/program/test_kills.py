@@ -1,6 +1,7 @@
 """SIGKILL at any moment of extraction, training, checkpointing and publishing: the run goes on to the same end."""
 
 import collections
+import math
 import os
 import random
 import shutil
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import ARGUMENTS, outcome
+from tiny_run import ARGUMENTS, BLOCK_ROWS, TRAIN_IMAGES, outcome
 from zygote import Zygote
 
 from alexnet_skip.system.files import read_json
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked, which Windows can't")
 
+BLOCKS = math.ceil(TRAIN_IMAGES / BLOCK_ROWS)
 # A checkpoint at every step.
 OFTEN = ("--checkpoint-minutes", "1e-9")
 # What shows that a phase has begun: kill as soon as it is there.
@@ -143,7 +145,7 @@ def test_two_trainings_on_one_cold_cache_take_turns(zygote, whole, tmp_path):
     for name in ("run", "other"):
         assert outcome(tmp_path / "runs" / name) == whole
     logs = [(tmp_path / f"{name}.log").read_text() for name in ("run", "other")]
-    assert sum("shapes-train: extracting 7 of 7 blocks" in log for log in logs) == 1, logs
+    assert sum(f"shapes-train: extracting {BLOCKS} of {BLOCKS} blocks" in log for log in logs) == 1, logs
     assert sum(f"is being written by process {pid} on" in log for log in logs for pid in pids) == 1, logs
 
 
