@@ -73,3 +73,20 @@ def test_of_precision_counts_what_was_used_where_both_say_it(a, b, told):
 
     expected = told and ("--mixed-precision", *told)
     assert difference(config(*a), config(*b)) == expected
+
+
+def test_weights_and_images_may_lie_elsewhere_and_others_are_told_by_place_and_digest():
+    data = dataclasses.replace(CONFIG.settings.data, dataset="moved")
+    moved = with_settings(CONFIG, weights="copy.pth", data=data)
+    assert difference(CONFIG, moved) is None
+    weights = dataclasses.replace(moved, weights=WeightsRecord("copy.pth", "0" * 64))
+    images = dataclasses.replace(moved, dataset=DatasetRecord("shapes", digest="1" * 64))
+    here = CONFIG.settings
+    assert difference(CONFIG, weights) == (
+        "--weights", f"{here.weights} (SHA-256 wwwwwwwwwwww)", "copy.pth (SHA-256 000000000000)",
+    )  # fmt: skip
+    assert difference(CONFIG, images) == (
+        "--dataset",
+        f"{here.data.dataset} (training images' SHA-256 dddddddddddd)",
+        "moved (training images' SHA-256 111111111111)",
+    )
