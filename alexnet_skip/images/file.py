@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
+from alexnet_skip.system.files import shown_path
+
 # PIL goes by content, whatever the extension, and for some formats (EPS) it starts other programs. AVIF is not in every
 # build of it.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
@@ -105,7 +107,7 @@ def read_image(path: str | Path, size: int | None) -> np.ndarray:
     # Damaged files make PIL's decoders raise nearly anything: struct.error, zlib.error, IndexError, SyntaxError.
     except Exception as error:
         reason = str(error) or type(error).__name__
-    raise ValueError(f"{path} can't be read as an image: {reason}")
+    raise ValueError(f"{shown_path(path)} can't be read as an image: {reason}")
 
 
 # What a single image may be.
