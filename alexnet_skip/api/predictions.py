@@ -9,7 +9,10 @@ import numpy as np
 from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.runs.folders import find_run, published_folder, published_name
 from alexnet_skip.runs.predictions import kept_predictions
+from alexnet_skip.settings.command_line import require, require_checkpoint
 from alexnet_skip.settings.records import read_model_config
+
+SPLITS = ("test", "val", "train")
 
 
 class LoadedPredictions(NamedTuple):
@@ -45,8 +48,11 @@ def load_predictions(
         checkpoint: ``best``, ``last`` or ``epoch-N``.
 
     Raises:
-        UserError: if there is no such run or evaluation, it is damaged, or of another model than the run has now.
+        UserError: if there is no such split, checkpoint, run or evaluation, it is damaged, or of another model than the
+            run has now.
     """
+    require(split in SPLITS, "split", split, "test, val or train")
+    require_checkpoint(checkpoint)
     folder = find_run(Path(runs_dir), None if run is None else os.fspath(run))
     config = read_model_config(published_folder(folder, checkpoint))
     _, kept = kept_predictions(folder, split, published_name(checkpoint), tta=tta)

@@ -184,8 +184,7 @@ def write_projector(
         "confidence": [f"{value:.3f}" for value in chances.max(axis=1)],
         "sample": split.index[positions[kept]].tolist(),
     }
-    images = split.images[positions[kept]] if thumbnail_px else None
-    sprite = projector.make_sprite(images, thumbnail_px) if images is not None else None
+    sprite = projector.make_sprite(split.subset(positions[kept]).images, thumbnail_px) if thumbnail_px else None
     coordinates = embedding.scores[kept, : job.settings.projector_components]
     share = float(embedding.pca.explained_variance_ratio_[: coordinates.shape[1]].sum())
     return projector.export_embedding(embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, share)

@@ -18,6 +18,8 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
+from alexnet_skip.images.file import squeeze
+from alexnet_skip.images.split import Images, read_rows
 from alexnet_skip.system.files import replacing, write_bytes, write_text
 
 CONFIG_NAME = "projector_config.pbtxt"
@@ -27,6 +29,8 @@ MAX_DIMENSIONS = 49
 # The largest side of a sprite that it accepts (MAX_SPRITE_IMAGE_SIZE_PX).
 MAX_SPRITE_PX = 8192
 SPRITE_QUALITY = 90
+# Photographs that are in memory at their full size at once.
+READ_ROWS = 512
 
 
 def max_thumbnails(size_px: int) -> int:
@@ -34,11 +38,11 @@ def max_thumbnails(size_px: int) -> int:
     return (MAX_SPRITE_PX // size_px) ** 2
 
 
-def make_sprite(images: np.ndarray, size_px: int) -> Image.Image:
+def make_sprite(images: Images, size_px: int) -> Image.Image:
     """All images in one, row by row in a square grid: the projector takes rows and columns to be equally many.
 
     Args:
-        images: uint8 (N, H, W, 3).
+        images: uint8 (N, H, W, 3), read :data:`READ_ROWS` at a time.
         size_px: side of a thumbnail.
 
     Raises:
@@ -50,11 +54,10 @@ def make_sprite(images: np.ndarray, size_px: int) -> Image.Image:
             f"at most {max_thumbnails(size_px):,} do"
         )
     columns = math.ceil(math.sqrt(len(images)))
-    if images.shape[1:3] != (size_px, size_px):
-        shrunk = [Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BILINEAR) for image in images]
-        images = np.stack([np.asarray(image) for image in shrunk])
     grid = np.full((columns**2, size_px, size_px, 3), 255, np.uint8)
-    grid[: len(images)] = images
+    parts = [slice(start, min(start + READ_ROWS, len(images))) for start in range(0, len(images), READ_ROWS)]
+    for part, block in zip(parts, read_rows(images, parts), strict=True):
+        grid[part] = [squeeze(image, (size_px, size_px)) for image in block]
     grid = grid.reshape(columns, columns, size_px, size_px, 3).swapaxes(1, 2)
     return Image.fromarray(grid.reshape(columns * size_px, columns * size_px, 3))
 

@@ -22,7 +22,7 @@ from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.console import Console, per_cent
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import write_text
+from alexnet_skip.system.files import shown_path, write_text
 
 DEFAULT_TOPK = 3
 # More rows would scroll by unread; the JSON has them all.
@@ -79,13 +79,15 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     if folder.name == "model":
         where = folder.parent / "predictions" / where.name.removeprefix("predictions-")
     images = [
-        {"path": str(path), "top": [{"class": name, "probability": value} for name, value in prediction.top(k)]}
+        {"path": shown_path(path), "top": [{"class": name, "probability": value} for name, value in prediction.top(k)]}
         for path, prediction in zip(read, predictions, strict=True)
     ]
     result = {"model": str(folder), "temperature": model.temperature, "images": images}
-    result["unreadable"] = {str(path): reason for path, reason in failures.items()}
+    result["unreadable"] = {shown_path(path): reason for path, reason in failures.items()}
     with console.working("Drawing the contact sheet"):
-        figure = contact_sheet_figure(thumbnails, [p.name for p in read], [p.top(k) for p in predictions], title)
+        figure = contact_sheet_figure(
+            thumbnails, [shown_path(p.name) for p in read], [p.top(k) for p in predictions], title
+        )
         written = write_predictions(where, result, figure)
     console.line(f"Contact sheet {written / 'contact_sheet.png'}, figures {written / 'predictions.json'}")
     return result | {"contact_sheet": str(written / "contact_sheet.png")}, True
@@ -141,7 +143,7 @@ def show_predictions(console: Console, paths: list[Path], predictions: list[Pred
     rows = []
     for path, prediction in list(zip(paths, predictions, strict=True))[:MAX_TABLE_IMAGES]:
         for place, (name, probability) in enumerate(prediction.top(k)):
-            shown = path.name if place == 0 else ""
+            shown = shown_path(path.name) if place == 0 else ""
             rows.append([shown, name, f"{per_cent(probability)} %", bar(probability)])
     title = f"{len(paths)} image(s)"
     if len(paths) > MAX_TABLE_IMAGES:

@@ -18,6 +18,7 @@ from alexnet_skip.network.head import LinearRegressor, SkipConnection, SkipHead
 from alexnet_skip.network.layers import FEATURE_SHAPE
 from alexnet_skip.network.uninitialised import Uninitialised
 from alexnet_skip.settings.shared import SkipMode
+from alexnet_skip.system.errors import UserError
 
 # Passes of subspace iteration before the last: coordinates need no more accuracy than training can tell.
 ITERATIONS = 2
@@ -27,6 +28,9 @@ EMPHASIS = 0.6
 RANK = 16
 # A kernel's strengths below this part of it are rounding.
 KERNEL_EPS = 1e-5
+
+# Variance below this part of the mean square is rounding: features are kept in fp16, whose step is 2⁻¹⁰ of a number.
+SAME_VARIANCE = 2.0**-22
 
 
 def joined_in_basis(mode: SkipMode) -> SkipConnection:
@@ -81,6 +85,9 @@ def fit_basis(parts: Callable[[], Iterable[Tensor]], num_components: int, seed: 
 
     Args:
         parts: gives the features (N, D) in parts of rows, from the first row at every call.
+
+    Raises:
+        UserError: if the features of all rows are the same.
     """
     count = 0
     total = squares = torch.zeros((), dtype=torch.float64)
@@ -89,6 +96,11 @@ def fit_basis(parts: Callable[[], Iterable[Tensor]], num_components: int, seed: 
         total, squares = total + x.sum(0, dtype=torch.float64), squares + x.square().sum(0, dtype=torch.float64)
     mean = total / count
     variance = (squares / count - mean.square()).clamp_min(0)
+    if float(variance.sum()) <= SAME_VARIANCE * float(squares.sum()) / count:
+        raise UserError(
+            f"all {count:,} images that the PCA basis is fitted on have the same features; give images that differ, or "
+            "--pca-basis 0"
+        )
     weight = torch.ones_like(mean)
     for one_map, values in zip(weight.split(NUM_FEATURES), variance.split(NUM_FEATURES), strict=True):
         one_map /= values.mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)

@@ -170,14 +170,16 @@ def _write_coordinates(kept: KeptBasis, source: CoordinateSource, num_views: int
     # Beside its place, since another run may be reading what stands there.
     with replacing(paths["npy"]) as temporary, console.progress("Project onto the basis", total) as progress:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-        reserve(temporary)
-        for start in range(0, total, PROJECT_ROWS):
-            rows = np.arange(start, min(start + PROJECT_ROWS, total))
-            array[rows[0] : rows[-1] + 1] = source.fetch(rows)[0].half().cpu().numpy()
-            release_pages(array)
-            progress.advance(len(rows))
-        array.flush()
-        del array  # close the map: Windows refuses to move an open file
+        try:
+            reserve(temporary)
+            for start in range(0, total, PROJECT_ROWS):
+                rows = np.arange(start, min(start + PROJECT_ROWS, total))
+                array[rows[0] : rows[-1] + 1] = source.fetch(rows)[0].half().cpu().numpy()
+                release_pages(array)
+                progress.advance(len(rows))
+            array.flush()
+        finally:
+            del array  # close the map: Windows refuses to move or to remove an open file
     save_tensors(paths["safetensors"], {"mean": basis.mean.cpu(), "projection": basis.projection.cpu()})
     checksums = [file_crc32(paths["safetensors"]), file_crc32(paths["npy"])]
     write_json(paths["json"], {"key": kept.key, "crc32": checksums})

@@ -134,7 +134,7 @@ def load(
     else:
         # Where torchvision leaves it, and a natural place to put it.
         nearby = data_dir / source.archive
-        if nearby.is_file() and _md5(nearby) == source.md5:
+        if _has_md5(nearby, source.md5):
             archive = nearby
         elif urls and not read_only:
             try:
@@ -163,7 +163,16 @@ def _read(name: str, data_dir: Path) -> tuple[dict[str, Arrays], tuple[str, ...]
     return arrays, tuple(parts["train"].classes)
 
 
+def _has_md5(path: Path, md5: str) -> bool:
+    """Whether a file that nobody has named is there and the wanted one; one that can't be read is not."""
+    try:
+        return file_digest(path, "md5") == md5
+    except OSError:
+        return False
+
+
 def _md5(archive: Path) -> str:
+    """Digest of the file that ``--data-archive`` names."""
     try:
         return file_digest(archive, "md5")
     except OSError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
+from alexnet_skip.system.files import shown_path
+
 # PIL goes by content, whatever the extension, and for some formats (EPS) it starts other programs. AVIF is not in every
 # build of it.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
@@ -84,6 +86,10 @@ def _refuse_bomb(image: Image.Image) -> None:
         raise ValueError(f"Image size ({pixels} pixels) exceeds limit of {limit} pixels, could be decompression bomb")
 
 
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
 def read_image(path: str | Path, size: int | None) -> np.ndarray:
     """One image as uint8 (H, W, 3), upright; ``size`` × ``size`` (bilinear, antialiased) unless that is None.
 
@@ -104,8 +110,8 @@ def read_image(path: str | Path, size: int | None) -> np.ndarray:
         raise
     # Damaged files make PIL's decoders raise nearly anything: struct.error, zlib.error, IndexError, SyntaxError.
     except Exception as error:
-        reason = str(error) or type(error).__name__
-    raise ValueError(f"{path} can't be read as an image: {reason}")
+        reason = _reason(error)
+    raise ValueError(f"{shown_path(path)} can't be read as an image: {reason}")
 
 
 # What a single image may be.
@@ -119,10 +125,17 @@ def as_rgb(image: ImageLike) -> np.ndarray:
         image: path of a file; PIL image of any mode; or uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
 
     Raises:
-        ValueError: if a file can't be read, or an array is of another type or shape.
+        ValueError: if a file or an image can't be read, or an array is of another type or shape.
     """
     if isinstance(image, Image.Image):
-        return np.asarray(to_rgb(upright(image)))
+        try:
+            return np.asarray(to_rgb(upright(image)))
+        except MemoryError:
+            raise
+        # It is decoded only here: what is said of a damaged file holds.
+        except Exception as error:
+            name = getattr(image, "filename", "") or "the PIL image"
+            raise ValueError(f"{shown_path(name)} can't be read as an image: {_reason(error)}") from None
     if not isinstance(image, np.ndarray):
         return read_image(Path(image), None)
     if image.dtype != np.uint8:

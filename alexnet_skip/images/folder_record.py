@@ -34,7 +34,7 @@ class FolderRecord:
 
     def __init__(self, cache_dir: Path | None, folder: Path, *, read_only: bool = False, verify: bool = False) -> None:
         place = str(folder.resolve())
-        name = f"{hashlib.sha256(place.encode()).hexdigest()[:12]}.json"
+        name = f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}.json"
         self._path = cache_dir / FOLDER / name if cache_dir is not None else None
         self._read_only = read_only
         self._reader = {"folder": place, "reader": READER_VERSION, "pillow": PIL.__version__}

@@ -21,6 +21,7 @@ from alexnet_skip.images.listing import EXTENSIONS, LeftOut, find_table, images_
 from alexnet_skip.images.split import Dataset, Images, LazySplits, Split, content_digest
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import shown_path
 
 # The splits of an image folder, and how their folders may be called; train must be there.
 SPLITS = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
@@ -46,6 +47,9 @@ def open_folder(folder: Path, record: FolderRecord, console: Console, *, skip_un
                 "are in such folders already"
             )
         listings = {split: list_images(place, left_out) for split, place in places.items()}
+        _refuse_other_encodings(
+            folder.resolve(), *(places[split] / name for split, of in listings.items() for name in of)
+        )
         class_names = _common_classes(folder, places, listings)
         files = _FolderFiles(folder, places, listings, class_names, record, console, skip_unreadable)
     except OSError as error:
@@ -199,6 +203,16 @@ def _split_folders(folder: Path, left_out: LeftOut) -> dict[str, Path]:
         elif not any(path.samefile(place) for place in places.values()):
             left_out.add_folder(path)
     return places
+
+
+def _refuse_other_encodings(*paths: Path) -> None:
+    """Names of datasets and classes are written into records and pictures, which are UTF-8."""
+    for path in paths:
+        if (shown := shown_path(path)) != str(path):
+            raise UserError(
+                f"{shown} has a name that is not UTF-8, perhaps from a Korean Windows (CP949); rename it, or all in a "
+                "FOLDER: convmv -f cp949 -t utf-8 -r --notest FOLDER"
+            )
 
 
 def _common_classes(

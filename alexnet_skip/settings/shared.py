@@ -40,7 +40,7 @@ class DataSettings:
     limit_test: int | None = None
     """Use only this many test images (balanced over the classes)."""
     train_on: int | None = None
-    """Train on only this many of the images that are not held out."""
+    """Train on only this many of the images that are not held out (balanced over the classes)."""
 
     def __post_init__(self) -> None:
         limits = {"--limit-train": self.limit_train, "--limit-test": self.limit_test, "--train-on": self.train_on}

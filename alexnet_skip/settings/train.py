@@ -17,6 +17,7 @@ from alexnet_skip.settings.shared import (
     SkipMode,
     StudySettings,
 )
+from alexnet_skip.system.errors import UserError
 
 # Ours, a first answer from some of the images, and the source report's training. Each recipe sets every field it names,
 # in whichever group it is; flags override it.
@@ -201,7 +202,16 @@ class TrainSettings:
         require(not epochs or two, "--snapshot-epochs", epochs, "two epochs with --study, the lower first")
 
     def for_images(self, num_images: int) -> "TrainSettings":
-        """These settings for so many images to train on, as :meth:`TrainingSettings.for_images`; of both stages."""
+        """These settings for so many images to train on, as :meth:`TrainingSettings.for_images`; of both stages.
+
+        Raises:
+            UserError: if they are too few.
+        """
+        if self.training.pca_basis and num_images < 2:
+            raise UserError(
+                f"a PCA basis needs at least 2 images to train on, there is {num_images}; give --pca-basis 0, or more "
+                "images (--limit-train, --train-on, --val-fraction)"
+            )
         second = self.finetuning
         if second.finetune and not second.finetune_batch_size:
             size = _batch_size(FINETUNE_BATCH_SIZE, num_images)

@@ -32,6 +32,11 @@ def part_of_name(text: str, most_bytes: int = MAX_NAME_BYTES) -> str:
     return text.encode()[:most_bytes].decode(errors="ignore")
 
 
+def shown_path(path: str | Path) -> str:
+    """A path as text that can be written and printed; Linux allows names that are not UTF-8: their bytes as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside a file's own to write it under: it takes the file's place where the block ends well, and goes else.

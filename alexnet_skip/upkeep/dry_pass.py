@@ -64,7 +64,8 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
         fit = choose_fit(run, points, job)
         return [(samples.source_split, points.positions), (fit.source_split, fit.positions)]
 
-    _tell_pass(plan, run, settings.split, job.accelerator, memory.embedding_bytes, parts, dataset=settings.dataset)
+    needed = partial(memory.embedding_bytes, thumbnail_px=settings.thumbnails)
+    _tell_pass(plan, run, settings.split, job.accelerator, needed, parts, dataset=settings.dataset)
     return plan.conclude("embed.py would do this"), job.accelerator.is_main_process
 
 

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from alexnet_skip.embedding.projector import READ_ROWS, max_thumbnails
 from alexnet_skip.embedding.samples import FIT_ROWS
 from alexnet_skip.features.basis import Basis, make_head
 from alexnet_skip.features.coordinates import BASIS_ROWS, PROJECT_ROWS
@@ -25,6 +26,8 @@ PROCESS_BYTES = 560 * 2**20 + 320 * 2**20 + KEPT_BYTES
 COPIES_IN_MEMORY = 5
 # Values of one channel between AlexNet's pooling layers.
 PLACES = 13 * 13
+# A sprite of thumbnails row by row and as a picture, and PIL's copy, which takes 4 bytes for 3.
+COPIES_OF_SPRITE = 4
 # Of a published model's file: its tensors as they are read, and the network that they are copied into.
 COPIES_TO_LOAD = 2
 
@@ -105,12 +108,22 @@ def evaluation_bytes(images: Images, mode: SkipMode, num_samples: int) -> int:
     return PROCESS_BYTES + image_bytes(images) + model + judging
 
 
-def embedding_bytes(images: Images, mode: SkipMode, num_samples: int) -> int:
-    """What an embedding of features takes beside an evaluation: rows that are not read as they lie, and separation."""
+def embedding_bytes(images: Images, mode: SkipMode, num_samples: int, *, thumbnail_px: int = 0) -> int:
+    """What an embedding of features takes beside an evaluation: rows that are not read as they lie, separation, and
+    thumbnails of so many pixels a side; none of 0.
+    """
     fit, width = min(FIT_ROWS, images.sizes["train"]), joined_width(mode)
     # Of a skip connection: rows of both sets, and the larger one a second time while its parts are joined.
     rows = 0 if mode == "none" else 4 * width * (num_samples + fit + max(num_samples, fit))
+    rows += thumbnail_bytes(images, num_samples, thumbnail_px) if thumbnail_px else 0
     return evaluation_bytes(images, mode, num_samples) + rows + separation_bytes(images.num_classes, width)
+
+
+def thumbnail_bytes(images: Images, num_samples: int, size_px: int) -> int:
+    """What the projector's sprite takes: a part of the images as they are and as they are read ahead, and itself."""
+    height, width = images.image_size
+    count = min(num_samples, max_thumbnails(size_px))
+    return 3 * (2 * min(READ_ROWS, count) * height * width + COPIES_OF_SPRITE * count * size_px**2)
 
 
 def separation_bytes(num_classes: int, num_features: int) -> int:

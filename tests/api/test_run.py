@@ -139,3 +139,16 @@ def test_help_shows_the_flags_as_keywords():
     assert "study" not in shown
     assert shown["dataset"].default == "auto"
     assert os.fspath(Run(Path("somewhere"))) == "somewhere"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "all"}, "split is all, but must be test, val or train"),
+        ({"split": "../evaluation/test"}, "split is ../evaluation/test, but must be test, val or train"),
+        ({"checkpoint": "../model"}, "--checkpoint is ../model, but must be best, last or epoch-N"),
+    ],
+)
+def test_predictions_of_what_can_be_no_split_or_checkpoint_are_refused(run, options, message):
+    with pytest.raises(UserError, match=message):
+        load_predictions(run, **options)

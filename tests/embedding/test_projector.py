@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.embedding import projector
 from alexnet_skip.embedding.projector import export_embedding, make_sprite, max_thumbnails, metadata_table
+from alexnet_skip.images.folder import ImageFiles
 
 COLUMNS = {"true class": ["cat", "dog"] * 5, "sample": list(range(10))}
 
@@ -249,3 +250,13 @@ def test_what_the_projector_would_alter_or_misread_is_refused_before_anything_is
     with pytest.raises(ValueError, match=message):
         export_embedding(tmp_path, "embedding/x", points, columns, None, 8, 0.5)
     assert not list(tmp_path.iterdir())
+
+
+def test_thumbnails_of_files_are_those_of_their_pixels(rng, monkeypatch, tmp_path):
+    pixels = rng.integers(0, 256, (10, 20, 20, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    files = ImageFiles([str(tmp_path / f"{number}.png") for number in range(10)], 20, exact=True)
+    sprite = make_sprite(pixels, 8)
+    monkeypatch.setattr(projector, "READ_ROWS", 4)
+    assert np.array_equal(make_sprite(files, 8), sprite)

@@ -1,6 +1,8 @@
 """evaluate.py on images of one's own: table, JSON, contact sheet."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -116,3 +118,20 @@ def test_a_contact_sheet_shows_names_classes_and_probabilities_of_the_first_imag
     assert "not shown.jpg" not in texts
     assert figure.get_suptitle() == "mine: the first 2"
     assert max(map(len, texts)) <= 24
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there may names be any bytes")
+def test_files_whose_names_are_not_utf_8_are_classified_and_shown_as_they_can_be(runs, tmp_path, capsys):
+    for ending, content in (("png", None), ("jpg", b"no image")):
+        path = tmp_path / os.fsdecode(f"고양이.{ending}".encode("cp949"))
+        path.write_bytes(content) if content else Image.new("RGB", (40, 30)).save(path)
+    code, out, err = run(capsys, "--images", tmp_path, "--runs-dir", runs)
+    assert code == 0
+    result = json.loads(out.splitlines()[-1])
+    shown = str(tmp_path / r"\xb0\xed\xbe\xe7\xc0\xcc")
+    assert [entry["path"] for entry in result["images"]] == [f"{shown}.png"]
+    assert list(result["unreadable"]) == [f"{shown}.jpg"]
+    assert result["unreadable"][f"{shown}.jpg"].startswith(f"{shown}.jpg can't be read")
+    assert r"\xb0\xed\xbe\xe7\xc0\xcc.png" in err
+    with Image.open(result["contact_sheet"]) as sheet:
+        assert sheet.height > 100

@@ -16,6 +16,7 @@ from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.network.backbone import NUM_FEATURES
 from alexnet_skip.network.head import SkipConnection, SkipHead
 from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
 
 MODES = ("none", "identity", "conv", "concat")
 
@@ -251,3 +252,16 @@ def test_features_whose_coordinates_are_kept_are_brought_to_no_device(tmp_path, 
     _, found = open_small(tmp_path, values)
     assert len(brought) == 3, "the coordinates alone"
     assert torch.equal(found, fitted)
+
+
+@pytest.mark.parametrize("scale", [0.0, 3.0])
+def test_images_that_are_all_alike_have_no_axes_and_that_is_said(scale):
+    one = scale * torch.randn(1, 50, generator=torch.Generator().manual_seed(0)).abs()
+    with pytest.raises(UserError, match=r"all 40 images .* have the same features; .*--pca-basis 0"):
+        fit_basis(lambda: [one.repeat(40, 1)], 8, seed=0)
+
+
+def test_images_that_differ_by_what_fp16_can_tell_have_axes():
+    generator = torch.Generator().manual_seed(0)
+    alike = torch.randn(1, 50, generator=generator).abs() + 0.01 * torch.randn(40, 50, generator=generator)
+    assert torch.isfinite(fit_basis(lambda: [alike], 8, seed=0).projection).all()

@@ -304,3 +304,16 @@ def test_what_is_in_no_archive_of_pictures_is_refused_by_its_digest_as_ever(tmp_
         tar.addfile(tarfile.TarInfo("cifar100/train/fish/1.png"))
     with pytest.raises(UserError, match=r"has MD5 .* it is damaged or another file"):
         load_dataset("cifar10", data_dir=tmp_path / "data", data_archive=other)
+
+
+def test_an_archive_nearby_that_cannot_be_read_is_as_good_as_none_and_no_flag_is_blamed(tmp_path, monkeypatch):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"somebody else's")
+
+    def refuse(path, algorithm):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(cifar, "file_digest", refuse)
+    with pytest.raises(UserError, match=r"^--dataset cifar10: .* is not there\n"):
+        load_dataset("cifar10", data_dir=tmp_path, read_only=True)
+    with pytest.raises(UserError, match=r"--data-archive is .*, which can't be read \(Permission denied\)"):
+        load_dataset("cifar10", data_dir=tmp_path, data_archive=tmp_path / "cifar-10-python.tar.gz")

@@ -1,5 +1,6 @@
 """Images of one's own: any place, size, mode and orientation."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,13 @@ def test_squeezing_keeps_an_image_that_fits_and_loses_no_edge():
     small = squeeze(image, (30, 10))
     assert small.shape == (30, 10, 3)
     assert (small[:, -1] > 200).all()
+
+
+def test_half_an_image_is_refused_as_half_a_file_is(tmp_path, rng):
+    path = save(tmp_path / "half.jpg", Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)))
+    path.write_bytes(path.read_bytes()[:1000])
+    with Image.open(path) as image, Image.open(io.BytesIO(path.read_bytes())) as nameless:
+        for half, name in ((path, path), (image, path), (nameless, "the PIL image")):
+            with pytest.raises(ValueError, match=r"can't be read as an image: .*truncated") as caught:
+                as_rgb(half)
+            assert str(caught.value).startswith(f"{name} can't")

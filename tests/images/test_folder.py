@@ -1,7 +1,9 @@
 """Folders of images: what is read, how, and what is refused by name."""
 
 import io
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +301,23 @@ def test_a_file_that_went_bad_after_its_folder_was_opened_is_named(folder, monke
     (folder / "train" / "a" / "1.png").unlink()
     with pytest.raises(UserError, match=r"1\.png can't be read as an image: .*; it could be read when"):
         images[:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there may names be any bytes")
+@pytest.mark.parametrize("place", ["the folder", "the folder above", "a class of train", "a class of test"])
+def test_a_name_that_is_not_utf_8_is_refused_by_name_with_what_mends_it(folder, tmp_path, place):
+    cp949 = os.fsdecode("고양이".encode("cp949"))
+    if place == "the folder":
+        folder = folder.rename(tmp_path / cp949)
+    elif place == "the folder above":
+        (tmp_path / cp949).mkdir()
+        folder = folder.rename(tmp_path / cp949 / "pets")
+    else:
+        split = place.split()[-1]
+        (folder / split / "a").rename(folder / split / cp949)
+    with pytest.raises(UserError) as caught:
+        load_dataset(str(folder), cache_dir=tmp_path / "cache")
+    message = str(caught.value)
+    message.encode()
+    assert r"/\xb0\xed\xbe\xe7\xc0\xcc" in message
+    assert "convmv -f cp949 -t utf-8" in message

@@ -140,3 +140,47 @@ def test_links_lead_to_files_and_pictures_are_small():
                 assert (page.parent / target).exists(), (page.name, target)
     for picture in (ROOT / "docs" / "images").iterdir():
         assert picture.stat().st_size < 300_000, picture.name
+
+
+def move_as_the_documentation_does(folder):
+    """Run the lines of docs/data.md that bring the images of a table into class folders."""
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    exec(compile(lines.replace("FOLDER", str(folder)), "docs/data.md", "exec"), {})
+
+
+def table_of(folder, rows):
+    """A split whose images' names are their content, and its table as Excel saves it, with its mark."""
+    for name, _ in rows:
+        (folder / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "train" / name).write_text(name)
+    text = "".join(f"{name},{label}\n" for name, label in [("file_name", "label"), *rows])
+    (folder / "train" / "metadata.csv").write_text(text, encoding="utf-8-sig")
+
+
+def files_in(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_lines_for_labels_in_a_table_lose_no_image(tmp_path):
+    table_of(tmp_path, [("a/1.png", "cat"), ("b/1.png", "cat"), ("b/deep/1.png", "dog"), ("1.png", "dog")])
+    move_as_the_documentation_does(tmp_path)
+    found = files_in(tmp_path / "train")
+    assert found == {
+        "cat/a_1.png": "a/1.png", "cat/b_1.png": "b/1.png", "dog/b_deep_1.png": "b/deep/1.png", "dog/1.png": "1.png",
+    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "train").iterdir()} == {"cat", "dog"}, "no emptied folder is a class"
+    assert (tmp_path / "labels.csv").is_file()
+
+
+@pytest.mark.parametrize("taken", ["cat/a_1.png", "a_1.png", "A/1.png", "a/1.png", "gone"])
+def test_the_lines_for_labels_in_a_table_move_nothing_where_a_name_is_taken_or_an_image_lacks(tmp_path, taken):
+    table_of(tmp_path, [("b/2.png", "cat"), ("a/1.png", "cat"), (taken, "cat")])
+    if taken == "gone":
+        (tmp_path / "train" / "gone").unlink()
+    elif taken == "cat/a_1.png":  # there, but not of the table
+        table_of(tmp_path, [("b/2.png", "cat"), ("a/1.png", "cat")])
+    before = files_in(tmp_path)
+    with pytest.raises(SystemExit, match="nothing was moved"):
+        move_as_the_documentation_does(tmp_path)
+    assert files_in(tmp_path) == before

@@ -7,15 +7,21 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_run
+import torch
+from accelerate import Accelerator
 from matplotlib.figure import Figure
 from PIL import Image
 
 import evaluate
 import train
-from alexnet_skip.features import cache
+from alexnet_skip.features import cache, coordinates
+from alexnet_skip.features.coordinates import CoordinateSource, open_basis
+from alexnet_skip.features.source import CachedFeatures
 from alexnet_skip.images import dataset
+from alexnet_skip.system.console import Console
 from alexnet_skip.system.locks import GUARD_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,3 +165,20 @@ def test_the_check_itself_notices_a_map(like_windows, tmp_path):
         (tmp_path / "b.npy").replace(tmp_path / "a.npy")
     del array
     (tmp_path / "b.npy").replace(tmp_path / "a.npy")
+
+
+def test_an_interruption_while_coordinates_are_written_leaves_no_map_of_their_file(like_windows, monkeypatch, tmp_path):
+    values = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float16)
+    source = CachedFeatures([(values, None)], torch.device("cpu"), tmp_path)
+    monkeypatch.setattr(coordinates, "PROJECT_ROWS", 16)
+
+    def interrupted(found, rows, fetch=CoordinateSource.fetch):
+        if rows[0]:
+            raise KeyboardInterrupt
+        return fetch(found, rows)
+
+    monkeypatch.setattr(CoordinateSource, "fetch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_basis(source, np.arange(30), "none", 8, Accelerator(cpu=True), Console(quiet=True), mirrored=False)
+    assert [place for place in like_windows if Path(place).name != GUARD_NAME] == []
+    assert not list(tmp_path.glob("basis-*"))

@@ -124,3 +124,11 @@ def test_a_setting_of_the_second_stage_is_refused_without_one(value):
     with pytest.raises(UserError, match=rf"{value.partition('=')[0]} is .* without --finetune"):
         parse_train([value])
     assert parse_train([value, "--finetune", "1"]).finetuning.finetune == 1
+
+
+def test_one_image_is_too_few_for_a_basis_and_enough_without():
+    with pytest.raises(
+        UserError, match=r"a PCA basis needs at least 2 images to train on, there is 1; .*--pca-basis 0"
+    ):
+        TrainSettings().for_images(1)
+    assert train_settings("--pca-basis", "0").for_images(1).training.batch_size == SMALLEST_BATCH_SIZE

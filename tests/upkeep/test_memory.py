@@ -8,6 +8,7 @@ import pytest
 import torch
 from made_runs import make_predictions
 
+from alexnet_skip.embedding.projector import make_sprite
 from alexnet_skip.evaluation import figures
 from alexnet_skip.features.basis import Basis, make_head
 from alexnet_skip.network import model
@@ -81,3 +82,11 @@ def test_what_is_told_grows_with_the_classes():
     assert many - few >= judged + memory.COPIES_IN_MEMORY * 4 * 990 * 1024
     for told in (memory.evaluation_bytes, memory.embedding_bytes):
         assert told(images(1000), "conv", 1000) - told(images(10), "conv", 1000) >= judged
+
+
+def test_thumbnails_take_what_is_told(rng):
+    pixels = rng.integers(0, 256, (4000, 40, 40, 3), dtype=np.uint8)
+    some = Images("photographs", "here", {"train": 4000}, 10, (40, 40), None)
+    with_them, without = (memory.embedding_bytes(some, "none", 4000, thumbnail_px=px) for px in (32, 0))
+    measured = peak_of(lambda: make_sprite(pixels, 32).tobytes())
+    assert measured < with_them - without < 3 * measured
