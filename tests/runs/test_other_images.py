@@ -367,3 +367,16 @@ def test_other_images_need_not_have_room_for_the_limits_of_a_run_that_learnt_fro
     assert evaluate.main([*asked, "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["num_samples"] == 10
     assert len(read_predictions(evaluated(runs, capsys, "--dataset", str(few))).labels) == 10
+
+
+def test_the_command_that_makes_another_models_predictions_again_makes_those_very_ones(runs, tmp_path, capsys):
+    other = make_images(tmp_path / "other", 1)
+    for flags in (["--tta"], ["--dataset", str(other)], ["--dataset", str(other), "--tta"]):
+        where = evaluated(runs, capsys, *flags)
+        of_model(where, "0" * 64)
+        asked = ["--redraw", "--runs-dir", str(runs), "--quiet", *flags]
+        assert evaluate.main(asked) == 2
+        *_, command = capsys.readouterr().err.splitlines()
+        assert evaluated(runs, capsys, *command.split()[2:]) == where
+        assert evaluate.main(asked) == 0
+        capsys.readouterr()
