@@ -1,6 +1,7 @@
 """evaluate.py on images of one's own: table, JSON, contact sheet."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -116,3 +117,24 @@ def test_a_contact_sheet_shows_names_classes_and_probabilities_of_the_first_imag
     assert "not shown.jpg" not in texts
     assert figure.get_suptitle() == "mine: the first 2"
     assert max(map(len, texts)) <= 24
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "place", "named"),
+    [("best", "model", "mine"), ("last", "last", "mine, last"), ("epoch-2", "snapshots/epoch-0002", "mine, epoch-2")],
+)
+def test_what_any_model_of_a_run_predicts_is_kept_beside_it_and_names_both(
+    runs, photos, capsys, tmp_path, monkeypatch, checkpoint, place, named
+):
+    titles = []
+    monkeypatch.setattr(classify, "contact_sheet_figure", lambda *given: titles.append(given[-1]))
+    monkeypatch.setattr(classify, "save_figure", lambda *_: None)
+    mine = tmp_path / "mine"
+    shutil.copytree(runs / "mine" / "model", mine / place)
+    shutil.copy(runs / "mine" / "config.json", mine)
+    before = sorted((mine / place).iterdir())
+    for asked in (["--run", mine, "--checkpoint", checkpoint], ["--run", mine / place]):
+        assert run(capsys, "--images", photos / "tall.png", *asked)[0] == 0
+    assert sorted((mine / place).iterdir()) == before
+    assert len(list(mine.glob("predictions/*/predictions.json"))) == 2
+    assert titles == [f"1 image(s), {named}"] * 2
