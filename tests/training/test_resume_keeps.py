@@ -74,3 +74,17 @@ def test_a_study_removes_what_an_interruption_left_of_a_run_that_has_not(tmp_pat
     assert not _can_go_on(run, STUDY)
     _remove_remains(run)
     assert not run.exists()
+
+
+def test_a_snapshot_of_an_epoch_that_is_over_is_refused_unless_it_is_there(reference, capsys):
+    run = reference / "runs" / "snapshots"
+    shutil.copytree(reference / "runs" / "run", run)
+    config = (run / "config.json").read_bytes()
+    further = ["--resume", run.name, "--epochs", "4"]
+    for flags in ([], ["--dry-run"]):
+        assert train_in(reference, *further, "--snapshot-epochs", "1", "2", "3", "4", *flags) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "--snapshot-epochs is [1, 3], but must be above 3" in told
+    assert (run / "config.json").read_bytes() == config
+    assert train_in(reference, *further, "--snapshot-epochs", "2", "4") == 0
+    assert sorted(place.name for place in (run / "snapshots").iterdir()) == ["epoch-0002", "epoch-0004"]
