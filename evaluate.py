@@ -52,7 +52,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     )
     on = EvaluationSet(dataset.name, samples, features, rows, tta=settings.tta, elsewhere=elsewhere)
     with console.working("Predicting and drawing"):
-        evaluation = evaluate_model(run, on, accelerator, topk=settings.topk or ())
+        evaluation = evaluate_model(run, on, accelerator, console, topk=settings.topk or ())
     summary = evaluation.summary
     show_evaluation(console, evaluation.title, summary, confused_pairs(summary))
     if "temperature" in summary and samples.name == "val" and not elsewhere:

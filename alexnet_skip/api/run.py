@@ -77,4 +77,4 @@ class Run(os.PathLike[str]):
             dataset, samples.source_split, samples.positions, job, tap=run.needs_tap, mirrored=tta
         )
         on = EvaluationSet(dataset.name, samples, features, rows, tta=tta)
-        return evaluate_model(run, on, job.accelerator, topk=topk).summary
+        return evaluate_model(run, on, job.accelerator, job.console, topk=topk).summary

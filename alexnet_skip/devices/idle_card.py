@@ -18,6 +18,7 @@ INDEX = "https://download.pytorch.org/whl/"
 # Of PyTorch 2.14's wheels (its RELEASE.md, CUDA Support Matrix): cu126 runs on compute capability 5.0 to 9.0 and with
 # drivers from 525 on, cu130 from 7.5 on (the only one for 10.0 and above) and with drivers from 580 on.
 OLD, NEW, NEEDS_NEW = "cu126", "cu130", (10, 0)
+OLDEST_CUDA = 12
 # Drivers that CUDA's major versions need (NVIDIA's CUDA Compatibility, table 1).
 DRIVERS = {"11": 450, "12": 525, "13": 580}
 
@@ -98,8 +99,11 @@ def hidden(environment: Mapping[str, str]) -> bool:
     )
 
 
-def advice(build: TorchBuild, cards: Sequence[str]) -> tuple[str, str] | None:
-    """What to say of cards that PyTorch can't use, and the index of one that can; None if there is nothing to say."""
+def advice(build: TorchBuild, cards: Sequence[str]) -> tuple[str, str | None] | None:
+    """What to say of cards that PyTorch can't use, and the index of one that can; None if there is nothing to say.
+
+    The index is None where no other PyTorch would help.
+    """
     if build.lacks_the_card:
         assert build.capability is not None
         capability, made_for = ".".join(map(str, build.capability)), ", ".join(build.architectures)
@@ -116,14 +120,16 @@ def advice(build: TorchBuild, cards: Sequence[str]) -> tuple[str, str] | None:
             f"with CUDA, by the two lines below; for an RTX 50xx write {NEW} instead of {OLD}.",
             OLD,
         )
-    driver = DRIVERS.get(build.cuda.partition(".")[0])
-    needed = f"; it needs one from {driver} on" if driver else ""
-    return (
+    major = build.cuda.partition(".")[0]
+    needed = f"; it needs one from {DRIVERS[major]} on" if major in DRIVERS else ""
+    told = (
         f"{cards[0]} is here, but PyTorch, which is built with CUDA {build.cuda}, can't reach it: everything runs on "
         f"the CPU. Most often the driver is older than that (nvidia-smi shows which it is{needed}). Update it from "
-        "nvidia.com/drivers, or install PyTorch with an older CUDA, by the two lines below.",
-        OLD,
+        "nvidia.com/drivers"
     )
+    if int(major) <= OLDEST_CUDA:  # there is none for an older driver
+        return f"{told}.", None
+    return f"{told}, or install PyTorch with an older CUDA, by the two lines below.", OLD
 
 
 def commands(index: str) -> tuple[str, str]:
@@ -144,5 +150,5 @@ def tell_idle_card(console: Console) -> None:
         text, index = found
         console.panel("The graphics card is not used", text)
         # Below the panel, which would break them.
-        for command in commands(index):
+        for command in commands(index) if index is not None else ():
             console.line(f"  {command}")

@@ -74,10 +74,10 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # What people see, what programs read
     show_predictions(console, read, predictions, k)
-    title = f"{len(read)} image(s), {folder.parent.name if folder.name == 'model' else folder.name}"
-    where = folder / f"predictions-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
-    if folder.name == "model":
-        where = folder.parent / "predictions" / where.name.removeprefix("predictions-")
+    run, stamp = folders.run_of_model(folder), datetime.now().strftime("%Y%m%d-%H%M%S")
+    where = run / "predictions" / stamp if run is not None else folder / f"predictions-{stamp}"
+    which = "" if folder.name == "model" else f", {folders.published_name(folder.name)}"
+    title = f"{len(read)} image(s), {folder.name if run is None else run.name + which}"
     images = [
         {"path": shown_path(path), "top": [{"class": name, "probability": value} for name, value in prediction.top(k)]}
         for path, prediction in zip(read, predictions, strict=True)

@@ -1,6 +1,8 @@
 """What an evaluation computes, and what it leaves in the run folder."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from alexnet_skip.runs.predictions import Predictions, kept_predictions, publish
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import fit_temperature, is_determined
+from alexnet_skip.system.commands import command_line
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json, write_text
@@ -64,8 +67,9 @@ def evaluation_title(summary: dict[str, Any], run: Path, checkpoint_name: str) -
 
 
 def evaluate_model(
-    run: OpenedRun, on: EvaluationSet, accelerator: Accelerator, *, topk: tuple[int, ...] = (), draw: bool = True
-) -> Evaluation:
+    run: OpenedRun, on: EvaluationSet, accelerator: Accelerator, console: Console, *, topk: tuple[int, ...] = (),
+    draw: bool = True,
+) -> Evaluation:  # fmt: skip
     """Evaluate a run's model in one exact pass and write what comes of it; to be called on every process.
 
     Args:
@@ -90,7 +94,7 @@ def evaluate_model(
         write_sealed_json(where / "metrics.json", summary)
         images = where.name.replace(f"-{published_name(run.checkpoint_name)}", "", 1)
         log_evaluation(run.folder, images, summary, picture)
-        add_to_card(run.folder, published_folder(run.folder, run.checkpoint_name))
+        add_to_card(run.folder, published_folder(run.folder, run.checkpoint_name), console)
     accelerator.wait_for_everyone()
     return Evaluation(where, title, summary)
 
@@ -106,15 +110,40 @@ def confused_pairs(summary: dict[str, Any], count: int = 5) -> list[tuple[str, s
     return [(pair["true"], pair["predicted"], pair["images"]) for pair in summary["most_confused"][:count]]
 
 
-def add_to_card(run_folder: Path, published: Path) -> None:
+def add_to_card(run_folder: Path, published: Path, console: Console) -> None:
     """Write every evaluation of a published model into its card; other images than the run's own are named as such."""
     config, mine = read_model_config(published), []
-    for path in sorted(run_folder.glob("evaluation/*/metrics.json")):
-        summary, elsewhere = read_json(path), path.parent.name.partition(ELSEWHERE)[2]
+    for where, summary in _kept_summaries(run_folder, console):
+        elsewhere = where.name.partition(ELSEWHERE)[2]
         known = config.model_sha256 and summary.get("model_sha256")
         if summary["epoch"] == config.epoch and known in (None, config.model_sha256):
             mine.append(summary | ({"dataset": elsewhere} if elsewhere else {}))
     write_text(published / "README.md", model_card(config, mine))
+
+
+def _kept_summaries(run_folder: Path, console: Console) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder and metrics.json of every evaluation of a run; one that can't be used is told, and left out."""
+    for path in sorted(run_folder.glob("evaluation/*/metrics.json")):
+        summary: dict[str, Any] = {}
+        with suppress(UserError):
+            summary = read_json(path)
+        if not {"dataset", "split", "num_samples", "epoch"} <= summary.keys():
+            console.line(
+                f"{path} is damaged and left out of the model's card; make it again:{_redraw_command(path.parent)}",
+                style="yellow",
+            )
+            continue
+        yield path.parent, summary
+
+
+def _redraw_command(where: Path) -> str:
+    """The command that makes an evaluation's metrics.json again, as the end of a message."""
+    name, elsewhere, _ = where.name.partition(ELSEWHERE)
+    split, _, checkpoint_name = name.removesuffix("-tta").partition("-")
+    more = (*(("--tta",) if name.endswith("-tta") else ()), *(("--dataset", "FOLDER") if elsewhere else ()))
+    run = where.parents[1]
+    named = ("--run", run, "--split", split, "--checkpoint", checkpoint_name)
+    return command_line("python", "evaluate.py", "--redraw", *named, *more)
 
 
 def log_evaluation(run_folder: Path, images: str, summary: dict[str, Any], picture: Path | None) -> None:
@@ -183,7 +212,9 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # What they are called, and the temperature that is stored with the model
     model_config = read_model_config(published_folder(run, checkpoint_name))
     settings.check_topk(len(model_config.class_names), run.name)
-    written = read_json(where / "metrics.json") if (where / "metrics.json").is_file() else {}
+    written: dict[str, Any] = {}
+    with suppress(UserError):  # gone or damaged: it is what is made again
+        written = read_json(where / "metrics.json")
     name = config.dataset.name if images is None else images.name
     about = {"dataset": written.get("dataset", name), "split": where.name.partition("-")[0]}
     about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)

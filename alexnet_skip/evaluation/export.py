@@ -65,29 +65,32 @@ def export_network(network: AlexNetWithSkip, path: Path, form: Literal["onnx", "
         The largest difference of a probability.
 
     Raises:
-        RuntimeError: if that is above ``TOLERANCE``; nothing is left then.
+        RuntimeError: if that is above ``TOLERANCE``; nothing is left then, nor after any other error.
     """
     plain = PlainNetwork(network.cpu().eval())
     temporary = path.with_name(f"unchecked-{path.name}")
     example = torch.zeros(2, 48, 40, 3, dtype=torch.uint8)
     dims = torch.export.Dim
     sizes = {"images": {0: dims("batch", max=4096), 1: dims("height", max=16384), 2: dims("width", max=16384)}}
-    with warnings.catch_warnings():
-        # The exporters warn of their own internals; what they wrote is held against PyTorch below.
-        warnings.simplefilter("ignore")
-        program = torch.export.export(plain, (example,), dynamic_shapes=sizes, strict=False)
-        run = _write_onnx(program, temporary, network) if form == "onnx" else _write_torch(program, temporary, network)
-        rng = np.random.default_rng(0)
-        differences = []
-        for shape in ((1, 32, 32, 3), (3, 150, 97, 3)):
-            images = rng.integers(0, 256, shape, dtype=np.uint8)
-            with torch.inference_mode():
-                expected = plain(torch.from_numpy(images)).numpy()
-            differences.append(float(np.abs(run(images) - expected).max()))
-    if not max(differences) < TOLERANCE:
-        temporary.unlink()
-        raise RuntimeError(f"{form} differs from PyTorch by {max(differences)}; nothing was written")
-    os.replace(temporary, path)
+    try:
+        with warnings.catch_warnings():
+            # The exporters warn of their own internals; what they wrote is held against PyTorch below.
+            warnings.simplefilter("ignore")
+            program = torch.export.export(plain, (example,), dynamic_shapes=sizes, strict=False)
+            write = _write_onnx if form == "onnx" else _write_torch
+            run = write(program, temporary, network)
+            rng = np.random.default_rng(0)
+            differences = []
+            for shape in ((1, 32, 32, 3), (3, 150, 97, 3)):
+                images = rng.integers(0, 256, shape, dtype=np.uint8)
+                with torch.inference_mode():
+                    expected = plain(torch.from_numpy(images)).numpy()
+                differences.append(float(np.abs(run(images) - expected).max()))
+        if not max(differences) < TOLERANCE:
+            raise RuntimeError(f"{form} differs from PyTorch by {max(differences)}; nothing was written")
+        os.replace(temporary, path)
+    finally:  # whatever it ended with
+        temporary.unlink(missing_ok=True)
     return max(differences)
 
 

@@ -78,8 +78,8 @@ def _run_of(published: Path) -> Path:
     Raises:
         UserError: if it is another one, or lies by itself.
     """
-    run = published.parent if published.name in ("model", "last") else published.parent.parent
-    if not (run / "config.json").is_file():
+    run = run_of_model(published)
+    if run is None:
         raise UserError(
             f"--run {published} is a published model without its run: --images and --export take it, the rest needs "
             "the run's folder"
@@ -88,6 +88,14 @@ def _run_of(published: Path) -> Path:
         checkpoint = published_name(published.name)
         raise UserError(f"--run {published} is one of the models of a run; give --run {run} --checkpoint {checkpoint}")
     return run
+
+
+def run_of_model(published: Path) -> Path | None:
+    """The run that a published model lies in; None where it lies by itself."""
+    is_snapshot = published.parent.name == "snapshots"
+    run = published.parent.parent if is_snapshot else published.parent
+    whole = (is_snapshot or published.name in ("model", "last")) and (run / "config.json").is_file()
+    return run if whole else None
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -111,6 +119,16 @@ def published_name(checkpoint_name: str) -> str:
     return f"epoch-{int(number)}" if kind == "epoch" else checkpoint_name
 
 
+def snapshot_folder(run: Path, epoch: int) -> Path:
+    """Where a run keeps the model of one of ``--snapshot-epochs``."""
+    return run / "snapshots" / f"epoch-{epoch:04d}"
+
+
+def snapshot_folders(run: Path) -> list[Path]:
+    """The places of a run's snapshots, by epoch; not what somebody has called "epoch-0010 - Copy"."""
+    return sorted(place for place in run.glob("snapshots/epoch-*") if place.name[6:].isdecimal())
+
+
 def published_folder(run: Path, checkpoint_name: str) -> Path:
     """Folder of one of a run's published models: ``best``, ``last`` or ``epoch-N``.
 
@@ -118,7 +136,7 @@ def published_folder(run: Path, checkpoint_name: str) -> Path:
         UserError: if the run does not have it; says which ones it has.
     """
     folders = {"best": run / "model", "last": run / "last"}
-    folders |= {f"epoch-{int(p.name[6:])}": p for p in sorted(run.glob("snapshots/epoch-*")) if p.name[6:].isdigit()}
+    folders |= {published_name(place.name): place for place in snapshot_folders(run)}
     wanted = published_name(checkpoint_name)
     available = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
     if wanted not in available:

@@ -210,8 +210,9 @@ def load_images_of(
         return load(own, console, config.cache_dir)
     loaded = load(DataSettings(dataset=dataset, verify_images=verify_images), console, config.cache_dir)
     if own.limited:
-        limited = load(dataclasses.replace(own, dataset=dataset), Console(quiet=True), config.cache_dir)
-        loaded = limited if limited.splits["train"].digest == config.dataset.digest else loaded
+        with suppress(UserError):  # the limits don't fit: these are not the run's own
+            limited = load(dataclasses.replace(own, dataset=dataset), Console(quiet=True), config.cache_dir)
+            loaded = limited if limited.splits["train"].digest == config.dataset.digest else loaded
     return loaded
 
 

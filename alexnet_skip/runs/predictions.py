@@ -164,8 +164,8 @@ def kept_predictions(
         places += [found for place in places for found in sorted(place.parent.glob(f"{place.name}{ELSEWHERE}*"))]
     found = ((place, read_predictions(place)) for place in places if (place / FILE_NAME).is_file())
     where, predictions = next((pair for pair in found if wanted is None or wanted(pair[1])), (None, None))
+    more = (*(("--dataset", dataset) if dataset is not None else ()), *(("--tta",) if tta else ()))
     if where is None or predictions is None:
-        more = (*(("--dataset", dataset) if dataset is not None else ()), *(("--tta",) if tta else ()))
         held_out = evaluation_folder(run, "val", checkpoint_name, tta=tta) / FILE_NAME
         instead = (
             ", or ask for those on val (--split val, which it has)" if split == "test" and held_out.is_file() else ""
@@ -175,16 +175,16 @@ def kept_predictions(
             f"{command_making(run, split, checkpoint_name, *more)}"
         )
     if of_another_model(predictions, where, run, checkpoint_name):
-        raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name))
+        raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name, *more))
     return where, predictions
 
 
-def another_model(run: Path, split: str, checkpoint_name: str) -> str:
-    """What to tell who wants such predictions."""
+def another_model(run: Path, split: str, checkpoint_name: str, *more: str) -> str:
+    """What to tell who wants such predictions, which are made with ``more`` flags."""
     name = published_name(checkpoint_name)
     return (
         f"{run}: the predictions of {name} on {split} are another model's than it has now; make them again:"
-        f"{command_making(run, split, checkpoint_name)}"
+        f"{command_making(run, split, checkpoint_name, *more)}"
     )
 
 

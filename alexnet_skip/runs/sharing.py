@@ -7,7 +7,7 @@ of published models are only ever replaced whole, under another name first, so n
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_skip.runs.folders import runs_in
+from alexnet_skip.runs.folders import runs_in, snapshot_folders
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, link_to
@@ -15,7 +15,7 @@ from alexnet_skip.system.files import file_digest, link_to
 
 def published_models(run: Path) -> list[Path]:
     """Folders of a run's published models, the best first."""
-    places = (run / "model", run / "last", *sorted(run.glob("snapshots/epoch-*")))
+    places = (run / "model", run / "last", *snapshot_folders(run))
     return [place for place in places if (place / CONFIG_NAME).is_file()]
 
 

@@ -50,6 +50,8 @@ BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH = 512, 32, 8
 FINETUNE_BATCH_SIZE = 128
 # The skip and the head learn at this multiple of the last convolution's rate: they have less to lose.
 HEAD_RATE = 2.0
+# The longest name of a folder in most file systems (Linux's NAME_MAX); in Windows' so many letters.
+MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class TrainingSettings:
     lr: float = 2e-3
     """Peak learning rate (constant for the recipe report)."""
     weight_decay: float = 0.05
-    """Decoupled weight decay."""
+    """Weight decay, decoupled from the gradient (recipe report: added to it, as its Adam does)."""
     dropout: tuple[float, float, float] = (0.2, 0.4, 0.3)
     """Dropout before each of the head's linear layers."""
     label_smoothing: float = 0.1
@@ -151,6 +153,8 @@ class RunSettings:
             not self.name.strip(". ") or self.name != self.name.strip() or any(c in forbidden for c in self.name)
         )
         require(not bad, "--name", repr(self.name), 'a folder name without any of < > : " / \\ | ? *')
+        length = len((self.name or "").encode("utf-8", "surrogatepass"))
+        require(length <= MAX_NAME_BYTES, "--name", f"{length} bytes long", f"at most {MAX_NAME_BYTES} bytes")
         require(all(e >= 1 for e in self.snapshot_epochs), "--snapshot-epochs", self.snapshot_epochs, "1 or more")
 
 

@@ -35,10 +35,10 @@ GROUPS = {
     "storage": ("snapshot_epochs", "checkpoint_minutes", "checkpoint_epochs", "keep_checkpoints", "cache_dir", "cache"),
 }  # fmt: skip
 
-# What an interrupted run may go on with changed: where things lie, what is shown and what is kept.
+# What an interrupted run may go on with changed: where things lie and are looked at, what is shown and what is kept.
 MAY_CHANGE = frozenset(
     ("runs_dir", "quiet", "json", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
-     "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive", "data_url")
+     "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive", "data_url", "verify_images")
 )  # fmt: skip
 
 # What a run that begins with another's model may have of its own: its second stage, and its place.
@@ -61,19 +61,21 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
         return _named_run("--resume", run, runs_dir)
     folders = [path.parent for path in runs_dir.glob("*/config.json")]
     finished = {folder for folder in folders if _finished(folder)}
-    unfinished = {f: read_run_config(f).created for f in folders if f not in finished and _begun(f)}
+    unfinished = {f: read_run_config(f).created for f in folders if f not in finished and _can_go_on(f)}
     if not unfinished:
         raise UserError(
             f"--resume: {runs_dir} holds no unfinished run ({len(finished)} finished); to train a finished one "
             "further that kept its checkpoints (--checkpoint-epochs), name it and give more epochs: --resume RUN "
-            "--epochs MORE; otherwise start a new run"
+            "--epochs MORE, unless it has a second stage (--finetune); otherwise start a new run"
         )
     return max(unfinished, key=lambda folder: (unfinished[folder], folder.name))
 
 
-def _begun(folder: Path) -> bool:
-    """Whether a run came to its first step: what it left before that is nothing to go on with."""
-    left = ("metrics.jsonl", "checkpoints", "events.out.tfevents.*")
+def _can_go_on(folder: Path) -> bool:
+    """Whether a run came to its first step, and has a checkpoint if it has published: else nothing is to go on with."""
+    left: tuple[str, ...] = ("metrics.jsonl", "checkpoints", "events.out.tfevents.*")
+    if any((folder / published).exists() for published in ("model", "last")):
+        left = ("checkpoints/step-*/complete.json",)
     return any(any(folder.glob(pattern)) for pattern in left)
 
 
@@ -103,8 +105,8 @@ def refuse_changes(before: Any, after: Any, folder: Path) -> None:
     grown = after.training.epochs > before.training.epochs and not after.finetuning.finetune
     if told := _changes(before, after, MAY_CHANGE | ({"epochs"} if grown else set())):
         raise UserError(
-            f"--resume {folder}: {told}. A run goes on with the settings it was started with (only --epochs may grow): "
-            "leave these out, or start a new run"
+            f"--resume {folder}: {told}. A run goes on with the settings it was started with (only --epochs may grow, "
+            "and not with --finetune): leave these out, or start a new run"
         )
 
 

@@ -8,7 +8,7 @@ the first layer sees the same values: it is 1.4 % of a step without the skip and
 """
 
 import dataclasses
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
                     "run, and the same command trains it again"
                 )
             # Without figures: two for each run and epoch would take longer than the predictions. --redraw makes them.
-            evaluate_model(run, on, accelerator, draw=False)
+            evaluate_model(run, on, accelerator, session.console, draw=False)
             progress.advance(1)
 
 
@@ -186,7 +186,9 @@ def _is_evaluated(run: Path, checkpoint_name: str, samples: Selection) -> bool:
         return False
     # Those that do not say whose they are, are made again: with the features in the cache that takes a moment.
     same = (found.model, found.digest) == (model, samples.split.digest) and np.array_equal(found.index, samples.index)
-    return same and (where / "metrics.json").is_file()
+    with suppress(UserError):
+        return same and "top1" in read_json(where / "metrics.json")
+    return False
 
 
 def _figures(folder: Path, cells: list[Cell], epochs: tuple[int, ...], samples: Selection) -> dict[str, Any]:

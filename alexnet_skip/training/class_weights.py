@@ -26,7 +26,7 @@ def balanced_weights(counts: np.ndarray, class_names: Sequence[str]) -> np.ndarr
         empty = class_names[int(counts.argmin())]
         raise UserError(
             f"--class-weights is balanced, but there is no image of {empty} to train on; add some, give a larger "
-            "--limit-train, or leave --class-weights out"
+            "--limit-train or --train-on, or leave --class-weights out"
         )
     return counts.sum() / (len(counts) * counts)
 
@@ -48,11 +48,21 @@ def tell_class_sizes(counts: np.ndarray, class_names: Sequence[str], weighted: b
             f"Classes weigh alike in the training loss: {weights[large]:.2f} for an image of {class_names[large]} "
             f"({counts[large]:,}) to {weights[small]:.2f} for one of {class_names[small]} ({counts[small]:,})"
         )
+    elif not counts.all():
+        console.line(
+            f"{class_names[small]}{_others(counts == 0)}: no image to train on, so nothing can be learnt of it; add "
+            "some, or give a larger --limit-train or --train-on",
+            style="yellow",
+        )
     elif counts[small] < SMALL * counts.mean():
-        few = int((counts < SMALL * counts.mean()).sum())
-        others = f" and {few - 1} more" if few > 1 else ""
+        others = _others(counts < SMALL * counts.mean())
         console.line(
             f"{class_names[small]}{others}: {counts[small]:,} images to train on, under a third of the average class "
             f"({counts.mean():,.0f}); --class-weights balanced makes them count as much as the others",
             style="yellow",
         )
+
+
+def _others(few: np.ndarray) -> str:
+    """How many classes there are beside the one that is named, of those that are meant (C,)."""
+    return f" and {few.sum() - 1} more" if few.sum() > 1 else ""

@@ -85,7 +85,7 @@ def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
         folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
     else:
         folder = Path(settings.checkpoints.resume)
-        _on_main_process(session, lambda: require_way_on(folder))
+        _on_main_process(session, lambda: require_way_on(folder, settings.run.snapshot_epochs))
     main_process = session.accelerator.is_main_process
     with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
         yield folder

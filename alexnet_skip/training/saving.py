@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +13,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
+from alexnet_skip.runs.folders import snapshot_folder
+from alexnet_skip.settings.command_line import require
+from alexnet_skip.settings.records import read_run_config
 from alexnet_skip.settings.shared import CheckpointSettings
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.console import Console
@@ -36,19 +39,28 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def require_way_on(run: Path) -> None:
+def require_way_on(run: Path, snapshot_epochs: Sequence[int]) -> None:
     """Refuse to begin a run again that has published a model: that model would be replaced by a younger one.
 
+    Args:
+        snapshot_epochs: as they are asked for now; those of epochs that are over can't be had any more.
+
     Raises:
-        UserError: if it has published and there is no whole checkpoint to go on from.
+        UserError: if it has published and there is no whole checkpoint to go on from, or a new snapshot comes too late.
     """
     published = any((run / name).exists() for name in ("model", "last"))
-    if published and CheckpointStore(run / "checkpoints", keep=1).newest(lambda _: None) is None:
+    before = read_run_config(run).settings.run.snapshot_epochs
+    new = [e for e in snapshot_epochs if e not in before and not snapshot_folder(run, e).exists()]
+    newest = CheckpointStore(run / "checkpoints", keep=1).newest(lambda _: None) if published or new else None
+    if published and newest is None:
         finished = "is finished" if (run / "summary.json").is_file() else "has a published model"
         raise UserError(
             f"--resume {run}: the run {finished} and kept no complete checkpoint to go on from; nothing published is "
             "replaced: start a new run, with --checkpoint-epochs to be able to train it further later"
         )
+    done = newest[1].get("run", {}).get("epoch", 1) - 1 if new and newest else 0
+    early = [epoch for epoch in new if epoch <= done]
+    require(not early, "--snapshot-epochs", early, f"above {done}: {run} has the epochs up to it behind it")
 
 
 class Checkpointer:

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object, set_seed
 
 from alexnet_skip.network.model import publish
 from alexnet_skip.network.upper import layers_that_differ
+from alexnet_skip.runs.folders import snapshot_folder
 from alexnet_skip.runs.sharing import share_files
 from alexnet_skip.settings.records import ModelConfig, RunConfig
 from alexnet_skip.settings.train import TrainSettings
@@ -155,16 +156,16 @@ class Trainer:
         self.log.epoch(epoch, figures)
         self.state.finish_epoch(figures, self.model.state_dict())
         if epoch in self.settings.run.snapshot_epochs:
-            self._publish(f"snapshots/epoch-{epoch:04d}", epoch, self.model.state_dict(), figures)
+            self._publish(snapshot_folder(self.folder, epoch), epoch, self.model.state_dict(), figures)
         self._save_if(due=self.checkpointer.is_due_after_epoch(epoch))
 
     def publish(self) -> None:
         """Write the models of the best epoch and of the last."""
         state = self.state
-        self._publish("model", state.best_epoch, state.best_state, state.best_figures)
-        self._publish("last", self.stage.last_epoch, self.model.state_dict(), state.figures)
+        self._publish(self.folder / "model", state.best_epoch, state.best_state, state.best_figures)
+        self._publish(self.folder / "last", self.stage.last_epoch, self.model.state_dict(), state.figures)
 
-    def _publish(self, where: str, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
+    def _publish(self, where: Path, epoch: int, weights: dict[str, Any], figures: dict[str, Any]) -> None:
         calibration = self.held_out.calibration(epoch, weights)
         if self.accelerator.is_main_process:
             trained = self.inputs.published_form(weights)
@@ -174,9 +175,9 @@ class Trainer:
                 self.config, trained.skip.mode, epoch, figures, finetuned_layers=layers_that_differ(backbone, frozen)
             )
             about = replace(about, **calibration)
-            publish(self.folder / where, trained, backbone, about)
-            share_files(self.folder / where, self.folder)
-            if where == "model":
+            publish(where, trained, backbone, about)
+            share_files(where, self.folder)
+            if where.name == "model":
                 self.console.line(f"Probabilities of the best epoch's model: {about.calibration}")
 
     def _save_if(self, due: bool) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.shared import DataSettings, SkipMode
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console
+from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.progress import duration
 from alexnet_skip.upkeep import inventory, memory, speed_probe
 from alexnet_skip.upkeep.inventory import CacheState, Images
@@ -85,8 +87,10 @@ def _images_of(run: OpenedRun, dataset: str | None) -> Images:
     images = find(DataSettings(dataset=dataset), console, run.cache_dir)
     if images.dataset is None or not own.limited:
         return images
-    limited = find(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
-    return limited if limited.dataset is not None and run.trained_on(limited.dataset) else images
+    with suppress(UserError):  # the limits don't fit: these are not the run's own
+        limited = find(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
+        images = limited if limited.dataset is not None and run.trained_on(limited.dataset) else images
+    return images
 
 
 def _tell_pass(

@@ -156,7 +156,7 @@ def _check_run_folder(plan: Plan, settings: TrainSettings, images: Images, weigh
             if resumed is None:
                 require_parent(run, found, digest)
             else:
-                require_way_on(run)
+                require_way_on(run, settings.run.snapshot_epochs)
                 config.require_same(found, digest, f"--resume {run}")
         except UserError as error:
             plan.problems.append(str(error))

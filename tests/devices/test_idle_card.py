@@ -156,3 +156,14 @@ def test_a_card_that_pytorch_is_not_made_for_is_not_used(monkeypatch):
     monkeypatch.setattr(launch, "installed_torch", lambda index: TorchBuild("12.6", CU126, (12, 0), "RTX 5090"))
     accelerator, _ = launch.start("no")
     assert accelerator.device.type == "cpu"
+
+
+@pytest.mark.parametrize("cuda", ["11.8", "12.6"])
+def test_of_a_pytorch_for_the_oldest_drivers_nothing_else_is_to_be_installed(no_driver, monkeypatch, capsys, cuda):
+    monkeypatch.setattr(idle_card, "installed_torch", lambda index: TorchBuild(cuda))
+    nvidia_smi(monkeypatch, f"GPU 0: {CARD} (UUID: GPU-1)\n")
+    tell_idle_card(Console())
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"CUDA {cuda}, can't reach it" in told
+    assert "Update it from nvidia.com/drivers. " in told
+    assert "install" not in told

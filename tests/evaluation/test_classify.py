@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -135,3 +136,24 @@ def test_files_whose_names_are_not_utf_8_are_classified_and_shown_as_they_can_be
     assert r"\xb0\xed\xbe\xe7\xc0\xcc.png" in err
     with Image.open(result["contact_sheet"]) as sheet:
         assert sheet.height > 100
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "place", "named"),
+    [("best", "model", "mine"), ("last", "last", "mine, last"), ("epoch-2", "snapshots/epoch-0002", "mine, epoch-2")],
+)
+def test_what_any_model_of_a_run_predicts_is_kept_beside_it_and_names_both(
+    runs, photos, capsys, tmp_path, monkeypatch, checkpoint, place, named
+):
+    titles = []
+    monkeypatch.setattr(classify, "contact_sheet_figure", lambda *given: titles.append(given[-1]))
+    monkeypatch.setattr(classify, "save_figure", lambda *_: None)
+    mine = tmp_path / "mine"
+    shutil.copytree(runs / "mine" / "model", mine / place)
+    shutil.copy(runs / "mine" / "config.json", mine)
+    before = sorted((mine / place).iterdir())
+    for asked in (["--run", mine, "--checkpoint", checkpoint], ["--run", mine / place]):
+        assert run(capsys, "--images", photos / "tall.png", *asked)[0] == 0
+    assert sorted((mine / place).iterdir()) == before
+    assert len(list(mine.glob("predictions/*/predictions.json"))) == 2
+    assert titles == [f"1 image(s), {named}"] * 2

@@ -275,3 +275,34 @@ def test_a_figure_of_more_classes_than_there_are_is_refused_before_anything_is_d
     assert evaluate.main(["--redraw", "--topk", "3", "11", "--runs-dir", str(runs)]) == 2
     assert "--topk is 11, but run has 10 classes; give 1 to 10" in " ".join(capsys.readouterr().err.split())
     assert {path.name: path.read_bytes() for path in where.iterdir()} == before
+
+
+def without(key: str):
+    def left(path: Path) -> None:
+        write_json(path, {name: value for name, value in read_json(path).items() if name != key})
+
+    return left
+
+
+@pytest.mark.parametrize("damage", [without("epoch"), without("num_samples"), lambda path: path.write_text("{")])
+def test_a_damaged_evaluation_stops_no_later_one_and_is_made_again_by_the_command_that_is_told(
+    runs, monkeypatch, capsys, damage
+):
+    monkeypatch.setattr(evaluation, "draw_evaluation", lambda *_: None)
+    monkeypatch.setattr(evaluation, "log_evaluation", lambda *_: None)
+    assert evaluate.main(["--split", "val", "--tta", "--runs-dir", str(runs)]) == 0
+    path = runs / "run" / "evaluation" / "val-best-tta" / "metrics.json"
+    before = read_json(path)
+    damage(path)
+    capsys.readouterr()
+    assert evaluate.main(["--runs-dir", str(runs)]) == 0
+    told = capsys.readouterr().err
+    assert f"{path} is damaged and left out of the model's card; make it again:" in " ".join(told.split())
+    rows = (runs / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "| shapes test |" in rows
+    assert "| shapes val" not in rows
+    (command,) = [line.split() for line in told.splitlines() if "--redraw" in line]
+    assert evaluate.main([*command[2:], "--quiet"]) == 0
+    assert read_json(path) == before
+    assert evaluate.main(["--runs-dir", str(runs)]) == 0
+    assert "| shapes val, mirrored too |" in (runs / "run" / "model" / "README.md").read_text(encoding="utf-8")

@@ -83,3 +83,21 @@ def test_missing_packages_are_named_with_the_way_to_get_them(monkeypatch):
     with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime; .*\[export\].*--export torch"):
         export.require_packages("onnx")
     export.require_packages("torch")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("stage", ["write", "read back"])
+def test_whatever_ends_an_export_leaves_nothing_and_keeps_what_was_there(network, tmp_path, monkeypatch, stage, error):
+    def refuse(*_):
+        raise error
+
+    def write(program, path, network):
+        path.write_bytes(b"half of it")
+        return refuse() if stage == "write" else refuse
+
+    (tmp_path / "model.pt2").write_bytes(b"of before")
+    monkeypatch.setattr(export, "_write_torch", write)
+    monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)
+    with pytest.raises(type(error)):
+        export.export_network(network, tmp_path / "model.pt2", "torch")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.pt2": b"of before"}

@@ -357,3 +357,27 @@ def test_a_model_is_not_tuned_where_its_best_epoch_was_chosen_on_other_images(tm
     capsys.readouterr()
     assert train.main(["--finetune-from", str(tmp_path / "runs" / "mine"), "--finetune", "1", *places]) == 2
     assert "the images in val/, on which its best epoch was chosen, have changed" in capsys.readouterr().err
+
+
+def test_other_images_need_not_have_room_for_the_limits_of_a_run_that_learnt_from_some(runs, tmp_path, capsys):
+    config = read_json(runs / "mine" / "config.json")
+    config["settings"]["data"]["train_on"] = 20
+    write_sealed_json(runs / "mine" / "config.json", config)
+    few = make_images(tmp_path / "few", 1, (("train", 1), ("test", 5)))  # of which none can be held out
+    asked = ["--dataset", str(few), "--runs-dir", str(runs), "--quiet"]
+    assert evaluate.main([*asked, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_samples"] == 10
+    assert len(read_predictions(evaluated(runs, capsys, "--dataset", str(few))).labels) == 10
+
+
+def test_the_command_that_makes_another_models_predictions_again_makes_those_very_ones(runs, tmp_path, capsys):
+    other = make_images(tmp_path / "other", 1)
+    for flags in (["--tta"], ["--dataset", str(other)], ["--dataset", str(other), "--tta"]):
+        where = evaluated(runs, capsys, *flags)
+        of_model(where, "0" * 64)
+        asked = ["--redraw", "--runs-dir", str(runs), "--quiet", *flags]
+        assert evaluate.main(asked) == 2
+        *_, command = capsys.readouterr().err.splitlines()
+        assert evaluated(runs, capsys, *command.split()[2:]) == where
+        assert evaluate.main(asked) == 0
+        capsys.readouterr()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.train import RunSettings, TrainSettings
 from alexnet_skip.settings.train_arguments import find_unfinished, parse_train
 from alexnet_skip.system.errors import UserError
@@ -37,3 +38,28 @@ def test_a_run_that_never_began_is_not_the_newest_unfinished_one(left, tmp_path)
     (tmp_path / "begun" / left).touch()
     assert find_unfinished(tmp_path, "") == tmp_path / "begun"
     assert find_unfinished(tmp_path, "never-began") == tmp_path / "never-began"
+
+
+@pytest.mark.parametrize("published", ["model", "last"])
+def test_a_run_that_has_published_and_kept_no_checkpoint_does_not_stand_in_the_way_of_one_that_can_go_on(
+    published, tmp_path
+):
+    config = {"settings": to_dict(TrainSettings(run=RunSettings(Path("runs")))), "dataset": {"name": "shapes"}}
+    for name, created in (("stopped", "2026-01-01"), ("published", "2026-01-02")):
+        (tmp_path / name / "checkpoints" / "step-00000007").mkdir(parents=True)
+        write_sealed_json(tmp_path / name / "config.json", config | {"created": created})
+    (tmp_path / "published" / published).mkdir()
+    assert find_unfinished(tmp_path, "") == tmp_path / "stopped"
+    (tmp_path / "published" / "checkpoints" / "step-00000007" / "complete.json").touch()
+    assert find_unfinished(tmp_path, "") == tmp_path / "published"
+
+
+def test_what_a_run_may_go_on_with_is_told_without_contradiction(tmp_path):
+    settings = TrainSettings(finetuning=FinetuneSettings(finetune=1))
+    (tmp_path / "run").mkdir()
+    write_sealed_json(tmp_path / "run" / "config.json", {"settings": to_dict(settings), "dataset": {"name": "shapes"}})
+    asked = ["--resume", "run", "--runs-dir", str(tmp_path)]
+    with pytest.raises(UserError, match=r"--epochs is 30, but was 15\. .*\(only --epochs may grow, and not with"):
+        parse_train([*asked, "--epochs", "30"])
+    # Which asks for another look at the same images.
+    assert parse_train([*asked, "--verify-images"]).data.verify_images

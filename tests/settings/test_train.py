@@ -75,6 +75,8 @@ def test_without_skip_nothing_is_joined():
         (["--val-fraction", "1"], "--val-fraction is 1.0"),
         (["--name", "a:b"], "--name is 'a:b'"),
         (["--name", "../x"], "--name is"),
+        (["--name", "x" * 256], "--name is 256 bytes long, but must be at most 255"),
+        (["--name", "가" * 86, "--study"], "--name is 258 bytes long, but must be at most 255"),
         (["--snapshot-epochs", "16", "--epochs", "15"], "--snapshot-epochs is"),
         (["--limit-train", "0"], "--limit-train is 0"),
         (["--train-on", "0"], "--train-on is 0, but must be at least 1"),

@@ -33,7 +33,7 @@ def test_the_weights_are_scikit_learns_and_average_to_one(rng):
 
 
 def test_a_class_without_images_is_refused_by_name():
-    with pytest.raises(UserError, match="no image of dog to train on"):
+    with pytest.raises(UserError, match=r"no image of dog to train on; add some, give a larger .* or --train-on"):
         balanced_weights(np.array([4, 0, 3]), NAMES)
 
 
@@ -43,6 +43,8 @@ def test_a_class_without_images_is_refused_by_name():
         ([60, 60, 13], False, "ship: 13 images to train on, under a third of the average class (44)"),
         ([90, 3, 2], False, "ship and 1 more: 2 images"),
         ([60, 60, 15], False, ""),
+        ([60, 0, 15], False, "dog: no image to train on, so nothing can be learnt of it; add some, or give a larger"),
+        ([60, 0, 0], False, "dog and 1 more: no image to train on"),
         ([40, 40, 10], True, "0.75 for an image of cat (40) to 3.00 for one of ship (10)"),
     ],
 )

@@ -87,3 +87,17 @@ def test_a_published_model_is_no_run_to_go_on_with_and_stays_as_it_is(flag, mode
     told = "".join(capsys.readouterr().err.split())
     assert f"therun'sfolder:{run}" in told.replace("│", "")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_snapshot_of_an_epoch_that_is_over_is_refused_unless_it_is_there(reference, capsys):
+    run = reference / "runs" / "snapshots"
+    shutil.copytree(reference / "runs" / "run", run)
+    config = (run / "config.json").read_bytes()
+    further = ["--resume", run.name, "--epochs", "4"]
+    for flags in ([], ["--dry-run"]):
+        assert train_in(reference, *further, "--snapshot-epochs", "1", "2", "3", "4", *flags) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "--snapshot-epochs is [1, 3], but must be above 3" in told
+    assert (run / "config.json").read_bytes() == config
+    assert train_in(reference, *further, "--snapshot-epochs", "2", "4") == 0
+    assert sorted(place.name for place in (run / "snapshots").iterdir()) == ["epoch-0002", "epoch-0004"]

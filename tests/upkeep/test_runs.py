@@ -141,3 +141,11 @@ def test_what_can_not_be_meant_is_refused(runs, capsys, arguments, told):
     assert told in said
     assert files(runs) == before
     assert runs_care.main(["list", "--runs-dir", str(runs / "nowhere")]) == 2
+
+
+def test_a_copy_of_a_snapshot_is_no_snapshot(runs, capsys):
+    publish(runs / "done", "snapshots/epoch-0001 - Copy", "snapshots/epoch-old")
+    code, result, _ = run(capsys, runs, "list")
+    assert code == 0
+    (models,) = (entry["models"] for entry in result["runs"] if entry["name"] == "done")
+    assert models == ["best", "epoch-1"]
