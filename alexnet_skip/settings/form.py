@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -39,7 +39,7 @@ class Setting:
 
 def settings_of(settings: Any) -> Iterator[Setting]:
     """All settings of a dataclass and of those in it; their help is the string below each field, as flowing text."""
-    hints, told = get_type_hints(type(settings)), _field_docstrings(type(settings))
+    hints, told = get_type_hints(type(settings)), _field_docstrings(cast(Any, type(settings)))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
