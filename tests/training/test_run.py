@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +15,11 @@ from torch import nn
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.shared import CheckpointSettings
 from alexnet_skip.settings.train import RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
+from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training import run
 
 
@@ -80,3 +83,19 @@ def test_there_is_room_for_the_models_to_the_last_byte(monkeypatch, kept):
     monkeypatch.setattr(run, "free_disk_bytes", lambda folder: needed - 1)
     with pytest.raises(UserError, match=f"the {2 + len(kept)} models of this run need"):
         run._try_publishing(stand_in)
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_a_run_that_goes_on_is_locked_by_its_main_process_while_it_does(tmp_path, main):
+    settings = TrainSettings(checkpoints=CheckpointSettings(resume=str(tmp_path / "one")))
+    (tmp_path / "one").mkdir()
+    about = SimpleNamespace(
+        accelerator=SimpleNamespace(is_main_process=main), console=SimpleNamespace(line=pytest.fail)
+    )
+    taken = pytest.raises(UserError, match="in use") if main else nullcontext()
+    with run._run_folder(settings, about) as folder:
+        assert folder == tmp_path / "one"
+        with taken, folder_lock(folder, pytest.fail, wait=False):
+            pass
+    with folder_lock(folder, pytest.fail, wait=False):
+        pass
