@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from google.protobuf import text_format
 from numpy.testing import assert_allclose
 from PIL import Image
@@ -22,6 +24,8 @@ from alexnet_skip.embedding import output, projector
 from alexnet_skip.embedding import space as embedding
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
+from alexnet_skip.network.backbone import NUM_FEATURES
+from alexnet_skip.network.head import SkipConnection
 from alexnet_skip.pca.estimator import PCA
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
 from alexnet_skip.settings.embed import MAX_PROJECTOR_COMPONENTS, EmbedSettings
@@ -299,3 +303,13 @@ def test_two_processes_embed_the_same_once(zygote, runs, capsys, tmp_path):
     coordinates, table, _ = exported(together)
     assert_allclose(coordinates, expected[0], atol=1e-4 * np.abs(coordinates).max())
     assert [row[:3] for row in table] == [row[:3] for row in expected[1]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "view", "main_part", "tap_part"),
+    [("identity", "main", 1, 0), ("identity", "tap", 0, 1), ("identity", "joined", 1, 1), ("none", "tap", 0, 1)],
+)
+def test_computed_features_are_those_of_the_view_as_cached_ones_are(rng, mode, view, main_part, tap_part):
+    main, tap = (torch.from_numpy(rng.normal(size=(2, NUM_FEATURES)).astype(np.float32)) for _ in range(2))
+    space = embedding.Space(SimpleNamespace(skip=SkipConnection(mode)), "features", view)
+    torch.testing.assert_close(space(main, tap), main_part * main + tap_part * tap)

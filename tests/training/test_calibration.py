@@ -1,14 +1,19 @@
 """A run publishes each of its models with the temperature that its held-out images give it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from tiny_run import ARGUMENTS, HELD_OUT, VAL_FRACTION, copy_features, shrink, train_in
+from torch import nn
 
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.model import load_published
 from alexnet_skip.statistics import metrics
 from alexnet_skip.system.files import read_json
+from alexnet_skip.training.calibration import HeldOutPredictions
 from alexnet_skip.training.inputs import Inputs
 
 MODELS = ("model", "last", "snapshots/epoch-0002")
@@ -59,3 +64,51 @@ def test_without_held_out_images_or_a_determined_one_there_is_no_temperature_and
     assert "temperature" not in config
     assert config["num_val"] == images
     assert load_published(tmp_path / "runs" / "run" / "model")[0].temperature == 1
+
+
+class HeldOutRows:
+    """As much of a stage's inputs as a temperature is fitted on: a linear model on 300 rows."""
+
+    def __init__(self, rng: np.random.Generator, held_out: bool = True) -> None:
+        self.x = torch.from_numpy(rng.normal(size=(300, 4)).astype(np.float32))
+        self.held_out = SimpleNamespace(targets=rng.integers(0, 3, 300)) if held_out else None
+        self.predicted = 0
+
+    def make_model(self) -> nn.Linear:
+        return nn.Linear(4, 3)
+
+    def predict_held_out(self, model: nn.Linear, accelerator: SimpleNamespace) -> np.ndarray:
+        self.predicted += 1
+        with torch.no_grad():
+            return model(self.x).numpy()
+
+
+ON_THE_CPU = SimpleNamespace(device=torch.device("cpu"))
+
+
+def test_an_epochs_temperature_is_of_its_own_weights_predicted_once_and_draws_no_random_number(rng):
+    inputs, weights = HeldOutRows(rng), [nn.Linear(4, 3).state_dict() for _ in range(2)]
+    # Right more often than not for either: drawn with the chances of both.
+    both = sum(inputs.x @ state["weight"].T + state["bias"] for state in weights).numpy()
+    inputs.held_out.targets = (both + rng.gumbel(size=both.shape)).argmax(1)
+    predictions, before = HeldOutPredictions(inputs, ON_THE_CPU), torch.get_rng_state()
+    found = [predictions.calibration(epoch, weights[epoch]) for epoch in (0, 1, 0)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert inputs.predicted == 2
+    for about, state in zip(found, [*weights, weights[0]], strict=True):
+        logits = (inputs.x @ state["weight"].T + state["bias"]).numpy()
+        assert about["temperature"] == pytest.approx(metrics.fit_temperature(logits, inputs.held_out.targets), rel=1e-4)
+        assert about["temperature_images"] == 300
+        assert metrics.is_determined(about["temperature"])
+    assert found[0]["temperature"] != found[1]["temperature"]
+
+
+def test_nothing_is_said_of_a_temperature_that_is_not_determined_or_where_nothing_is_held_out(rng, monkeypatch):
+    state = nn.Linear(4, 3).state_dict()
+    alone = HeldOutRows(rng, held_out=False)
+    predictions = HeldOutPredictions(alone, ON_THE_CPU)
+    assert predictions.logits(1, state) is None
+    assert predictions.calibration(1, state) == {}
+    assert alone.predicted == 0
+    monkeypatch.setattr(metrics, "fit_temperature", lambda *_: metrics.MAX_TEMPERATURE)
+    assert HeldOutPredictions(HeldOutRows(rng), ON_THE_CPU).calibration(1, state) == {}

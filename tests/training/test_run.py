@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +14,13 @@ from torch import nn
 
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.network.weights import load_weights
+from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.shared import CheckpointSettings
 from alexnet_skip.settings.train import RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
+from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training import run
 
 
@@ -80,3 +84,58 @@ def test_there_is_room_for_the_models_to_the_last_byte(monkeypatch, kept):
     monkeypatch.setattr(run, "free_disk_bytes", lambda folder: needed - 1)
     with pytest.raises(UserError, match=f"the {2 + len(kept)} models of this run need"):
         run._try_publishing(stand_in)
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_a_run_that_goes_on_is_locked_by_its_main_process_while_it_does(tmp_path, main):
+    settings = TrainSettings(checkpoints=CheckpointSettings(resume=str(tmp_path / "one")))
+    (tmp_path / "one").mkdir()
+    about = SimpleNamespace(
+        accelerator=SimpleNamespace(is_main_process=main), console=SimpleNamespace(line=pytest.fail)
+    )
+    taken = pytest.raises(UserError, match="in use") if main else nullcontext()
+    with run._run_folder(settings, about) as folder:
+        assert folder == tmp_path / "one"
+        with taken, folder_lock(folder, pytest.fail, wait=False):
+            pass
+    with folder_lock(folder, pytest.fail, wait=False):
+        pass
+
+
+SECOND = {"stage": 2, "parts": {"model": "its network"}}
+
+
+@pytest.mark.parametrize(
+    ("resume", "parent", "newest", "done", "told"),
+    [
+        (None, None, "not looked for", [], 0),
+        (None, "runs/parent", "not looked for", ["parent"], 0),
+        ("runs/one", None, None, [], 1),
+        ("runs/one", "runs/parent", None, ["parent"], 1),
+        ("runs/one", "runs/parent", ("step-5", {"stage": 1}), ["restored step-5"], 0),
+        ("runs/one", None, ("step-5", {}), ["restored step-5"], 0),  # of a version with one stage
+        ("runs/one", None, ("step-9", SECOND), ["second with its network", "restored step-9"], 0),
+    ],
+)
+def test_a_run_begins_anew_with_its_parent_or_where_its_newest_checkpoint_stands(
+    monkeypatch, resume, parent, newest, done, told
+):
+    def stand_in():
+        finetuning = FinetuneSettings(finetune=1, finetune_from=parent)
+        return SimpleNamespace(
+            settings=TrainSettings(checkpoints=CheckpointSettings(resume=resume), finetuning=finetuning),
+            session=SimpleNamespace(console=SimpleNamespace(line=lines.append)), folder=Path("runs/one"), state="fresh",
+            checkpointer=SimpleNamespace(newest=lambda: looked.append(1) or newest),
+            restore=lambda name, saved: found.append(f"restored {name}"),
+        )  # fmt: skip
+
+    lines, found, looked, second = [], [], [], []
+    second_trainer = lambda first, saved: found.append(f"second with {saved}") or second.append(stand_in()) or second[0]  # noqa: E731
+    monkeypatch.setattr(run, "second_trainer", second_trainer)
+    monkeypatch.setattr(run, "state_of_parent", lambda trainer: found.append("parent") or "behind its parent")
+    first = stand_in()
+    begun = run._begin(first)
+    assert begun is (second[0] if second else first)
+    assert (found, len(looked)) == (done, resume is not None)
+    assert first.state == ("behind its parent" if "parent" in done else "fresh")
+    assert ["has no complete checkpoint" in line for line in lines] == [True] * told
