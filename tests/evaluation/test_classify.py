@@ -139,11 +139,11 @@ def test_files_whose_names_are_not_utf_8_are_classified_and_shown_as_they_can_be
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "place", "named"),
-    [("best", "model", "mine"), ("last", "last", "mine, last"), ("epoch-2", "snapshots/epoch-0002", "mine, epoch-2")],
+    ("asked", "place", "named"),
+    [("--checkpoint last", "last", "mine, last"), ("", "snapshots/epoch-0002", "mine, epoch-2")],
 )
 def test_what_any_model_of_a_run_predicts_is_kept_beside_it_and_names_both(
-    runs, photos, capsys, tmp_path, monkeypatch, checkpoint, place, named
+    runs, photos, capsys, tmp_path, monkeypatch, asked, place, named
 ):
     titles = []
     monkeypatch.setattr(classify, "contact_sheet_figure", lambda *given: titles.append(given[-1]))
@@ -152,8 +152,8 @@ def test_what_any_model_of_a_run_predicts_is_kept_beside_it_and_names_both(
     shutil.copytree(runs / "mine" / "model", mine / place)
     shutil.copy(runs / "mine" / "config.json", mine)
     before = sorted((mine / place).iterdir())
-    for asked in (["--run", mine, "--checkpoint", checkpoint], ["--run", mine / place]):
-        assert run(capsys, "--images", photos / "tall.png", *asked)[0] == 0
+    named_run = mine if asked else mine / place
+    assert run(capsys, "--images", photos / "tall.png", "--run", named_run, *asked.split())[0] == 0
     assert sorted((mine / place).iterdir()) == before
-    assert len(list(mine.glob("predictions/*/predictions.json"))) == 2
-    assert titles == [f"1 image(s), {named}"] * 2
+    assert len(list(mine.glob("predictions/*/predictions.json"))) == 1
+    assert titles == [f"1 image(s), {named}"]
