@@ -18,7 +18,8 @@ MAX_THUMBNAIL_PX = 256
 MODES = (
     Mode(
         "dry_run", "alexnet_skip.upkeep.dry_pass:dry_run_embedding",
-        ("run", "split", "checkpoint", "fit", "dataset", "verify_images", "max_points", "runs_dir", "quiet", "json"),
+        ("run", "split", "checkpoint", "fit", "dataset", "verify_images", "max_points", "thumbnails", "runs_dir",
+         "quiet", "json"),
         shared=True,
     ),
 )  # fmt: skip

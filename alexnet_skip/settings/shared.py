@@ -79,8 +79,8 @@ class CheckpointSettings:
     checkpoint_minutes: float = 5.0
     """Save the run in progress every so many minutes; 0 never does. Removed when the run is finished."""
     checkpoint_epochs: int = 0
-    """Save it after every so many epochs as well; 0 never does. Kept, so that --resume RUN --epochs MORE can go on
-    (not of a run with --finetune)."""
+    """Save it after every so many epochs, too; 0 never does. Lets --resume RUN --epochs MORE go on (not with
+    --finetune)."""
     keep_checkpoints: int = 2
     """How many of the newest to keep; the one after the best epoch is kept besides."""
 

@@ -66,7 +66,7 @@ class TrainingSettings:
     lr: float = 2e-3
     """Peak learning rate (constant for the recipe report)."""
     weight_decay: float = 0.05
-    """Weight decay, decoupled from the gradient (recipe report: added to it, as its Adam does)."""
+    """Weight decay, AdamW's (recipe report: Adam's)."""
     dropout: tuple[float, float, float] = (0.2, 0.4, 0.3)
     """Dropout before each of the head's linear layers."""
     label_smoothing: float = 0.1

@@ -23,6 +23,7 @@ from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.statistics import metrics
+from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import read_json, write_json, write_sealed_json
 
 # Features are stored as halves.
@@ -247,9 +248,9 @@ def test_a_card_shows_what_its_own_model_was_judged_on_and_names_images_that_are
     ):  # fmt: skip
         where, known = tmp_path / "evaluation" / folder, {"model_sha256": model} if model else {}
         where.mkdir(parents=True)
-        write_json(where / "metrics.json", {"dataset": name, "epoch": epoch} | known)
+        write_json(where / "metrics.json", {"dataset": name, "split": "test", "num_samples": 9, "epoch": epoch} | known)
     monkeypatch.setattr(evaluation, "model_card", lambda _, shown: " ".join(one["dataset"] for one in shown))
-    evaluation.add_to_card(tmp_path, tmp_path / "model")
+    evaluation.add_to_card(tmp_path, tmp_path / "model", Console())
     assert {*(tmp_path / "model" / "README.md").read_text().split()} == {*shown.split()}
 
 

@@ -259,7 +259,7 @@ def test_settings_out_of_range_are_refused_by_name(tmp_path, capsys, arguments, 
             "--data-archive is none.tar.gz, which can't",
         ),
         (["--resume", "nowhere"], "--resume is nowhere, but neither"),
-        (["--resume", "run", "--lr", "1"], "--lr is 1.0, but was 0.01"),
+        (["--resume", "run", "--lr", "1"], "--lr is 1.0, but was 0.02"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(whole_run, tmp_path, monkeypatch, capsys, arguments, message):

@@ -93,7 +93,7 @@ def contents(folder) -> dict:
 def test_a_run_is_finished_when_its_summary_is_there_and_its_settings_are_these(run):
     run, now = run
     assert _finished(run, now)
-    with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.01; give the same .* or --name"):
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.02; give the same .* or --name"):
         _finished(run, with_lr(now, 0.5))
     (run / "summary.json").unlink()
     assert not _finished(run, now)
@@ -106,7 +106,7 @@ def test_a_run_with_a_checkpoint_goes_on_under_its_own_settings_and_is_refused_u
         shutil.rmtree(run / published)
     before = contents(run)
     assert _can_go_on(run, now)
-    with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.01; give the same .* or --name"):
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .* was trained with 0.02; give the same .* or --name"):
         _can_go_on(run, with_lr(now, 0.5))
     (run / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json"):
@@ -127,7 +127,7 @@ def test_what_has_no_checkpoint_is_removed_but_by_no_command_that_is_refused(run
     shutil.rmtree(begun / "checkpoints")
     shutil.move(run, run.parent.parent / "elsewhere")
     cells, before = [Cell("conv", 0), Cell("conv", 1)], contents(run.parent)
-    with pytest.raises(UserError, match=r"--lr is 0.5, but .*conv-seed1 was trained with 0.01"):
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .*conv-seed1 was trained with 0.02"):
         asked(run, cells, with_lr(now, 0.5))
     assert contents(begun) | contents(saved) == {
         path: found for path, found in before.items() if run not in path.parents
@@ -140,7 +140,7 @@ def test_what_has_no_checkpoint_is_removed_but_by_no_command_that_is_refused(run
 def test_a_finished_run_of_other_settings_is_refused_whichever_seeds_are_asked_for(run):
     run, now = run
     run.rename(run.parent / "conv-seed0")
-    with pytest.raises(UserError, match=r"--lr is 0.5, but .*conv-seed0 was trained with 0.01"):
+    with pytest.raises(UserError, match=r"--lr is 0.5, but .*conv-seed0 was trained with 0.02"):
         asked(run, [Cell("conv", 7)], with_lr(now, 0.5))
 
 
