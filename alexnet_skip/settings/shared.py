@@ -40,7 +40,7 @@ class DataSettings:
     limit_test: int | None = None
     """Use only this many test images (balanced over the classes)."""
     train_on: int | None = None
-    """Train on only this many of the images that are not held out (balanced over the classes)."""
+    """Train on so many of the images not held out (balanced over the classes)."""
 
     def __post_init__(self) -> None:
         limits = {"--limit-train": self.limit_train, "--limit-test": self.limit_test, "--train-on": self.train_on}
@@ -77,7 +77,7 @@ class CheckpointSettings:
     resume: str | None = None
     """Go on with an interrupted run (name or path; the newest unfinished one if left out), with its own settings."""
     checkpoint_minutes: float = 5.0
-    """Save the run in progress every so many minutes; 0 never does. Removed when the run is finished."""
+    """Save the run every so many minutes; 0 never does. Removed at its end."""
     checkpoint_epochs: int = 0
     """Save it after every so many epochs, too; 0 never does. Lets --resume RUN --epochs MORE go on (not with
     --finetune)."""

@@ -40,6 +40,7 @@ TRIED = {
     ":dataset": MOVED,
     "dry_run:dataset": MOVED,
     **{f"dry_run:{flag}": FITTED for flag in ("fit", "max_points")},
+    "dry_run:thumbnails": f"{HERE}thumbnails_show_in_the_memory_that_a_dry_run_tells",
     ":verify_images": f"{OTHER_IMAGES}images_are_read_again_where_that_is_asked_for",
     "dry_run:verify_images": f"{OTHER_IMAGES}training_images_that_have_changed_are_no_longer_the_runs_own",
     ":quiet": f"{SPACE}all_that_is_promised_is_written",
@@ -110,3 +111,12 @@ def test_a_flag_shows_in_what_a_dry_run_tells(place, capsys, monkeypatch, asked,
     else:
         assert json.loads(captured.out)[where] == expected
     assert captured.err == "" or code == 2
+
+
+def test_thumbnails_show_in_the_memory_that_a_dry_run_tells(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    needed = []
+    for flags in ([], ["--thumbnails", "0"]):
+        assert embed.main(["--dry-run", "--quiet", *flags]) == 0
+        needed.append(json.loads(capsys.readouterr().out)["memory_needed"])
+    assert needed[0] > needed[1]

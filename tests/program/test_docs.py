@@ -13,6 +13,7 @@ from PIL import Image
 import alexnet_skip
 from alexnet_skip.embedding import output
 from alexnet_skip.evaluation import evaluate
+from alexnet_skip.images import dataset
 from alexnet_skip.runs import folders
 from alexnet_skip.upkeep import speed_probe
 
@@ -89,6 +90,8 @@ def workplace(tmp_path_factory):
     """A folder with a run, a study and pictures, as a user of the documentation has them."""
     with pytest.MonkeyPatch.context() as patch:
         tiny_run.shrink(patch.setattr)
+        # Ten of a class: what the documentation shows holds a tenth of them out.
+        patch.setattr(dataset, "SHAPES_TRAIN", 100)
         folder = tmp_path_factory.mktemp("docs")
         patch.chdir(folder)
         (folder / "my_photos").mkdir()

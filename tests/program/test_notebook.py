@@ -7,6 +7,8 @@ from typing import Any
 
 from tiny_run import shrink
 
+from alexnet_skip.images import dataset
+
 NOTEBOOK = json.loads((Path(__file__).resolve().parents[2] / "docs" / "quickstart.ipynb").read_text("utf-8"))
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
@@ -27,6 +29,8 @@ def test_it_carries_no_outputs_and_needs_no_room_of_the_package():
 
 def test_every_cell_runs_and_shows_what_it_says(tmp_path, monkeypatch, capsys):
     shrink(monkeypatch.setattr, pictures=True)
+    # Ten of a class: a tenth of them is held out.
+    monkeypatch.setattr(dataset, "SHAPES_TRAIN", 100)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     shown = [run_cell("".join(cell["source"]), names) for cell in CODE]

@@ -43,7 +43,7 @@ from alexnet_skip.training.state import RunState
 
 # Ten images to train on in two steps, ten held out; two epochs behind the three of the head.
 TUNED = (
-    *ARGUMENTS, "--val-fraction", "0.5", "--batch-size", "8",
+    *ARGUMENTS, "--val-fraction", "0.5", "--batch-size", "8", "--lr", "1e-2",
     "--finetune", "2", "--finetune-epochs", "2", "--finetune-batch-size", "8", "--finetune-lr", "1e-3",
 )  # fmt: skip
 HEAD = TUNED[: TUNED.index("--finetune")]

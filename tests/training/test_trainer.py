@@ -371,7 +371,7 @@ def test_the_main_process_publishes_each_model_as_what_it_is_and_tells_of_the_be
     monkeypatch.setattr(training.ModelConfig, "of_run", described)
     monkeypatch.setattr(training, "publish", lambda *what: done.append(what))
     monkeypatch.setattr(training, "share_files", lambda *what: done.append(what))
-    Trainer._publish(one, where, 4, "weights", {"val_top1": 1.0})
+    Trainer._publish(one, one.folder / where, 4, "weights", {"val_top1": 1.0})
     written = [
         ("config", "concat", 4, {"val_top1": 1.0}, ("weights frozen", "frozen")),
         (one.folder / where, trained, "weights frozen", replace(about, metrics=2.5)),
