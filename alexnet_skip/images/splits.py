@@ -110,7 +110,6 @@ def choose_split(
     Raises:
         UserError: if the run held nothing out and the dataset has no such split.
     """
-    asked = wanted
     if wanted == "test" and "test" not in dataset.splits and ("val" in dataset.splits or val_fraction):
         part = "val" if own or "val" in dataset.splits else f"{100 * val_fraction:g} % of train"
         console.line(f"{dataset.name} has no test split: taking {part}{', which chose the best epoch' if own else ''}")
@@ -125,7 +124,7 @@ def choose_split(
         return Selection("train", "train", split, positions)
     if not len(held_out):
         raise UserError(
-            f"--split is {asked}, but {dataset.name} has no such split and the run held nothing out "
+            f"--split is {wanted}, but {dataset.name} has no such split and the run held nothing out "
             "(--val-fraction 0); use --split train, or give images to judge it on, in a folder test beside train"
         )
     return Selection("val", "train", split, held_out)

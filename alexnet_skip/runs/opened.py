@@ -24,7 +24,7 @@ from alexnet_skip.settings.records import ModelConfig, RunConfig, read_run_confi
 from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import part_of_name
+from alexnet_skip.system.files import part_of_name, read_json
 
 
 @dataclass(frozen=True)
@@ -120,27 +120,28 @@ class OpenedRun:
         """What samples of --dataset are called in names of folders; empty where they are the run's own images, moved.
 
         They are its own if the training images are, and the split is the one that its config tells of, or else none
-        that its evaluations contradict.
+        that its evaluations and embeddings contradict.
         """
-        digest = samples.split.digest
         if self.trained_on(dataset):
             val = self.config.dataset.val_digest if samples.source_split == "val" else ""
             known = {val} if val else {*self.evaluated(samples.name).values()}
-            if samples.source_split == "train" or not known or digest in known:
+            if samples.source_split == "train" or not known or samples.split.digest in known:
                 return ""
-        return f"{part_of_name(dataset.name)}-{digest[:8]}"
+        return f"{part_of_name(dataset.name)}-{samples.split.digest[:8]}"
 
     def evaluated(self, split: str) -> dict[str, str]:
-        """Digest of the images of every evaluation of one of the run's own splits, by the name of its folder."""
+        """Digest of the images of every evaluation and embedding of a split of the run's own, by folder."""
         found = {}
-        for path in sorted(self.folder.glob(f"evaluation/{split}-*/{FILE_NAME}")):
-            if folders.ELSEWHERE not in path.parent.name:
-                with suppress(UserError):  # damaged: it tells nothing
-                    found[path.parent.name] = read_predictions(path.parent).digest
-        return found
+        for place in sorted(self.folder.glob(f"e[vm]*/{split}-*")):
+            with suppress(UserError):  # damaged: it tells nothing
+                if place.parent.name == "embedding":
+                    found[place.name] = str(read_json(place / "metrics.json").get("images_sha256", ""))
+                elif (place / FILE_NAME).is_file():
+                    found[place.name] = read_predictions(place).digest
+        return {name: digest for name, digest in found.items() if digest and folders.ELSEWHERE not in name}
 
     def tell_changed(self, samples: Selection, console: Console) -> None:
-        """Say in one line that the run's own images of a split are not those that were evaluated before."""
+        """Say in one line that the run's own images of a split are not those that were looked at before."""
         others = [name for name, digest in self.evaluated(samples.name).items() if digest != samples.split.digest]
         if others:
             console.line(

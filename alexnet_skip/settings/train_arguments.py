@@ -125,8 +125,9 @@ def _named_run(flag: str, run: str, runs_dir: Path) -> Path:
     """
     for folder in (Path(run), runs_dir / run):
         if (folder / "model.safetensors").is_file():
-            own = folder.parents[folder.parent.name == "snapshots"]
-            raise UserError(f"{flag} is {run}, which is a published model and no run; give the run's folder: {own}")
+            own = folder.parent.parent if folder.parent.name == "snapshots" else folder.parent
+            way = f"give the run's folder: {own}" if (own / "config.json").is_file() else "it lies without its run here"
+            raise UserError(f"{flag} is {run}, which is a published model and no run; {way}")
         if (folder / "config.json").is_file():
             return folder
     raise UserError(f"{flag} is {run}, but neither {Path(run)} nor {runs_dir / run} holds a run's config.json")

@@ -186,8 +186,13 @@ def _is_evaluated(run: Path, checkpoint_name: str, samples: Selection) -> bool:
         return False
     # Those that do not say whose they are, are made again: with the features in the cache that takes a moment.
     same = (found.model, found.digest) == (model, samples.split.digest) and np.array_equal(found.index, samples.index)
+    return same and has_figures(where)
+
+
+def has_figures(where: Path) -> bool:
+    """Whether an evaluation's metrics.json is there and whole."""
     with suppress(UserError):
-        return same and "top1" in read_json(where / "metrics.json")
+        return "top1" in read_json(where / "metrics.json")
     return False
 
 

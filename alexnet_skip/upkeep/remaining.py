@@ -7,7 +7,7 @@ from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.runs.folders import evaluation_folder
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import cell_settings
-from alexnet_skip.study.run import all_cells, study_folder, with_snapshots
+from alexnet_skip.study.run import all_cells, has_figures, study_folder, with_snapshots
 from alexnet_skip.upkeep.inventory import Images
 
 
@@ -56,12 +56,11 @@ def what_is_left(settings: TrainSettings, images: Images) -> Remaining:
     missing = [cell for cell in cells if not (folder / cell.name / "summary.json").is_file()]
     runs = [_left_of(cell_settings(settings, folder, cell, resume=True)) for cell in missing]
     split = images.judged_split[0]
-    judged = [epoch for cell in cells for epoch in epochs if not _is_judged(folder / cell.name, split, epoch)]
+    places = [
+        (epoch, evaluation_folder(folder / cell.name, split, f"epoch-{epoch}")) for cell in cells for epoch in epochs
+    ]
+    judged = [epoch for epoch, place in places if not has_figures(place)]
     return Remaining(len(cells), tuple(runs), tuple(judged))
-
-
-def _is_judged(run: Path, split: str, epoch: int) -> bool:
-    return (evaluation_folder(run, split, f"epoch-{epoch}") / "metrics.json").is_file()
 
 
 def _left_of(settings: TrainSettings) -> RunLeft:

@@ -124,3 +124,18 @@ def test_an_embedding_of_other_images_leaves_that_of_the_runs_own_as_it_was(plac
     assert embed.main(places[:2]) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert "The images of test are not those of test-best: they have changed since" in told
+
+
+def test_an_embedding_alone_tells_of_which_images_the_runs_own_split_is(place, capsys):
+    make_images(place / "images", 0)
+    places = trained(place)
+    assert embed.main(places) == 0
+    own = place / "runs" / "mine" / "embedding" / "test-features"
+    before = contents(own)
+    copy = shutil.copytree(place / "images", place / "copy")
+    shutil.rmtree(copy / "test")
+    make_images(copy, 3, (("test", 7),))
+    capsys.readouterr()
+    assert embed.main(["--dataset", str(copy), *places]) == 0
+    assert Path(json.loads(capsys.readouterr().out)["embedding"]).name.startswith("test-features-on-copy-")
+    assert contents(own) == before

@@ -47,8 +47,10 @@ def test_of_a_study_the_runs_without_a_summary_are_left_and_go_on_where_they_sta
     for name in ("none-seed0", "conv-seed0"):
         (study / name).mkdir(parents=True)
         (study / name / "summary.json").write_text("{}")
-    (study / "conv-seed0" / "evaluation" / "test-epoch-5").mkdir(parents=True)
-    (study / "conv-seed0" / "evaluation" / "test-epoch-5" / "metrics.json").write_text("{}")
+    # One that is damaged is made again.
+    for name, figures in (("conv-seed0", '{"top1": 0.5}'), ("none-seed0", "{")):
+        (study / name / "evaluation" / "test-epoch-5").mkdir(parents=True)
+        (study / name / "evaluation" / "test-epoch-5" / "metrics.json").write_text(figures)
     save(study / "none-seed1", 3)
     found = what_is_left(settings, IMAGES)
     assert found.num_runs == 4
