@@ -105,6 +105,38 @@ def tell(**known: Any) -> None:
     print(json.dumps(known), file=sys.stderr, flush=True)
 
 
+def ratios(
+    step_seconds: Sequence[float], num_images: int, num_train: int, report_history: History, runs: Sequence[dict]
+) -> dict[str, Any]:
+    """What the times of the report's steps and of our runs come to.
+
+    Args:
+        step_seconds: of the report's step, before, between and after our runs.
+        num_images: that the report trains on, all there are.
+        num_train: that are trained on here, since some are held out.
+        report_history: of its recipe, on those.
+        runs: ours, as :func:`run_ours` returns them.
+
+    Returns:
+        Ratios (median, smallest, largest); without those to the report's best accuracy if a run has not reached it.
+    """
+    best = best_epoch(report_history)
+    around = [(a + b) / 2 for a, b in pairwise(step_seconds)]
+    hundred = [EPOCHS * steps_of(num_images) * seconds for seconds in around]
+    until_best = [best["epoch"] * steps_of(num_train) * seconds for seconds in around]
+    reached = [
+        [s for s, line in zip(run["seen"], run["history"], strict=True) if line["val_top1"] >= best["val_top1"]]
+        for run in runs
+    ]
+    found: dict[str, Any] = {"ratio_fast": ratio_summary(hundred, [run["wall_seconds"] for run in runs])}
+    if all(reached):
+        ours = [seconds[0] for seconds in reached]
+        found["ratio"] = ratio_summary(hundred, ours)
+        found["ratio_best_epoch"] = ratio_summary(until_best, ours)
+        found["seconds_to_reports_best"] = ours
+    return found
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run both in turn, then the report's recipe from the cache; returns ratios and accuracies."""
     paths, labels = list_training_images(arguments.dataset)
@@ -140,29 +172,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         report_history = train_while_improving(train_report, report_epochs, patience)
         num_train = json.loads((run / "config.json").read_text(encoding="utf-8"))["num_train"]
 
-    best = best_epoch(report_history)
-    around = [(a + b) / 2 for a, b in pairwise(step_seconds)]
-    hundred = [EPOCHS * steps_of(len(paths)) * seconds for seconds in around]
-    until_best = [best["epoch"] * steps_of(num_train) * seconds for seconds in around]
-    reached = [
-        [s for s, line in zip(run["seen"], run["history"], strict=True) if line["val_top1"] >= best["val_top1"]]
-        for run in runs
-    ]
     result: dict[str, Any] = {"benchmark": "time_to_accuracy", "skip": arguments.skip, "num_images": len(paths)}
     result["recipe"] = arguments.recipe
-    if all(reached):
-        ours = [seconds[0] for seconds in reached]
-        result["ratio"] = ratio_summary(hundred, ours)
-        result["ratio_best_epoch"] = ratio_summary(until_best, ours)
-        result["seconds_to_reports_best"] = ours
+    result |= ratios(step_seconds, len(paths), num_train, report_history, runs)
     return result | {
-        "ratio_fast": ratio_summary(hundred, [run["wall_seconds"] for run in runs]),
         "seconds_fast": [run["wall_seconds"] for run in runs],
         "seconds_by_phase": [run["seconds"] for run in runs],
         "report_seconds_per_step": step_seconds,
         "report_val_top1": [line["val_top1"] for line in report_history],
         "report_val_top3": [line.get("val_top3") for line in report_history],
-        "report_best_epoch": best["epoch"],
+        "report_best_epoch": best_epoch(report_history)["epoch"],
         "fast_val_top1": [[line["val_top1"] for line in run["history"]] for run in runs],
         "fast_val_top3": [run["best"].get("val_top3") for run in runs],
     } | machine()  # fmt: skip

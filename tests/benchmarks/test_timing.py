@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.extract_throughput import FLOP_PER_IMAGE
-from benchmarks.time_to_accuracy import train_while_improving
+from benchmarks.time_to_accuracy import ratios, train_while_improving
 from benchmarks.timing import interleave, ratio_summary
 
 
@@ -42,3 +42,22 @@ def test_the_reports_recipe_is_trained_for_as_long_as_it_improves(top1, patience
         limit=limit,
     )
     assert len(history) == epochs
+
+
+def test_the_reports_hundred_epochs_are_of_all_images_and_its_best_epoch_of_those_trained_on() -> None:
+    report = [{"epoch": epoch, "val_top1": top1} for epoch, top1 in ((1, 0.5), (2, 0.7), (3, 0.6))]
+    ours = [{"epoch": epoch, "val_top1": top1} for epoch, top1 in ((1, 0.6), (2, 0.7), (3, 0.8))]
+    run = {"wall_seconds": 40.0, "seen": [10.0, 20.0, 30.0], "history": ours}
+    # 100 images are 4 batches of 32, the 64 that are not held out are 2; a step takes 2 s on the average.
+    found = ratios([1.0, 3.0], 100, 64, report, [run])
+    assert found["ratio"]["median"] == 100 * 4 * 2 / 20
+    assert found["ratio_best_epoch"]["median"] == 2 * 2 * 2 / 20
+    assert found["ratio_fast"]["median"] == 100 * 4 * 2 / 40
+    assert found["seconds_to_reports_best"] == [20.0]
+
+
+def test_a_run_that_does_not_reach_the_reports_best_has_no_ratio_to_it() -> None:
+    run = {"wall_seconds": 40.0, "seen": [10.0], "history": [{"epoch": 1, "val_top1": 0.6}]}
+    reached = run | {"history": [{"epoch": 1, "val_top1": 0.7}]}
+    found = ratios([1.0, 1.0, 1.0], 32, 32, [{"epoch": 1, "val_top1": 0.7}], [reached, run])
+    assert set(found) == {"ratio_fast"}

@@ -13,6 +13,7 @@ import torch
 from tiny_run import ARGUMENTS, HELD_OUT, LEARNT, copy_whole, outcome
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
+from alexnet_skip.system.files import read_json
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked, which Windows can't")
 
@@ -85,18 +86,22 @@ def test_features_are_the_same_to_the_bit_however_many_extract_them(folders):
             assert a.read_bytes() == b.read_bytes()
 
 
-def test_every_sample_is_evaluated_once_and_alike(zygote, whole_run, tmp_path):
+def test_every_sample_is_evaluated_once_and_alike_and_the_temperature_is_fitted_on_all(zygote, whole_run, tmp_path):
     """In blocks of 3 images by three processes: not all of them have equally many."""
     copy_whole(whole_run, tmp_path)
-    found = {}
+    found, temperatures = {}, {}
     for processes in (1, 3):
-        command = ["--runs-dir", tmp_path / "runs", "--split", "val", "--quiet"]
+        command = ["--runs-dir", tmp_path / "runs", "--split", "val", "--fit-temperature", "--quiet"]
         pids = zygote.start_together(
             processes, command, tmp_path / f"log-{processes}", script="evaluate", PREDICT_ROWS="3"
         )
         assert [zygote.wait(pid) for pid in pids] == [0] * processes, logs(tmp_path)
         with np.load(tmp_path / "runs/run/evaluation/val-best/predictions.npz") as file:
             found[processes] = {name: file[name] for name in file.files}
+        published = read_json(tmp_path / "runs/run/model/config.json")
+        assert published["temperature_images"] == HELD_OUT
+        temperatures[processes] = published["temperature"]
+    assert temperatures[3] == pytest.approx(temperatures[1], rel=1e-5)
     assert len(np.unique(found[1]["index"])) == HELD_OUT
     np.testing.assert_array_equal(found[3]["index"], found[1]["index"])
     np.testing.assert_allclose(found[3]["logits"], found[1]["logits"], rtol=1e-5, atol=1e-6)
