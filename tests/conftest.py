@@ -25,11 +25,15 @@ from zygote import Zygote
 from alexnet_skip.system.locks import folder_lock
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is imported stays: a collection, of which some runs ask for many, need not look through torch each time.
-gc.freeze()
 # How long an example takes says something of the machine, and nothing of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: a collection, of which some runs ask for many, need not look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

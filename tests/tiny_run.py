@@ -1,6 +1,7 @@
 """Runs so small that a test can afford to break many of them, and what is compared of them in the end."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -20,7 +22,7 @@ import train
 from alexnet_skip.devices import launch
 from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.features import cache
-from alexnet_skip.images import dataset
+from alexnet_skip.images import dataset, shapes
 from alexnet_skip.network import head, state_files
 from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.machine import available_cpus
@@ -55,8 +57,17 @@ def share_processors(replace: Callable[[Any, str, Any], None]) -> None:
     replace(launch, "available_cpus", lambda: threads)
 
 
+drawn_once = functools.cache(shapes.render)
+
+
+def draw(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What :func:`shapes.render` draws, drawn once for all runs of a process."""
+    images, labels = drawn_once(num_images, seed)
+    return images.copy(), labels.copy()
+
+
 def shrink(replace: Callable[[Any, str, Any], None], *, pictures: bool = False) -> None:
-    """Make images few, blocks of the cache short and the head narrow, and draw no pictures.
+    """Make images few, blocks of the cache short and the head narrow, draw no pictures and do not wait for the disk.
 
     Args:
         replace: sets an attribute: ``monkeypatch.setattr``, or plain ``setattr`` in a process of its own.
@@ -69,6 +80,9 @@ def shrink(replace: Callable[[Any, str, Any], None], *, pictures: bool = False) 
     replace(speed_probe, "PART_SECONDS", 0.01)
     replace(speed_probe, "PROBE_IMAGES", 4)
     replace(finetuning, "PROBE_IMAGES", 4)
+    replace(shapes, "render", draw)
+    # No test cuts the power; that files are brought to the disk before they are whole is seen in test_files.py.
+    replace(os, "fsync", lambda _: None)
     # TensorBoard reads event files by name: second, process, and this number, of which 10 would come before 9. Only a
     # test is interrupted and goes on within one second and one process.
     replace(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1_000_000))

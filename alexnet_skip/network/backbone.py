@@ -13,6 +13,7 @@ from alexnet_skip.network.folded_conv import FoldedResizeConv
 from alexnet_skip.network.fp32_products import fp32_products
 from alexnet_skip.network.layers import FIRST_UPPER, Layers, lower_layers, upper_layers
 from alexnet_skip.network.single_threads import single_threads
+from alexnet_skip.network.uninitialised import Uninitialised
 from alexnet_skip.network.winograd import WinogradConv
 
 # timm's names and values (timm/data/constants.py), also torchvision's for IMAGENET1K_V1.
@@ -62,8 +63,10 @@ class FrozenAlexNet(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.features = nn.ModuleDict({str(i): nn.Conv2d(a, b, k, s, p) for i, (a, b, k, s, p) in CONVOLUTIONS.items()})
         check_state(state)
+        with Uninitialised():
+            layers = {str(index): nn.Conv2d(*form) for index, form in CONVOLUTIONS.items()}
+        self.features = nn.ModuleDict(layers)
         self.features.load_state_dict(dict(state))
         self.folded_conv = FoldedResizeConv(state["0.weight"], state["0.bias"])
         self.features.to(memory_format=torch.channels_last)  # twice as fast as contiguous on CPUs, faster on GPUs

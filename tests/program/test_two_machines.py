@@ -3,13 +3,11 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tiny_run import ARGUMENTS, outcome
 
-ROOT = Path(__file__).resolve().parents[2]
 MACHINES = ("alexnet-a", "alexnet-b")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 
@@ -37,34 +35,27 @@ def machines():
         ip("netns", "del", name)
 
 
-def train_on(machines, places: list[Path]) -> None:
+def train_on(machines, places: list[Path], zygote) -> None:
     """Start the same command on both machines, each with its own folders, and wait for both."""
-    processes = []
+    command = [*ARGUMENTS, "--name", "run", "--cache-dir", "cache", "--runs-dir", "runs"]
+    common = {
+        "ACCELERATE_USE_CPU": "1", "MASTER_ADDR": ADDRESSES[0], "MASTER_PORT": "29511", "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0",
+    }  # fmt: skip
+    pids = []
     for rank, (name, place) in enumerate(zip(machines, places, strict=True)):
-        environment = os.environ | {
-            "ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": f"cable-{'ab'[rank]}", "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-        }  # fmt: skip
-        command = [
-            "ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run", "--nnodes", "2",
-            "--nproc_per_node", "1", "--node_rank", str(rank), "--master_addr", ADDRESSES[0], "--master_port", "29511",
-            str(ROOT / "tests" / "tiny_train.py"), *ARGUMENTS, "--name", "run", "--cache-dir", "cache",
-            "--runs-dir", "runs",
-        ]  # fmt: skip
-        log = (place / f"log-{rank}").open("w")
-        processes.append((subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log), log))
-    codes = [process.wait(timeout=300) for process, _ in processes]
-    for _, log in processes:
-        log.close()
-    assert codes == [0, 0], "\n".join(Path(log.name).read_text() for _, log in processes)
+        own = {"RANK": str(rank), "GLOO_SOCKET_IFNAME": f"cable-{'ab'[rank]}", "MACHINE": name, "FOLDER": str(place)}
+        pids.append(zygote.start(command, place / f"log-{rank}", **common, **own))
+    codes = [zygote.wait(pid) for pid in pids]
+    assert codes == [0, 0], "\n".join((place / f"log-{rank}").read_text() for rank, place in enumerate(places))
 
 
 @pytest.mark.parametrize("disk", ["own", pytest.param("shared", marks=pytest.mark.soak)])
-def test_two_machines_train_as_one_process_does(machines, whole_run, tmp_path, disk):
+def test_two_machines_train_as_one_process_does(machines, whole_run, tmp_path, zygote, disk):
     places = [tmp_path / "a", tmp_path / ("a" if disk == "shared" else "b")]
     for place in places:
         place.mkdir(exist_ok=True)
-    train_on(machines, places)
+    train_on(machines, places, zygote)
 
     one, two = (outcome(place / "runs" / "run")["metrics"] for place in (whole_run, places[0]))
     for a, b in zip(one, two, strict=True):

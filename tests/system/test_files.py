@@ -1,12 +1,16 @@
 """Tables as spreadsheets and pandas read them; names of files, of which systems count bytes and people letters."""
 
 import csv
+import os
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+import torch
 from hypothesis import given
 
-from alexnet_skip.system.files import MAX_NAME_BYTES, part_of_name, write_csv
+from alexnet_skip.system.files import MAX_NAME_BYTES, part_of_name, write_csv, write_json, write_text
+from alexnet_skip.system.tensors import save_tensors
 
 KOREAN = "가나다라마바사아" * 10
 
@@ -54,3 +58,27 @@ def test_what_is_made_of_it_can_be_made(tmp_path, name):
         stem,
     ):
         (tmp_path / made).touch()
+
+
+@pytest.mark.parametrize(
+    ("write", "content"), [(write_text, "new"), (write_json, ["new"]), (save_tensors, {"new": torch.ones(2)})]
+)
+def test_what_takes_a_files_place_is_on_the_disk_by_then(tmp_path, monkeypatch, write, content):
+    """A power failure leaves the old file or the new one, though the system writes names and bytes when it likes."""
+    path, done = tmp_path / "file", []
+    path.write_bytes(b"old")
+    sync, replace = os.fsync, Path.replace
+
+    def synced(descriptor):
+        assert path.read_bytes() == b"old"
+        done.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    def replaced(temporary, target):
+        done.append(temporary.stat().st_ino)
+        return replace(temporary, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    write(path, content)
+    assert done == [path.stat().st_ino] * 2
