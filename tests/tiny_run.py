@@ -23,7 +23,7 @@ from alexnet_skip.devices import launch
 from alexnet_skip.evaluation import evaluate as evaluation
 from alexnet_skip.features import cache
 from alexnet_skip.images import dataset, shapes
-from alexnet_skip.network import head, state_files
+from alexnet_skip.network import head, state_files, weights
 from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.machine import available_cpus
 from alexnet_skip.training import finetuning, log, run
@@ -66,6 +66,14 @@ def draw(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images.copy(), labels.copy()
 
 
+drawn_weights_once = functools.cache(weights._random_state)
+
+
+def draw_weights(seed: int) -> dict[str, torch.Tensor]:
+    """The weights that are called random, drawn once for all runs of a process."""
+    return {name: value.clone() for name, value in drawn_weights_once(seed).items()}
+
+
 def shrink(replace: Callable[[Any, str, Any], None], *, pictures: bool = False) -> None:
     """Make images few, blocks of the cache short and the head narrow, draw no pictures and do not wait for the disk.
 
@@ -81,6 +89,7 @@ def shrink(replace: Callable[[Any, str, Any], None], *, pictures: bool = False) 
     replace(speed_probe, "PROBE_IMAGES", 4)
     replace(finetuning, "PROBE_IMAGES", 4)
     replace(shapes, "render", draw)
+    replace(weights, "_random_state", draw_weights)
     # No test cuts the power; that files are brought to the disk before they are whole is seen in test_files.py.
     replace(os, "fsync", lambda _: None)
     # TensorBoard reads event files by name: second, process, and this number, of which 10 would come before 9. Only a

@@ -157,7 +157,7 @@ def check_cache(folder: Path, images, pattern: str, times: int, rng: np.random.G
         assert cached_rows(folder, images) == expected, path
 
 
-CACHE = {"main*.npy": 6, "tap*.npy": 6, "manifest.json": 8, "basis-*": 12}
+CACHE = {"main*.npy": 6, "tap*.npy": 6, "manifest.json": 4, "basis-*": 12}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from PIL import Image
-from tiny_run import ARGUMENTS, HELD_OUT, LEARNT, TEST_IMAGES, TRAIN_IMAGES, copy_whole, shrink
+from tiny_run import ARGUMENTS, HELD_OUT, LEARNT, TRAIN_IMAGES, copy_whole, shrink
 
 import evaluate
 import train
@@ -174,6 +174,9 @@ def test_a_study_that_nothing_is_left_to_judge_on_would_not_start(fast, capsys):
     assert "two has no test split: nothing is left to judge a study on" in " ".join(shown.split())
 
 
+STUDIED, JUDGED = 30, 10
+
+
 class Study(NamedTuple):
     """A study that was told, and then trained."""
 
@@ -200,6 +203,8 @@ def study(tmp_path_factory):
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch.setattr)
+        patch.setattr(dataset, "SHAPES_TRAIN", STUDIED)
+        patch.setattr(dataset, "SHAPES_TEST", JUDGED)
         patch.setattr(memory, "HIDDEN_SIZES", head.HIDDEN_SIZES)
         patch.setattr(speed_probe, "multiplication_rate", lambda *_: 1e12)
         patch.setattr("alexnet_skip.report.write.report_study", lambda *_: "")  # drawing takes longer than all the rest
@@ -225,7 +230,7 @@ def size_of(folder, pattern):
 
 
 def test_a_study_extracts_the_images_that_are_told(study):
-    assert study.told["images_to_extract"] == study.extracted == 2 * TRAIN_IMAGES + TEST_IMAGES
+    assert study.told["images_to_extract"] == study.extracted == 2 * STUDIED + JUDGED
 
 
 def test_a_study_whose_runs_have_other_settings_would_not_start(study, capsys):
@@ -249,7 +254,7 @@ def test_a_study_writes_the_disk_that_is_told(study):
 def test_the_passes_over_what_a_study_is_judged_on_are_told_where_no_features_are_kept(study):
     """Of each run's second epoch, whose convolutions were trained."""
     seconds = study.told["expected_seconds"]
-    assert seconds["evaluate"] / seconds["extract"] == pytest.approx(2 * TEST_IMAGES / study.extracted)
+    assert seconds["evaluate"] / seconds["extract"] == pytest.approx(2 * JUDGED / study.extracted)
 
 
 def test_of_a_finished_study_nothing_is_left(study):
