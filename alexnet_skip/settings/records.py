@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alexnet_skip.settings.command_line import from_dict, to_dict
+from alexnet_skip.settings.dataset_record import DatasetRecord
 from alexnet_skip.settings.shared import DataSettings, SkipMode
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -14,30 +15,6 @@ from alexnet_skip.system.files import read_json
 CONFIG_NAME = "config.json"
 
 Record = TypeVar("Record")
-
-
-@dataclass(frozen=True)
-class DatasetRecord:
-    """The images that a run was trained on.
-
-    Attributes:
-        source: what to give ``--dataset`` to have them again.
-        digest: SHA-256 of the training split.
-        splits: names of all splits; none in runs from before they were recorded.
-        val_digest: SHA-256 of a val split of its own, if there is one and since it is recorded.
-    """
-
-    name: str
-    source: str = ""
-    class_names: tuple[str, ...] = ()
-    digest: str = ""
-    splits: tuple[str, ...] = ()
-    val_digest: str = ""
-
-    @property
-    def lacks_test(self) -> bool:
-        """Whether it is known to have no test split: what is held out stands in for it."""
-        return bool(self.splits) and "test" not in self.splits
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs.predictions import published_digest
-from alexnet_skip.settings.records import CONFIG_NAME, DatasetRecord
+from alexnet_skip.settings.dataset_record import DatasetRecord
+from alexnet_skip.settings.records import CONFIG_NAME
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.training.class_weights import tell_class_sizes

@@ -12,8 +12,9 @@ from alexnet_skip.features.cache import FeatureKey
 from alexnet_skip.features.entries import read_entries
 from alexnet_skip.network.card import model_card
 from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.dataset_record import DatasetRecord
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.settings.records import DatasetRecord, ModelConfig, RunConfig, read_model_config, read_run_config
+from alexnet_skip.settings.records import ModelConfig, RunConfig, read_model_config, read_run_config
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_json, write_sealed_json

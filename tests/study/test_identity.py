@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.dataset_record import DatasetRecord
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.settings.records import DatasetRecord, PrecisionRecord, RunConfig, WeightsRecord
+from alexnet_skip.settings.records import PrecisionRecord, RunConfig, WeightsRecord
 from alexnet_skip.settings.train import RunSettings, TrainingSettings, TrainSettings
 from alexnet_skip.study.identity import difference
 
