@@ -85,6 +85,8 @@ class OpenedRun:
         """
         own = is_training_dataset or ("test" not in dataset.splits and self.trained_on(dataset))
         chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console, own=own)
+        if chosen.name != "test" and (is_training_dataset or self.trained_on(dataset)):
+            self._require_held_out_alike(dataset)
         # A val split of its own may have been cut out of the training images (--train-on): others are among them now.
         known = {"train": self.config.dataset.digest, "val": self.config.dataset.val_digest}.get(chosen.source_split)
         if is_training_dataset and known not in (None, "", chosen.split.digest):
@@ -93,6 +95,13 @@ class OpenedRun:
                 "it again, or give --dataset a folder that holds those of then"
             )
         return chosen
+
+    def _require_held_out_alike(self, dataset: Dataset) -> None:
+        if change := self.config.dataset.change_of_val(dataset.splits):
+            raise UserError(
+                f"{dataset.name} does not say any more which images {self.folder.name} was trained on and which it "
+                f"held out: {change} since it was trained; make it as it was, or give --dataset a folder that is"
+            )
 
     def load_own_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
         """The run's own images, at another place where one is given.

@@ -87,17 +87,7 @@ class RunConfig:
         Raises:
             UserError: naming which differ.
         """
-        old, changed = self.dataset, None
-        if (dataset.digest, dataset.class_names) != (old.digest, old.class_names):
-            changed = "the training images", old.digest, dataset.digest
-        elif old.val_digest not in ("", dataset.val_digest):
-            changed = "the images in val/, on which its best epoch was chosen,", old.val_digest, dataset.val_digest
-        if changed:
-            what, then, now = changed
-            raise UserError(
-                f"{asked}: {what} have changed since it was started (SHA-256 {then[:12]} then, {now[:12] or 'none'} in "
-                f"{dataset.source}); give --dataset the folder that holds those it was started with, or start a new run"
-            )
+        self.dataset.require_same(dataset, asked)
         if weights_digest != self.weights_digest:
             raise UserError(f"{asked}: the backbone's weights have changed since it was started; start a new run")
 

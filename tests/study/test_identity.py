@@ -49,6 +49,21 @@ def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named():
         assert difference(CONFIG, other)[0] == flag
 
 
+@pytest.mark.parametrize(
+    ("splits_a", "splits_b", "told"),
+    [(("train",), ("train", "val"), ("without", "with")), (("train",), ("train", "test"), None), ((), ("val",), None)],
+)
+def test_a_val_of_its_own_beside_the_same_training_images_makes_another_study(splits_a, splits_b, told):
+    """More of them are trained on; runs from before the splits were recorded don't say it."""
+    a, b = (
+        dataclasses.replace(CONFIG, dataset=dataclasses.replace(CONFIG.dataset, splits=splits))
+        for splits in (splits_a, splits_b)
+    )
+    found = difference(a, b)
+    said = [f"auto (training images' SHA-256 dddddddddddd, {which} val/)" for which in told or ()]
+    assert found == (("--dataset", *said) if told else None)
+
+
 def test_form_place_and_a_stage_that_is_not_trained_make_no_difference():
     moved = dataclasses.replace(CONFIG, dataset=dataclasses.replace(CONFIG.dataset, source="elsewhere"))
     idle = FinetuneSettings(finetune_lr=0.5, finetune_epochs=9)
