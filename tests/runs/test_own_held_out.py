@@ -85,7 +85,7 @@ def test_another_val_beside_the_same_training_images_is_not_the_runs_own(place, 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_val_that_came_or_went_is_noticed_wherever_it_decides_what_was_trained_on(place, capsys, own):
-    """Of one that came the run has not held out the images, and of one that went it has trained on those in its place."""
+    """What is in one that came was not held out, and what is taken in the place of one that went was trained on."""
     make_images(place / "images", 0, SPLITS if own else SPLITS[::2])
     places = trained(place, "--checkpoint-epochs", "1")
     copy = shutil.copytree(place / "images", place / "copy")
@@ -93,10 +93,8 @@ def test_a_val_that_came_or_went_is_noticed_wherever_it_decides_what_was_trained
         shutil.rmtree(copy / "val")
     else:
         make_images(copy, 3, SPLITS[1:2])
-    published, told = (
-        read_json(place / "runs" / "mine" / "model" / "config.json"),
-        f"val/ is {'gone' if own else 'new'}",
-    )
+    published = read_json(place / "runs" / "mine" / "model" / "config.json")
+    told = "val/ is gone" if own else "val/ is new"
     moved = ["--dataset", str(copy), *places]
     commands = [(evaluate, "--fit-temperature"), *((evaluate, f"--split={split}") for split in ("val", "train"))]
     for script, flag in (*commands, (embed, "--split=train")):
