@@ -30,8 +30,13 @@ SPLITS = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "valid
 KEPT_BYTES = 256 * 2**20
 
 
-def open_folder(folder: Path, record: FolderRecord, console: Console, *, skip_unreadable: bool = False) -> Dataset:
+def open_folder(
+    folder: Path, record: FolderRecord, console: Console, *, side: int | None = None, skip_unreadable: bool = False
+) -> Dataset:
     """List a folder of images; a split is read when it is first asked for, unless all that matters of it is known.
+
+    Args:
+        side: that they are read at; without it theirs if all are small and square and have one, and otherwise 224.
 
     Raises:
         UserError: if it can't be listed, or lacks what a dataset needs; a split, if an image can't be read.
@@ -51,7 +56,7 @@ def open_folder(folder: Path, record: FolderRecord, console: Console, *, skip_un
             folder.resolve(), *(places[split] / name for split, of in listings.items() for name in of)
         )
         class_names = _common_classes(folder, places, listings)
-        files = _FolderFiles(folder, places, listings, class_names, record, console, skip_unreadable)
+        files = _FolderFiles(folder, places, listings, class_names, record, console, side, skip_unreadable)
     except OSError as error:
         raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
     splits = LazySplits({name: partial(files.open, name) for name in places})
@@ -69,10 +74,11 @@ class _FolderFiles:
         class_names: tuple[str, ...],
         record: FolderRecord,
         console: Console,
+        side: int | None,
         skip_unreadable: bool,
     ) -> None:
         self.folder, self.places, self.class_names = folder, places, class_names
-        self.record, self.console, self.skip_unreadable = record, console, skip_unreadable
+        self.record, self.console, self.side, self.skip_unreadable = record, console, side, skip_unreadable
         self.paths = {name: [path for files in of.values() for path in files] for name, of in listings.items()}
         self.labels = {
             name: np.repeat(np.arange(len(class_names)), [len(files) for files in of.values()])
@@ -83,14 +89,14 @@ class _FolderFiles:
 
     def open(self, name: str) -> Split:
         """One split; read whole where it isn't known what it holds."""
-        side = self._common_side(name)
-        exact = side is not None
-        what = f"as {side or RESIZED}"
+        common = None if self.side else self._common_side(name)
+        side, exact = self.side or common or RESIZED, common is not None
+        what = f"as {side}"
         known = self.record.get(self.listed[name], what)
         kept: Images | None = None
         if known is None:
             try:
-                known, kept = self._read(name, side or RESIZED, exact)
+                known, kept = self._read(name, side, exact)
             except OtherSizeError:
                 self.record.put(self.listed[name], "side", 0)
                 return self.open(name)
@@ -101,7 +107,7 @@ class _FolderFiles:
         self._refuse_unreadable(failures)
         readable = self._readable(name, failures)
         paths = [path for path, good in zip(self.paths[name], readable, strict=True) if good]
-        images = kept if kept is not None else ImageFiles(paths, side or RESIZED, exact)
+        images = kept if kept is not None else ImageFiles(paths, side, exact)
         labels = self.labels[name][readable]
         files = self._within(paths)
         skipped = self._within(self.paths[name][position] for position in failures)
@@ -170,7 +176,9 @@ class _FolderFiles:
     def _refuse_unreadable(self, failures: dict[int, str]) -> None:
         if failures and not self.skip_unreadable:
             reason = next(iter(failures.values()))
-            raise UserError(f"{reason}; mend or remove it, or give --skip-unreadable to leave such files out")
+            raise UserError(
+                f"{reason}; mend or remove it, or train with --skip-unreadable, which leaves such files out"
+            )
 
     def _readable(self, name: str, failures: dict[int, str]) -> np.ndarray:
         """Which files of a split (N,) can be read; a class of which none can is refused."""

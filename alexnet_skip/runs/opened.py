@@ -44,22 +44,39 @@ class OpenedRun:
         """Whether the model takes the pooled tap beside the features."""
         return self.model_config.skip_mode != "none"
 
-    def load_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
+    def load_images(self, dataset: str | None, job: Job[Any], *, own: bool = False) -> Dataset:
         """:func:`load_images_of` this run, by all processes together.
 
         Raises:
-            UserError: if the classes are others, or processes differ in what decides the result.
+            UserError: as :meth:`require_fitting`, and if processes differ in what decides the result.
         """
         with job.accelerator.main_process_first():
             loaded = load_images_of(self.config, dataset, job.console, verify_images=job.settings.verify_images)
         require_agreement(job.accelerator, lambda: self._what_decides() | in_common(job.settings, loaded))
+        self.require_fitting(loaded, dataset, own=own)
+        return loaded
+
+    def require_fitting(self, loaded: Dataset, dataset: str | None, *, own: bool) -> None:
+        """Refuse images that this run has nothing to say of.
+
+        Args:
+            dataset: where they are, if not where the run says.
+            own: whether they must be its own, wherever they lie.
+
+        Raises:
+            UserError: if the classes are others, or the training images not those of the run.
+        """
         if loaded.class_names != self.model.class_names:
             raise UserError(
                 f"--dataset {dataset or loaded.source} has {_classes(loaded.class_names, self.model.class_names)}, but "
                 f"{self.folder.name} was trained on {_classes(self.model.class_names, loaded.class_names)}; give a "
                 "folder with the same classes"
             )
-        return loaded
+        if own and dataset is not None and not self.trained_on(loaded):
+            raise UserError(
+                f"--dataset {dataset} does not hold the images that {self.folder.name} was trained on (SHA-256 "
+                f"{self.config.dataset.digest[:12]} of its training split); give the folder that they are in now"
+            )
 
     def require_agreement(self, job: Job[Any]) -> None:
         """Refuse to begin where processes have another run or model in hand; every process calls this."""
@@ -83,9 +100,12 @@ class OpenedRun:
         Raises:
             UserError: if the samples come from images that have changed since, or there are none.
         """
-        own = is_training_dataset or ("test" not in dataset.splits and self.trained_on(dataset))
-        chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console, own=own)
-        if chosen.name != "test" and (is_training_dataset or self.trained_on(dataset)):
+        held_out_here = is_training_dataset or self.trained_on(dataset)
+        own = is_training_dataset or ("test" not in dataset.splits and held_out_here)
+        # Of other images none was held out.
+        fraction = self.config.settings.training.val_fraction if held_out_here or wanted != "train" else 0.0
+        chosen = choose_split(wanted, dataset, fraction, console, own=own)
+        if chosen.name != "test" and held_out_here:
             self._require_held_out_alike(dataset)
         # A val split of its own may have been cut out of the training images (--train-on): others are among them now.
         known = {"train": self.config.dataset.digest, "val": self.config.dataset.val_digest}.get(chosen.source_split)
@@ -102,20 +122,6 @@ class OpenedRun:
                 f"{dataset.name} does not say any more which images {self.folder.name} was trained on and which it "
                 f"held out: {change} since it was trained; make it as it was, or give --dataset a folder that is"
             )
-
-    def load_own_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
-        """The run's own images, at another place where one is given.
-
-        Raises:
-            UserError: if the training images there are not those of the run.
-        """
-        loaded = self.load_images(dataset, job)
-        if dataset is not None and not self.trained_on(loaded):
-            raise UserError(
-                f"--dataset {dataset} does not hold the images that {self.folder.name} was trained on (SHA-256 "
-                f"{self.config.dataset.digest[:12]} of its training split); give the folder that they are in now"
-            )
-        return loaded
 
     def trained_on(self, dataset: Dataset) -> bool:
         """Whether a dataset holds the run's training images, wherever they lie."""

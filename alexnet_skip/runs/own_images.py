@@ -20,19 +20,33 @@ def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
     return next((split for split in dataset.splits.values() if split.digest == predictions.digest), None)
 
 
+def settings_at(config: RunConfig, dataset: str | None, *, verify_images: bool = False) -> tuple[DataSettings, ...]:
+    """What to ask for to have a run's images, or those of another place, as the run has read its own.
+
+    Of another place all that lies there comes first, then what the run's limits leave of it, which makes it its own.
+    """
+    own = dataclasses.replace(config.data, verify_images=verify_images)
+    if dataset is None:
+        return (own,)
+    there = dataclasses.replace(own, dataset=dataset, data_archive=None)
+    whole = dataclasses.replace(there, limit_train=None, limit_test=None, train_on=None)
+    return (whole, there) if own.limited else (whole,)
+
+
 def load_images_of(
     config: RunConfig, dataset: str | None, console: Console, *, verify_images: bool = False, read_only: bool = False
 ) -> Dataset:
     """A run's images, or those of another place; its own there are read with its limits, which make them its own."""
-    load = partial(load_images, val_fraction=config.settings.training.val_fraction, read_only=read_only)
-    own = dataclasses.replace(config.data, verify_images=verify_images)
-    if dataset is None:
-        return load(own, console, config.cache_dir)
-    loaded = load(DataSettings(dataset=dataset, verify_images=verify_images), console, config.cache_dir)
-    if own.limited:
+    load = partial(
+        load_images, cache_dir=config.cache_dir, val_fraction=config.settings.training.val_fraction,
+        side=config.image_side, read_only=read_only,
+    )  # fmt: skip
+    plain, *limited = settings_at(config, dataset, verify_images=verify_images)
+    loaded = load(plain, console)
+    for settings in limited:
         with suppress(UserError):  # the limits don't fit: these are not the run's own
-            limited = load(dataclasses.replace(own, dataset=dataset), Console(quiet=True), config.cache_dir)
-            loaded = limited if limited.splits["train"].digest == config.dataset.digest else loaded
+            found = load(settings, Console(quiet=True))
+            loaded = found if found.splits["train"].digest == config.dataset.digest else loaded
     return loaded
 
 

@@ -70,6 +70,11 @@ class RunConfig:
         return self.settings.cache.cache_dir if self.settings.cache.cache else None
 
     @property
+    def image_side(self) -> int | None:
+        """Pixels that its images are high and wide: what folders are read at for it. None where it does not say."""
+        return self.image_size[0] if self.image_size else None
+
+    @property
     def weights_digest(self) -> str:
         """SHA-256 of the backbone's weights; empty where the run does not say."""
         return self.weights.sha256 if self.weights else ""

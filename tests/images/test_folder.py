@@ -20,7 +20,7 @@ from alexnet_skip.images.listing import LeftOut
 from alexnet_skip.images.split import read_rows
 from alexnet_skip.system.errors import UserError
 
-ADVICE = "; mend or remove it, or give --skip-unreadable to leave such files out"
+ADVICE = "; mend or remove it, or train with --skip-unreadable, which leaves such files out"
 
 
 def load_dataset(name, **options):
@@ -85,6 +85,17 @@ def test_one_image_of_another_size_is_noticed_wherever_it_is(folder):
     for i in range(3, 60):
         shutil.copy(folder / "train" / "a" / "0.png", folder / "train" / "a" / f"{i}.png")
     assert load_dataset(str(folder)).splits["train"].images.shape == (63, 224, 224, 3)
+
+
+@pytest.mark.parametrize("side", [16, 40])
+def test_a_folder_is_read_at_the_side_of_the_run_that_asks_whatever_its_own_is(folder, tmp_path, side):
+    own = load_dataset(str(folder), cache_dir=tmp_path / "cache").splits["train"]
+    split = load_dataset(str(folder), cache_dir=tmp_path / "cache", side=side).splits["train"]
+    assert split.digest != own.digest
+    resized = [file.read_image(folder / name, side) for name in split.files]
+    np.testing.assert_array_equal(split.images[:], resized)
+    # Where it is its own, nothing is another.
+    assert load_dataset(str(folder), side=own.image_size[0]).splits["train"].digest == own.digest
 
 
 def test_a_val_folder_is_a_split_of_its_own(folder):
