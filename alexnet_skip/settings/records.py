@@ -108,10 +108,12 @@ class RunConfig:
         """
         self.require_same(now.dataset, now.weights_digest, f"--resume {run}")
         told = to_dict(now)
-        # The same images, where they lie now: whoever opens the run finds them there.
+        # The same images and weights, where they lie now: whoever opens the run finds them there.
         dataset = dataclasses.replace(self.dataset, source=now.dataset.source)
         here = {"time": now.created} | {n: told[n] for n in ("device", "num_processes", "precision", "environment")}
-        return dataclasses.replace(self, settings=now.settings, dataset=dataset, resumed=(*self.resumed, here))
+        return dataclasses.replace(
+            self, settings=now.settings, dataset=dataset, weights=now.weights, resumed=(*self.resumed, here)
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import make_images, tell
+from made_runs import make_images
 from PIL import Image
 from tiny_run import ARGUMENTS as TINY
 from tiny_run import VAL_FRACTION, shrink
@@ -143,6 +143,8 @@ def test_training_images_that_have_changed_are_no_longer_the_runs_own(trained, r
     capsys.readouterr()
     assert embed.main([*asked, "--verify-images"]) == 2
     assert "does not hold the images that mine was trained on" in " ".join(capsys.readouterr().err.split())
+    assert embed.main(["--dry-run", "--verify-images", *asked[-3:]]) == 2
+    assert "the train images of two have changed since mine was trained" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_same_training_images_with_another_test_split_are_not_the_runs_own(trained, runs, tmp_path, capsys):
@@ -330,7 +332,9 @@ def test_moved_images_of_a_run_that_left_out_unreadable_files_are_its_own(traine
     (moved / "train" / "cat" / "broken.png").write_bytes(b"no image")
     asked = ["--dataset", str(moved), "--runs-dir", str(runs), "--quiet"]
     assert "or train with --skip-unreadable" in refusal(capsys, *asked)
-    tell(runs / "mine", settings={"data": {"skip_unreadable": True}})
+    config = read_json(runs / "mine" / "config.json")
+    config["settings"]["data"]["skip_unreadable"] = True
+    write_sealed_json(runs / "mine" / "config.json", config)
     assert evaluate.main([*asked, "--dry-run"]) == 0
     capsys.readouterr()
     assert evaluated(runs, capsys, "--dataset", str(moved), "--split", "val").name == "val-best"

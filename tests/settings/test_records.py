@@ -184,6 +184,11 @@ def test_a_run_goes_on_with_its_images_at_another_place_and_finds_them_there_lat
     assert (after.dataset.name, after.dataset.digest) == (config.dataset.name, config.dataset.digest)
 
 
+def test_a_run_goes_on_with_its_weights_from_another_file_and_says_so(config):
+    moved = dataclasses.replace(config.weights, source="/mnt/alexnet.pth")
+    assert config.taken_up(dataclasses.replace(config, weights=moved), Path("run")).weights == moved
+
+
 def test_a_run_that_goes_on_keeps_what_it_was_and_tells_where_it_was_taken_up(config):
     settings = dataclasses.replace(config.settings, training=dataclasses.replace(config.settings.training, epochs=9))
     now = dataclasses.replace(config, settings=settings, created="later", device="cuda:0", num_train=1)

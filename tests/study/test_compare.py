@@ -193,7 +193,7 @@ def test_a_run_with_itself_is_identical(runs, capsys):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["one", "other data"], "was evaluated on other images than"),
+        (["one", "other data"], "other data are other ones than those of"),
         (["one", "other samples"], "was evaluated on other samples of the same images than"),
         (["one", "no predictions"], 'no predictions" --split test --checkpoint best'),
         (["one", "damaged"], "predictions.npz is damaged"),
