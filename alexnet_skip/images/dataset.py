@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alexnet_skip.images import cifar, shapes
+from alexnet_skip.images.archive import ArchiveError
 from alexnet_skip.images.folder_record import FolderRecord
 from alexnet_skip.images.image_folder import open_folder
 from alexnet_skip.images.split import Dataset, Split, make_split
@@ -61,8 +62,8 @@ def load_dataset(
             arrays, names = cifar.load(kind, data_dir, console, data_archive, urls, read_only=read_only)
             splits = {split: make_split(*content, names) for split, content in arrays.items()}
             return Dataset(kind, kind, names, splits)
-        except cifar.NotHereError:
-            raise  # what the real run would do is not known
+        except (cifar.NotHereError, ArchiveError):
+            raise  # what the real run would do is not known; or CIFAR is here, and shapes are not what is wanted
         except UserError as error:
             if name != "auto" or data_archive is not None or data_url is not None:
                 raise  # what the user named is never replaced by something else

@@ -12,7 +12,7 @@ from alexnet_skip.devices.agreement import in_common, require_agreement
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFeatures
 from alexnet_skip.images.dataset import Dataset
-from alexnet_skip.images.listing import listed
+from alexnet_skip.images.listing import differently_encoded, listed
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.runs import folders
@@ -67,10 +67,12 @@ class OpenedRun:
             UserError: if the classes are others, or the training images not those of the run.
         """
         if loaded.class_names != self.model.class_names:
+            way_out = "give a folder with the same classes"
+            if differently_encoded(loaded.class_names, self.model.class_names):
+                way_out = "rename its folders: their letters are in another form of Unicode (macOS takes them apart)"
             raise UserError(
                 f"--dataset {dataset or loaded.source} has {_classes(loaded.class_names, self.model.class_names)}, but "
-                f"{self.folder.name} was trained on {_classes(self.model.class_names, loaded.class_names)}; give a "
-                "folder with the same classes"
+                f"{self.folder.name} was trained on {_classes(self.model.class_names, loaded.class_names)}; {way_out}"
             )
         if own and dataset is not None and not self.trained_on(loaded):
             raise UserError(

@@ -198,7 +198,8 @@ def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple
                 raise UserError(
                     f"the {split} images of {run} are other ones than those of {runs[0]} (SHA-256 {one.digest[:12]} "
                     f"and {first.digest[:12]}, {len(one.labels):,} and {len(first.labels):,} samples): only runs whose "
-                    "own images are the same can be compared, whatever others they were evaluated on (--dataset); give others, or evaluate again the one whose images have changed since"
+                    "own images are the same can be compared, whatever others they were evaluated on (--dataset); give "
+                    "others, or evaluate again the one whose images have changed since"
                 )
             if not one.same_samples(first):
                 raise UserError(

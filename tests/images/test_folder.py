@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from alexnet_skip.images import file
 from alexnet_skip.images import folder as image_folder
 from alexnet_skip.images import image_folder as opening
 from alexnet_skip.images.dataset import load_dataset as list_dataset
+from alexnet_skip.images.folder_layout import dataset_name
 from alexnet_skip.images.listing import LeftOut
 from alexnet_skip.images.split import read_rows
 from alexnet_skip.system.errors import UserError
@@ -248,6 +250,20 @@ def test_classes_must_be_the_same_in_every_split(folder):
     assert refusal(folder).startswith(f"{folder / 'test' / 'c'} holds no image (")
     (folder / "test" / "c" / "0.png").write_bytes(b"")
     assert refusal(folder) == f"{folder / 'test' / 'c'} holds no readable image; mend the files or remove the class"
+
+
+def test_classes_that_only_look_the_same_are_told_apart(folder):
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        shutil.copytree(folder / split / "a", folder / split / normalize(form, "고양이"))
+    assert "write the classes 고양이 with the same letters in different forms of Unicode" in refusal(folder)
+    # Where others differ too, that has to be mended first.
+    (folder / "test" / "c").mkdir()
+    assert "differ in the classes" in refusal(folder)
+
+
+def test_the_root_of_a_drive_has_a_name_as_a_dataset():
+    assert dataset_name(Path("/")) == "images"
+    assert dataset_name(Path("/data/pets")) == "pets"
 
 
 def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
