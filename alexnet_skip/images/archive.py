@@ -34,7 +34,7 @@ def unpack_folder(archive: Path, name: str, target: Path, console: Console) -> N
         try:
             Path(temporary, name).rename(target / name)
         except OSError as error:
-            raise ArchiveError(f"the archive {archive} can't be unpacked into {target} ({error})") from None
+            raise _cannot(archive, target, error) from None
 
 
 def unpack(archive: Path, target: Path, console: Console) -> None:
@@ -70,4 +70,11 @@ def unpack(archive: Path, target: Path, console: Console) -> None:
                     whole.replace(place)
                     progress.advance(1)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ArchiveError(f"the archive {archive} can't be unpacked into {target} ({error})") from None
+        raise _cannot(archive, target, error) from None
+
+
+def _cannot(archive: Path, target: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(
+        f"the archive {archive} can't be unpacked into {target} ({error}); make room there, or get it again if it is "
+        "damaged"
+    )

@@ -48,7 +48,7 @@ def open_folder(
         if table := find_table((folder, *places.values())):
             raise UserError(
                 f"--dataset {folder} holds {table.relative_to(folder).as_posix()}: labels in a table, as in Hugging "
-                f"Face's imagefolder and parquet files, which are not read; bring the images into folders "
+                "Face's imagefolder and parquet files, which are not read; bring the images into folders "
                 f"{dataset_name(folder)}/train/<class>/* (docs/data.md has the lines that do it), or remove the table "
                 "if they are in such folders already"
             )

@@ -143,8 +143,11 @@ def test_training_images_that_have_changed_are_no_longer_the_runs_own(trained, r
     capsys.readouterr()
     assert embed.main([*asked, "--verify-images"]) == 2
     assert "does not hold the images that mine was trained on" in " ".join(capsys.readouterr().err.split())
-    assert embed.main(["--dry-run", "--verify-images", *asked[-3:]]) == 2
-    assert "the train images of two have changed since mine was trained" in " ".join(capsys.readouterr().err.split())
+    for script, *flags in ((embed,), (evaluate, "--split", "val")):
+        assert script.main(["--dry-run", *asked[-3:], *flags]) == 0
+        capsys.readouterr()
+        assert script.main(["--dry-run", "--verify-images", *asked[-3:], *flags]) == 2
+        assert "images of two have changed since mine was trained" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_same_training_images_with_another_test_split_are_not_the_runs_own(trained, runs, tmp_path, capsys):
