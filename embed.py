@@ -30,7 +30,7 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
         others = [open_run(settings.runs_dir, settings.compare, settings.checkpoint)] if settings.compare else []
 
     # Which images are embedded, and on which the axes are fitted
-    dataset = run.load_own_images(settings.dataset, job)
+    dataset = run.load_images(settings.dataset, job, own=True)
     samples = run.select(settings.split, dataset, job.console, is_training_dataset=True)
     elsewhere = run.name_elsewhere(dataset, samples) if settings.dataset is not None else ""
     if not elsewhere:

@@ -70,7 +70,7 @@ class Run(os.PathLike[str]):
         job = start_job(settings)
         run = open_run(self.folder.parent, str(self.folder), checkpoint)
         settings.check_topk(len(run.model.class_names), run.folder.name)
-        dataset = run.load_own_images(None, job)
+        dataset = run.load_images(None, job, own=True)
         samples = run.select(split, dataset, job.console, is_training_dataset=True)
         run.tell_changed(samples, job.console)
         features, rows = run.open_features(

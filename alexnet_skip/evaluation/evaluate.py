@@ -20,7 +20,8 @@ from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
 from alexnet_skip.network.card import model_card
 from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, find_run, published_folder, published_name
-from alexnet_skip.runs.opened import OpenedRun, find_split, load_images_of, split_of
+from alexnet_skip.runs.opened import OpenedRun
+from alexnet_skip.runs.own_images import find_split, load_images_of, split_of
 from alexnet_skip.runs.predictions import Predictions, kept_predictions, published_digest, write_predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config

@@ -13,7 +13,7 @@ from alexnet_skip.plots.confusion import MAX_SHOWN_CLASSES, confusion_matrix_fig
 from alexnet_skip.plots.curves import reliability_figure
 from alexnet_skip.plots.gallery import confident_mistakes, gallery
 from alexnet_skip.plots.style import save_figure
-from alexnet_skip.runs.opened import images_at
+from alexnet_skip.runs.own_images import images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.statistics import metrics

@@ -10,6 +10,10 @@ from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 
 
+class ArchiveError(UserError):
+    """An archive that is here can't be unpacked."""
+
+
 def holds(archive: Path, pattern: str) -> bool:
     """Whether a tar archive has a member whose name fits a shell pattern; what is no such archive has none."""
     try:
@@ -23,21 +27,22 @@ def unpack_folder(archive: Path, name: str, target: Path, console: Console) -> N
     """Unpack a tar archive whose files all lie in the folder ``name``: that appears in ``target`` whole or not at all.
 
     Raises:
-        UserError: as :func:`unpack`.
+        ArchiveError: as :func:`unpack`.
     """
     with tempfile.TemporaryDirectory(dir=target, prefix=".unpacking-") as temporary:
         unpack(archive, Path(temporary), console)
         try:
             Path(temporary, name).rename(target / name)
         except OSError as error:
-            raise UserError(f"--data-archive {archive} can't be unpacked into {target} ({error})") from None
+            raise _cannot(archive, target, error) from None
 
 
 def unpack(archive: Path, target: Path, console: Console) -> None:
     """Unpack the files of a tar archive, each put in its place whole, so that several processes may do it at once.
 
     Raises:
-        UserError: before anything is written, if a member would leave the target folder or is a link or device.
+        ArchiveError: before anything is written, if a member would leave the target folder or is a link or device;
+            later, if the archive is damaged or there is no room.
     """
     try:
         with tarfile.open(archive) as tar:
@@ -46,8 +51,8 @@ def unpack(archive: Path, target: Path, console: Console) -> None:
                 path = PurePosixPath(member.name.replace("\\", "/"))
                 inside = not path.is_absolute() and ".." not in path.parts and ":" not in member.name
                 if not (inside and member.isfile()):
-                    raise UserError(
-                        f"--data-archive {archive} holds {member.name}, which must not be unpacked; don't use it"
+                    raise ArchiveError(
+                        f"the archive {archive} holds {member.name}, which must not be unpacked; don't use it"
                     )
             target.mkdir(parents=True, exist_ok=True)
             with (
@@ -65,4 +70,11 @@ def unpack(archive: Path, target: Path, console: Console) -> None:
                     whole.replace(place)
                     progress.advance(1)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"--data-archive {archive} can't be unpacked into {target} ({error})") from None
+        raise _cannot(archive, target, error) from None
+
+
+def _cannot(archive: Path, target: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(
+        f"the archive {archive} can't be unpacked into {target} ({error}); make room there, or get it again if it is "
+        "damaged"
+    )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alexnet_skip.images import cifar, shapes
+from alexnet_skip.images.archive import ArchiveError
 from alexnet_skip.images.folder_record import FolderRecord
 from alexnet_skip.images.image_folder import open_folder
 from alexnet_skip.images.split import Dataset, Split, make_split
@@ -23,6 +24,7 @@ def load_dataset(
     skip_unreadable: bool = False,
     cache_dir: Path | None = None,
     verify_images: bool = False,
+    side: int | None = None,
     read_only: bool = False,
     console: Console | None = None,
 ) -> Dataset:
@@ -35,6 +37,8 @@ def load_dataset(
         data_url: the only server to download from.
         cache_dir: where it is kept what is known of a folder, so that it need not be read again; None keeps nothing.
         verify_images: read a folder's images although nothing seems to have changed.
+        side: height and width that a folder's images are read at, as those of a run were, whatever files lie there
+            now; without it that of small ones which all have it, and 224 of others.
         read_only: download and unpack nothing, and keep nothing.
         console: shows the progress of downloads and reading; none is shown without one.
 
@@ -45,9 +49,9 @@ def load_dataset(
         return _shapes()
     console = console or Console(quiet=True)
 
-    def read(folder: Path) -> Dataset:
+    def read(folder: Path, side: int | None = None) -> Dataset:
         record = FolderRecord(cache_dir, folder, read_only=read_only, verify=verify_images)
-        return open_folder(folder, record, console, skip_unreadable=skip_unreadable)
+        return open_folder(folder, record, console, side=side, skip_unreadable=skip_unreadable)
 
     if name == "auto" or name in cifar.SOURCES:
         kind = "cifar10" if name == "auto" else name
@@ -58,8 +62,8 @@ def load_dataset(
             arrays, names = cifar.load(kind, data_dir, console, data_archive, urls, read_only=read_only)
             splits = {split: make_split(*content, names) for split, content in arrays.items()}
             return Dataset(kind, kind, names, splits)
-        except cifar.NotHereError:
-            raise  # what the real run would do is not known
+        except (cifar.NotHereError, ArchiveError):
+            raise  # what the real run would do is not known; or CIFAR is here, and shapes are not what is wanted
         except UserError as error:
             if name != "auto" or data_archive is not None or data_url is not None:
                 raise  # what the user named is never replaced by something else
@@ -70,7 +74,7 @@ def load_dataset(
             f"--dataset is {name}, which is neither auto, {', '.join(cifar.SOURCES)}, shapes nor an existing folder; "
             "a folder holds train/<class>/* and, where they exist, test/ or val/ (valid/, validation/)"
         )
-    return read(folder)
+    return read(folder, side)
 
 
 def _shapes(fallback_reason: str | None = None) -> Dataset:

@@ -1,6 +1,5 @@
 """A folder of images as a dataset: its splits and classes, read when they are asked for, and only if they changed."""
 
-import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,46 +15,53 @@ from alexnet_skip.images.folder import (
     read_chunks,
     small_side,
 )
+from alexnet_skip.images.folder_layout import (
+    common_classes,
+    dataset_name,
+    refuse_other_encodings,
+    split_folders,
+)
 from alexnet_skip.images.folder_record import FolderRecord, listing_digest, names_within
-from alexnet_skip.images.listing import EXTENSIONS, LeftOut, find_table, images_below, listed
+from alexnet_skip.images.listing import LeftOut, find_table
 from alexnet_skip.images.split import Dataset, Images, LazySplits, Split, content_digest
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import shown_path
-
-# The splits of an image folder, and how their folders may be called; train must be there.
-SPLITS = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
 
 # Up to this much the pixels of a split that had to be read are kept in memory; they are read again otherwise.
 KEPT_BYTES = 256 * 2**20
 
 
-def open_folder(folder: Path, record: FolderRecord, console: Console, *, skip_unreadable: bool = False) -> Dataset:
+def open_folder(
+    folder: Path, record: FolderRecord, console: Console, *, side: int | None = None, skip_unreadable: bool = False
+) -> Dataset:
     """List a folder of images; a split is read when it is first asked for, unless all that matters of it is known.
+
+    Args:
+        side: that they are read at; without it theirs if all are small and square and have one, and otherwise 224.
 
     Raises:
         UserError: if it can't be listed, or lacks what a dataset needs; a split, if an image can't be read.
     """
     left_out = LeftOut()
     try:
-        places = _split_folders(folder, left_out)
+        places = split_folders(folder, left_out)
         if table := find_table((folder, *places.values())):
             raise UserError(
                 f"--dataset {folder} holds {table.relative_to(folder).as_posix()}: labels in a table, as in Hugging "
-                "Face's imagefolder and parquet files, which are not read; bring the images into folders, "
-                f"{folder.name}/train/<class>/* (docs/data.md has the lines that do it), or remove the table if they "
-                "are in such folders already"
+                "Face's imagefolder and parquet files, which are not read; bring the images into folders "
+                f"{dataset_name(folder)}/train/<class>/* (docs/data.md has the lines that do it), or remove the table "
+                "if they are in such folders already"
             )
         listings = {split: list_images(place, left_out) for split, place in places.items()}
-        _refuse_other_encodings(
+        refuse_other_encodings(
             folder.resolve(), *(places[split] / name for split, of in listings.items() for name in of)
         )
-        class_names = _common_classes(folder, places, listings)
-        files = _FolderFiles(folder, places, listings, class_names, record, console, skip_unreadable)
+        class_names = common_classes(folder, places, listings)
+        files = _FolderFiles(folder, places, listings, class_names, record, console, side, skip_unreadable)
     except OSError as error:
         raise UserError(f"--dataset {folder}: {error.filename} can't be listed ({error.strerror})") from None
     splits = LazySplits({name: partial(files.open, name) for name in places})
-    return Dataset(folder.resolve().name, str(folder.resolve()), class_names, splits, str(left_out))
+    return Dataset(dataset_name(folder), str(folder.resolve()), class_names, splits, str(left_out))
 
 
 class _FolderFiles:
@@ -69,10 +75,11 @@ class _FolderFiles:
         class_names: tuple[str, ...],
         record: FolderRecord,
         console: Console,
+        side: int | None,
         skip_unreadable: bool,
     ) -> None:
         self.folder, self.places, self.class_names = folder, places, class_names
-        self.record, self.console, self.skip_unreadable = record, console, skip_unreadable
+        self.record, self.console, self.side, self.skip_unreadable = record, console, side, skip_unreadable
         self.paths = {name: [path for files in of.values() for path in files] for name, of in listings.items()}
         self.labels = {
             name: np.repeat(np.arange(len(class_names)), [len(files) for files in of.values()])
@@ -83,14 +90,14 @@ class _FolderFiles:
 
     def open(self, name: str) -> Split:
         """One split; read whole where it isn't known what it holds."""
-        side = self._common_side(name)
-        exact = side is not None
-        what = f"as {side or RESIZED}"
+        common = None if self.side else self._common_side(name)
+        side, exact = self.side or common or RESIZED, common is not None
+        what = f"as {side}"
         known = self.record.get(self.listed[name], what)
         kept: Images | None = None
         if known is None:
             try:
-                known, kept = self._read(name, side or RESIZED, exact)
+                known, kept = self._read(name, side, exact)
             except OtherSizeError:
                 self.record.put(self.listed[name], "side", 0)
                 return self.open(name)
@@ -101,7 +108,7 @@ class _FolderFiles:
         self._refuse_unreadable(failures)
         readable = self._readable(name, failures)
         paths = [path for path, good in zip(self.paths[name], readable, strict=True) if good]
-        images = kept if kept is not None else ImageFiles(paths, side or RESIZED, exact)
+        images = kept if kept is not None else ImageFiles(paths, side, exact)
         labels = self.labels[name][readable]
         files = self._within(paths)
         skipped = self._within(self.paths[name][position] for position in failures)
@@ -152,7 +159,7 @@ class _FolderFiles:
 
         def blocks() -> Iterator[np.ndarray]:
             start = 0
-            with self.console.progress(f"Read {self.folder.name}-{name}", len(paths)) as progress:
+            with self.console.progress(f"Read {dataset_name(self.folder)}-{name}", len(paths)) as progress:
                 for block, failed in read_chunks(paths, side, exact):
                     failures.update({int(positions[start + place]): reason for place, reason in failed.items()})
                     if failures and not self.skip_unreadable:
@@ -170,7 +177,9 @@ class _FolderFiles:
     def _refuse_unreadable(self, failures: dict[int, str]) -> None:
         if failures and not self.skip_unreadable:
             reason = next(iter(failures.values()))
-            raise UserError(f"{reason}; mend or remove it, or give --skip-unreadable to leave such files out")
+            raise UserError(
+                f"{reason}; mend or remove it, or train with --skip-unreadable, which leaves such files out"
+            )
 
     def _readable(self, name: str, failures: dict[int, str]) -> np.ndarray:
         """Which files of a split (N,) can be read; a class of which none can is refused."""
@@ -182,60 +191,3 @@ class _FolderFiles:
                 "class"
             )
         return readable
-
-
-def _split_folders(folder: Path, left_out: LeftOut) -> dict[str, Path]:
-    """The folders of the splits that there are; what lies beside them goes to ``left_out``."""
-    places: dict[str, Path] = {}
-    for split, spellings in SPLITS.items():
-        there = [folder / name for name in spellings if (folder / name).is_dir()]
-        if len(there) > 1:
-            raise UserError(
-                f"--dataset {folder} holds {' and '.join(place.name for place in there)}, which all mean {split}; "
-                "keep one of them, or put their images together"
-            )
-        if there:
-            places[split] = there[0]
-    for path in (folder / name for name in os.listdir(folder) if not name.startswith(".")):
-        if not path.is_dir():
-            left_out.add_file(path)
-        # Where upper and lower case are the same, Train is train.
-        elif not any(path.samefile(place) for place in places.values()):
-            left_out.add_folder(path)
-    return places
-
-
-def _refuse_other_encodings(*paths: Path) -> None:
-    """Names of datasets and classes are written into records and pictures, which are UTF-8."""
-    for path in paths:
-        if (shown := shown_path(path)) != str(path):
-            raise UserError(
-                f"{shown} has a name that is not UTF-8, perhaps from a Korean Windows (CP949); rename it, or all in a "
-                "FOLDER: convmv -f cp949 -t utf-8 -r --notest FOLDER"
-            )
-
-
-def _common_classes(
-    folder: Path, places: dict[str, Path], listings: dict[str, dict[str, list[str]]]
-) -> tuple[str, ...]:
-    if "train" not in listings:
-        raise UserError(f"--dataset {folder} has no folder train; it must hold train/<class>/* with the images")
-    names = tuple(listings["train"])
-    if len(names) < 2:
-        found = f"one class ({names[0]})" if names else "no class folder"
-        raise UserError(f"{folder / 'train'} holds {found}; at least two folders, one a class, are needed")
-    for split, listing in listings.items():
-        if tuple(listing) != names:
-            different = listed(sorted(set(listing) ^ set(names)))
-            raise UserError(
-                f"{places[split]} and {folder / 'train'} differ in the classes {different}; make them equal"
-            )
-        empty = [name for name, files in listing.items() if not files]
-        if empty:
-            other = LeftOut()
-            images_below(places[split] / empty[0], other)
-            raise UserError(
-                f"{places[split] / empty[0]} holds no image ({', '.join(sorted(EXTENSIONS))}); "
-                f"{f'{other}; ' if str(other) else ''}add some or remove the class from every split"
-            )
-    return names

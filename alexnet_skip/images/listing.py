@@ -3,8 +3,9 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from PIL import Image
 
@@ -62,6 +63,16 @@ def listed(named: Sequence[str]) -> str:
     """Names with commas; of many the first, and how many more."""
     more = [f"{len(named) - MAX_NAMED:,} more"] if len(named) > MAX_NAMED else []
     return ", ".join([*named[:MAX_NAMED], *more])
+
+
+def differently_encoded(names: Collection[str], others: Collection[str]) -> list[str]:
+    """Names that look the same in both and are not: macOS takes an umlaut or a Korean syllable apart, Windows does not.
+
+    Empty unless that is all in which they differ.
+    """
+    if {normalize("NFC", name) for name in names} != {normalize("NFC", name) for name in others}:
+        return []
+    return sorted({normalize("NFC", name) for name in set(names) ^ set(others)})
 
 
 def images_below(folder: Path, left_out: LeftOut) -> list[str]:

@@ -40,7 +40,7 @@ def tell_missing_fonts(names: Sequence[str], console: Console) -> None:
 
 def load_images(
     settings: DataSettings, console: Console, cache_dir: Path | None = None, *, val_fraction: float = 0.0,
-    read_only: bool = False,
+    side: int | None = None, read_only: bool = False,
 ) -> Dataset:  # fmt: skip
     """Load the dataset that the settings ask for, limited as they say; a fallback is shown where nobody can miss it.
 
@@ -49,6 +49,7 @@ def load_images(
     Args:
         cache_dir: where it is kept what is known of a folder of images, beside the features.
         val_fraction: what is held out of train before ``train_on`` limits the rest, and is a split of its own then.
+        side: as :func:`load_dataset` takes it.
         read_only: download and unpack nothing, and keep nothing.
     """
     with console.working("Reading the images"):
@@ -60,6 +61,7 @@ def load_images(
             skip_unreadable=settings.skip_unreadable,
             cache_dir=cache_dir,
             verify_images=settings.verify_images,
+            side=side,
             read_only=read_only,
             console=console,
         )

@@ -33,7 +33,7 @@ class Split:
     Attributes:
         images: uint8 (N, H, W, 3).
         labels: int64 (N,).
-        index: stable sample ids (N,): positions in the whole split as stored.
+        index: stable sample ids (N,): positions in the whole split as read, without files that were left out.
         digest: SHA-256 of what defines the content; equal content has an equal digest.
         files: of a folder, the images' files (N,) within it, with slashes; none of other datasets.
         skipped: unreadable files that were left out.

@@ -39,7 +39,7 @@ def train_val_positions(
             name = class_names[label] if class_names is not None else label
             raise UserError(
                 f"{cause} leaves class {name} with {count} of {len(members)} images in val; each class needs at "
-                f"least one on both sides: add images to {name}, give another --val-fraction, or 0 to train on all"
+                f"least one on both sides: add images to {name}, or train with another --val-fraction (0: on all)"
             )
         held_out.append(members[:count])
     val = np.sort(np.concatenate(held_out))

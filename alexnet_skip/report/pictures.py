@@ -13,7 +13,7 @@ from alexnet_skip.report.names import side_name
 from alexnet_skip.report.space import Cloud
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
-from alexnet_skip.runs.opened import images_at, load_images_of, split_of
+from alexnet_skip.runs.own_images import images_at, load_images_of, split_of
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.study.only_one import Contested, clearest
 from alexnet_skip.system.console import Console, per_cent

@@ -1,10 +1,8 @@
 """A trained run opened again: its model, its images, and the frozen features of a split."""
 
-import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,14 @@ import numpy as np
 from alexnet_skip.devices.agreement import in_common, require_agreement
 from alexnet_skip.devices.launch import Job
 from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFeatures
-from alexnet_skip.images.dataset import Dataset, Split
-from alexnet_skip.images.listing import listed
-from alexnet_skip.images.loading import load_images
+from alexnet_skip.images.dataset import Dataset
+from alexnet_skip.images.listing import differently_encoded, listed
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.network.model import AlexNetWithSkip, load_published
 from alexnet_skip.runs import folders
-from alexnet_skip.runs.predictions import FILE_NAME, Predictions, published_digest, read_predictions
+from alexnet_skip.runs.own_images import load_images_of
+from alexnet_skip.runs.predictions import FILE_NAME, published_digest, read_predictions
 from alexnet_skip.settings.records import ModelConfig, RunConfig, read_run_config
-from alexnet_skip.settings.shared import DataSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import part_of_name, read_json
@@ -47,22 +44,41 @@ class OpenedRun:
         """Whether the model takes the pooled tap beside the features."""
         return self.model_config.skip_mode != "none"
 
-    def load_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
+    def load_images(self, dataset: str | None, job: Job[Any], *, own: bool = False) -> Dataset:
         """:func:`load_images_of` this run, by all processes together.
 
         Raises:
-            UserError: if the classes are others, or processes differ in what decides the result.
+            UserError: as :meth:`require_fitting`, and if processes differ in what decides the result.
         """
         with job.accelerator.main_process_first():
             loaded = load_images_of(self.config, dataset, job.console, verify_images=job.settings.verify_images)
         require_agreement(job.accelerator, lambda: self._what_decides() | in_common(job.settings, loaded))
+        self.require_fitting(loaded, dataset, own=own)
+        return loaded
+
+    def require_fitting(self, loaded: Dataset, dataset: str | None, *, own: bool) -> None:
+        """Refuse images that this run has nothing to say of.
+
+        Args:
+            dataset: where they are, if not where the run says.
+            own: whether they must be its own, wherever they lie.
+
+        Raises:
+            UserError: if the classes are others, or the training images not those of the run.
+        """
         if loaded.class_names != self.model.class_names:
+            way_out = "give a folder with the same classes"
+            if differently_encoded(loaded.class_names, self.model.class_names):
+                way_out = "rename its folders: their letters are in another form of Unicode (macOS takes them apart)"
             raise UserError(
                 f"--dataset {dataset or loaded.source} has {_classes(loaded.class_names, self.model.class_names)}, but "
-                f"{self.folder.name} was trained on {_classes(self.model.class_names, loaded.class_names)}; give a "
-                "folder with the same classes"
+                f"{self.folder.name} was trained on {_classes(self.model.class_names, loaded.class_names)}; {way_out}"
             )
-        return loaded
+        if own and dataset is not None and not self.trained_on(loaded):
+            raise UserError(
+                f"--dataset {dataset} does not hold the images that {self.folder.name} was trained on (SHA-256 "
+                f"{self.config.dataset.digest[:12]} of its training split); give the folder that they are in now"
+            )
 
     def require_agreement(self, job: Job[Any]) -> None:
         """Refuse to begin where processes have another run or model in hand; every process calls this."""
@@ -86,8 +102,13 @@ class OpenedRun:
         Raises:
             UserError: if the samples come from images that have changed since, or there are none.
         """
-        own = is_training_dataset or ("test" not in dataset.splits and self.trained_on(dataset))
-        chosen = choose_split(wanted, dataset, self.config.settings.training.val_fraction, console, own=own)
+        held_out_here = is_training_dataset or self.trained_on(dataset)
+        own = is_training_dataset or ("test" not in dataset.splits and held_out_here)
+        # Of other images none was held out.
+        fraction = self.config.settings.training.val_fraction if held_out_here or wanted != "train" else 0.0
+        chosen = choose_split(wanted, dataset, fraction, console, own=own)
+        if chosen.name != "test" and held_out_here:
+            self._require_held_out_alike(dataset)
         # A val split of its own may have been cut out of the training images (--train-on): others are among them now.
         known = {"train": self.config.dataset.digest, "val": self.config.dataset.val_digest}.get(chosen.source_split)
         if is_training_dataset and known not in (None, "", chosen.split.digest):
@@ -97,19 +118,12 @@ class OpenedRun:
             )
         return chosen
 
-    def load_own_images(self, dataset: str | None, job: Job[Any]) -> Dataset:
-        """The run's own images, at another place where one is given.
-
-        Raises:
-            UserError: if the training images there are not those of the run.
-        """
-        loaded = self.load_images(dataset, job)
-        if dataset is not None and not self.trained_on(loaded):
+    def _require_held_out_alike(self, dataset: Dataset) -> None:
+        if change := self.config.dataset.change_of_val(dataset.splits):
             raise UserError(
-                f"--dataset {dataset} does not hold the images that {self.folder.name} was trained on (SHA-256 "
-                f"{self.config.dataset.digest[:12]} of its training split); give the folder that they are in now"
+                f"{dataset.name} does not say any more which images {self.folder.name} was trained on and which it "
+                f"held out: {change} since it was trained; make it as it was, or give --dataset a folder that is"
             )
-        return loaded
 
     def trained_on(self, dataset: Dataset) -> bool:
         """Whether a dataset holds the run's training images, wherever they lie."""
@@ -194,57 +208,3 @@ def open_run(runs_dir: Path, run: str | None, checkpoint_name: str) -> OpenedRun
     folder = folders.find_run(runs_dir, run)
     model, model_config = load_published(folders.published_folder(folder, checkpoint_name))
     return OpenedRun(folder, checkpoint_name, read_run_config(folder), model, model_config)
-
-
-def split_of(predictions: Predictions, dataset: Dataset) -> Split | None:
-    """The split that predictions were made on; None where the dataset does not hold it (any more)."""
-    return next((split for split in dataset.splits.values() if split.digest == predictions.digest), None)
-
-
-def load_images_of(
-    config: RunConfig, dataset: str | None, console: Console, *, verify_images: bool = False, read_only: bool = False
-) -> Dataset:
-    """A run's images, or those of another place; its own there are read with its limits, which make them its own."""
-    load = partial(load_images, val_fraction=config.settings.training.val_fraction, read_only=read_only)
-    own = dataclasses.replace(config.data, verify_images=verify_images)
-    if dataset is None:
-        return load(own, console, config.cache_dir)
-    loaded = load(DataSettings(dataset=dataset, verify_images=verify_images), console, config.cache_dir)
-    if own.limited:
-        with suppress(UserError):  # the limits don't fit: these are not the run's own
-            limited = load(dataclasses.replace(own, dataset=dataset), Console(quiet=True), config.cache_dir)
-            loaded = limited if limited.splits["train"].digest == config.dataset.digest else loaded
-    return loaded
-
-
-def find_split(
-    config: RunConfig, predictions: Predictions, console: Console, dataset: str | None = None
-) -> Split | None:
-    """:func:`split_of` a run's own images; None, and a line that says why, where they can't be had.
-
-    Args:
-        dataset: where they are, if not where the run says.
-
-    Raises:
-        UserError: if they are not in the dataset that is named.
-    """
-    try:
-        split = split_of(predictions, load_images_of(config, dataset, console))
-    except UserError as error:
-        if dataset is not None:
-            raise
-        console.line(f"No gallery: {error}", style="yellow")
-        return None
-    if split is None and dataset is not None:
-        raise UserError(
-            f"--dataset {dataset} does not hold the images that were evaluated (SHA-256 {predictions.digest[:12]}); "
-            "give the folder that they are in now, or leave --dataset out"
-        )
-    if split is None:
-        console.line("No gallery: the images have changed since the evaluation, or were those of --dataset")
-    return split
-
-
-def images_at(split: Split, predictions: Predictions, rows: np.ndarray) -> np.ndarray:
-    """Images uint8 (B, H, W, 3) of rows (B,) of predictions."""
-    return split.images[np.searchsorted(split.index, predictions.index[rows])]

@@ -31,7 +31,7 @@ class Predictions:
     Attributes:
         logits: float32 (N, num_classes).
         labels: true classes (N,).
-        index: stable sample ids (N,): positions in the whole split as stored.
+        index: stable sample ids (N,): positions in the whole split as read, without files that were left out.
         digest: of the split that the samples come from.
         model: SHA-256 of the model's file; empty in predictions from before it was recorded.
         class_names: C names; none in predictions from before they were recorded.

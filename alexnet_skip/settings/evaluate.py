@@ -35,7 +35,7 @@ MODES = (
     ),
     Mode(
         "dry_run", "alexnet_skip.upkeep.dry_pass:dry_run_evaluation",
-        ("topk", "run", "split", "checkpoint", "tta", "dataset", *EVERYWHERE), shared=True,
+        ("topk", "run", "split", "checkpoint", "tta", "dataset", "verify_images", *EVERYWHERE), shared=True,
     ),
 )  # fmt: skip
 

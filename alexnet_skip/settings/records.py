@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alexnet_skip.settings.command_line import from_dict, to_dict
+from alexnet_skip.settings.dataset_record import DatasetRecord
 from alexnet_skip.settings.shared import DataSettings, SkipMode
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -14,30 +15,6 @@ from alexnet_skip.system.files import read_json
 CONFIG_NAME = "config.json"
 
 Record = TypeVar("Record")
-
-
-@dataclass(frozen=True)
-class DatasetRecord:
-    """The images that a run was trained on.
-
-    Attributes:
-        source: what to give ``--dataset`` to have them again.
-        digest: SHA-256 of the training split.
-        splits: names of all splits; none in runs from before they were recorded.
-        val_digest: SHA-256 of a val split of its own, if there is one and since it is recorded.
-    """
-
-    name: str
-    source: str = ""
-    class_names: tuple[str, ...] = ()
-    digest: str = ""
-    splits: tuple[str, ...] = ()
-    val_digest: str = ""
-
-    @property
-    def lacks_test(self) -> bool:
-        """Whether it is known to have no test split: what is held out stands in for it."""
-        return bool(self.splits) and "test" not in self.splits
 
 
 @dataclass(frozen=True)
@@ -93,6 +70,11 @@ class RunConfig:
         return self.settings.cache.cache_dir if self.settings.cache.cache else None
 
     @property
+    def image_side(self) -> int | None:
+        """Pixels that its images are high and wide: what folders are read at for it. None where it does not say."""
+        return self.image_size[0] if self.image_size else None
+
+    @property
     def weights_digest(self) -> str:
         """SHA-256 of the backbone's weights; empty where the run does not say."""
         return self.weights.sha256 if self.weights else ""
@@ -110,17 +92,7 @@ class RunConfig:
         Raises:
             UserError: naming which differ.
         """
-        old, changed = self.dataset, None
-        if (dataset.digest, dataset.class_names) != (old.digest, old.class_names):
-            changed = "the training images", old.digest, dataset.digest
-        elif old.val_digest not in ("", dataset.val_digest):
-            changed = "the images in val/, on which its best epoch was chosen,", old.val_digest, dataset.val_digest
-        if changed:
-            what, then, now = changed
-            raise UserError(
-                f"{asked}: {what} have changed since it was started (SHA-256 {then[:12]} then, {now[:12] or 'none'} in "
-                f"{dataset.source}); give --dataset the folder that holds those it was started with, or start a new run"
-            )
+        self.dataset.require_same(dataset, asked)
         if weights_digest != self.weights_digest:
             raise UserError(f"{asked}: the backbone's weights have changed since it was started; start a new run")
 
@@ -136,10 +108,12 @@ class RunConfig:
         """
         self.require_same(now.dataset, now.weights_digest, f"--resume {run}")
         told = to_dict(now)
-        # The same images, where they lie now: whoever opens the run finds them there.
+        # The same images and weights, where they lie now: whoever opens the run finds them there.
         dataset = dataclasses.replace(self.dataset, source=now.dataset.source)
         here = {"time": now.created} | {n: told[n] for n in ("device", "num_processes", "precision", "environment")}
-        return dataclasses.replace(self, settings=now.settings, dataset=dataset, resumed=(*self.resumed, here))
+        return dataclasses.replace(
+            self, settings=now.settings, dataset=dataset, weights=now.weights, resumed=(*self.resumed, here)
+        )
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,10 @@ GROUPS = {
 }  # fmt: skip
 
 # What an interrupted run may go on with changed: where things lie and are looked at, what is shown and what is kept.
+# That images and weights are those it was started with, their digests tell (RunConfig.require_same).
 MAY_CHANGE = frozenset(
     ("runs_dir", "quiet", "json", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
-     "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive", "data_url", "verify_images")
+     "keep_checkpoints", "cache_dir", "dataset", "data_dir", "data_archive", "data_url", "verify_images", "weights")
 )  # fmt: skip
 
 # What a run that begins with another's model may have of its own: its second stage, and its place.

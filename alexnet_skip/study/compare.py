@@ -12,7 +12,7 @@ from alexnet_skip.plots.confusion import confusion_difference_figure
 from alexnet_skip.plots.gallery import image_grid_figure
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.folders import published_name
-from alexnet_skip.runs.opened import find_split, images_at
+from alexnet_skip.runs.own_images import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.statistics.metrics import usual_topk

@@ -13,7 +13,7 @@ from alexnet_skip.network.prediction import probabilities
 from alexnet_skip.plots.heatmaps import Look, heatmaps_figure
 from alexnet_skip.plots.style import save_figure
 from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, published_name
-from alexnet_skip.runs.opened import find_split, images_at
+from alexnet_skip.runs.own_images import find_split, images_at
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.study.sides import (

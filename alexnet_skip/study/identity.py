@@ -25,15 +25,16 @@ def difference(a: RunConfig, b: RunConfig) -> Difference | None:
     """The first setting in which two runs differ, but for form and seed; None where they are of one study.
 
     Of precision counts what was used, not the ``auto`` that was asked for; where a run does not say (older ones), what
-    was asked for.
+    was asked for. Of images counts whether val/ lies beside them, where both say it: more are trained on then.
     """
     used = a.precision is not None and b.precision is not None
-    of_a, of_b = _identity(a, used=used), _identity(b, used=used)
+    splits = bool(a.dataset.splits and b.dataset.splits)
+    of_a, of_b = (_identity(run, used=used, splits=splits) for run in (a, b))
     differing = (flag for flag, value in of_a.items() if of_b[flag].decides != value.decides)
     return next((Difference(flag, of_a[flag].told, of_b[flag].told) for flag in differing), None)
 
 
-def _identity(config: RunConfig, *, used: bool) -> dict[str, _Setting]:
+def _identity(config: RunConfig, *, used: bool, splits: bool) -> dict[str, _Setting]:
     """What must be equal in two runs of a study, by the flag that decides it."""
     settings = config.settings
     training = {key: value for key, value in to_dict(settings.training).items() if key != "seed"}
@@ -47,5 +48,6 @@ def _identity(config: RunConfig, *, used: bool) -> dict[str, _Setting]:
         found["--mixed-precision"] = _Setting(became, asked if asked == became else f"{asked} ({became})")
     weights, images = config.weights_digest, config.dataset.digest
     found["--weights"] = _Setting(weights, f"{settings.weights} (SHA-256 {weights[:12]})")
-    told = f"{settings.data.dataset} (training images' SHA-256 {images[:12]})"
-    return found | {"--dataset": _Setting(images, told)}
+    val = (", with val/" if "val" in config.dataset.splits else ", without val/") if splits else ""
+    told = f"{settings.data.dataset} (training images' SHA-256 {images[:12]}{val})"
+    return found | {"--dataset": _Setting((images, val), told)}

@@ -196,9 +196,10 @@ def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple
         for run, one in zip(side.runs, of_side, strict=True):
             if one.digest != first.digest:
                 raise UserError(
-                    f"{run} was evaluated on other images than {runs[0]} (SHA-256 {one.digest[:12]} and "
-                    f"{first.digest[:12]} of the images, {len(one.labels):,} and {len(first.labels):,} samples): only "
-                    "runs on the same data can be compared; evaluate them on the same --dataset"
+                    f"the {split} images of {run} are other ones than those of {runs[0]} (SHA-256 {one.digest[:12]} "
+                    f"and {first.digest[:12]}, {len(one.labels):,} and {len(first.labels):,} samples): only runs whose "
+                    "own images are the same can be compared, whatever others they were evaluated on (--dataset); give "
+                    "others, or evaluate again the one whose images have changed since"
                 )
             if not one.same_samples(first):
                 raise UserError(

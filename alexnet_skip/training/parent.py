@@ -7,7 +7,8 @@ from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.folders import published_folder
 from alexnet_skip.runs.predictions import published_digest
-from alexnet_skip.settings.records import CONFIG_NAME, DatasetRecord, read_model_config, read_run_config
+from alexnet_skip.settings.dataset_record import DatasetRecord
+from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.state import RunState, score_of
 from alexnet_skip.training.trainer import Trainer

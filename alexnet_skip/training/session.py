@@ -18,7 +18,8 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs.predictions import published_digest
-from alexnet_skip.settings.records import CONFIG_NAME, DatasetRecord
+from alexnet_skip.settings.dataset_record import DatasetRecord
+from alexnet_skip.settings.records import CONFIG_NAME, read_run_config
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.training.class_weights import tell_class_sizes
@@ -75,7 +76,9 @@ def open_session(settings: TrainSettings) -> Session:
     with accelerator.main_process_first():
         weights = load_weights(settings.weights, console=console)
         cache_dir = settings.cache.cache_dir if settings.cache.cache else None
-        dataset = load_images(settings.data, console, cache_dir, val_fraction=options.val_fraction)
+        dataset = load_images(
+            settings.data, console, cache_dir, val_fraction=options.val_fraction, side=image_side(settings)
+        )
         trained_on = {name: dataset.splits[name] for name in ("train", "val") if name in dataset.splits}
     val_fraction = 0.0 if "val" in dataset.splits else settings.training.val_fraction
     positions, val_positions = train_val_positions(dataset.splits["train"].labels, val_fraction, dataset.class_names)
@@ -111,6 +114,12 @@ def _what_decides(
     }
     # What is decided before what was asked for: "auto" alone does not say which.
     return own | in_common(settings, dataset)
+
+
+def image_side(settings: TrainSettings) -> int | None:
+    """The side that folders are read at: that of the run to go on with, or to begin with; None for a new one."""
+    before = settings.checkpoints.resume or settings.finetuning.finetune_from
+    return read_run_config(Path(before)).image_side if before else None
 
 
 def dataset_record(dataset: Dataset) -> DatasetRecord:

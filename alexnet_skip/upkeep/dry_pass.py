@@ -1,6 +1,5 @@
 """Know before you go, of the scripts that judge or draw: what one pass over a run's images would use, need and take."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,9 +17,10 @@ from alexnet_skip.features.cache import array_names
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.images.splits import Selection
 from alexnet_skip.runs.opened import OpenedRun, open_run
+from alexnet_skip.runs.own_images import settings_at
 from alexnet_skip.settings.embed import EmbedSettings
 from alexnet_skip.settings.evaluate import EvaluateSettings
-from alexnet_skip.settings.shared import DataSettings, SkipMode
+from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.system import machine
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -45,9 +45,8 @@ def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool
     settings.check_topk(len(run.model.class_names), run.folder.name)
     plan = _begin_pass(run, job)
     _tell_pass(
-        plan, run, settings.split, job.accelerator, memory.evaluation_bytes,
-        lambda _, samples: [(samples.source_split, samples.positions)],
-        dataset=settings.dataset, mirrored=settings.tta,
+        plan, run, settings, job.accelerator, memory.evaluation_bytes,
+        lambda _, samples: [(samples.source_split, samples.positions)], mirrored=settings.tta,
     )  # fmt: skip
     return plan.conclude("evaluate.py would do this"), job.accelerator.is_main_process
 
@@ -58,8 +57,6 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     with job.console.working("Reading the model"):
         run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
     plan = _begin_pass(run, job)
-    if settings.dataset is not None:
-        run.load_own_images(settings.dataset, job)  # refused as the real run would
 
     def parts(dataset: Dataset, samples: Selection) -> list[Part]:
         points = choose_points(dataset, samples, job)
@@ -67,7 +64,7 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
         return [(samples.source_split, points.positions), (fit.source_split, fit.positions)]
 
     needed = partial(memory.embedding_bytes, thumbnail_px=settings.thumbnails)
-    _tell_pass(plan, run, settings.split, job.accelerator, needed, parts, dataset=settings.dataset)
+    _tell_pass(plan, run, settings, job.accelerator, needed, parts, own=True)
     return plan.conclude("embed.py would do this"), job.accelerator.is_main_process
 
 
@@ -78,43 +75,47 @@ def _begin_pass(run: OpenedRun, job: Job[Any]) -> Plan:
     return plan
 
 
-def _images_of(run: OpenedRun, dataset: str | None) -> Images:
+def _images_of(run: OpenedRun, settings: EvaluateSettings | EmbedSettings) -> Images:
     """What :func:`load_images_of` would load, without fetching anything."""
-    own, console = run.config.data, Console(quiet=True)
-    find = partial(inventory.find_images, val_fraction=run.config.settings.training.val_fraction)
-    if dataset is None:
-        return find(own, console, run.cache_dir)
-    images = find(DataSettings(dataset=dataset), console, run.cache_dir)
-    if images.dataset is None or not own.limited:
-        return images
-    with suppress(UserError):  # the limits don't fit: these are not the run's own
-        limited = find(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
-        images = limited if limited.dataset is not None and run.trained_on(limited.dataset) else images
+    find = partial(
+        inventory.find_images, console=Console(quiet=True), cache_dir=run.cache_dir,
+        val_fraction=run.config.settings.training.val_fraction, side=run.config.image_side,
+    )  # fmt: skip
+    plain, *limited = settings_at(run.config, settings.dataset, verify_images=settings.verify_images)
+    images = find(plain)
+    for asked in limited:
+        with suppress(UserError):  # the limits don't fit: these are not the run's own
+            found = find(asked)
+            images = found if found.dataset is not None and run.trained_on(found.dataset) else images
     return images
 
 
 def _tell_pass(
     plan: Plan,
     run: OpenedRun,
-    split: str,
+    settings: EvaluateSettings | EmbedSettings,
     accelerator: Accelerator,
     memory_needed: Callable[[Images, SkipMode, int], int],
     parts: Callable[[Dataset, Selection], Sequence[Part]],
     *,
-    dataset: str | None = None,
+    own: bool = False,
     mirrored: bool = False,
 ) -> None:
     """Add what one pass over a split of a run's images, or of another dataset's, would use, need and take.
 
     Args:
         parts: the samples whose features are read.
+        own: whether only the run's own images will do.
     """
     with plan.console.working("Looking at the images"):
-        images = _images_of(run, dataset)
+        images = _images_of(run, settings)
     if images.dataset is None:
         plan.problems.append(f"the run's images are {images.place}; get them first")
         return
-    samples = run.select(split, images.dataset, Console(quiet=True), is_training_dataset=dataset is None)
+    run.require_fitting(images.dataset, settings.dataset, own=own)
+    samples = run.select(
+        settings.split, images.dataset, Console(quiet=True), is_training_dataset=own or settings.dataset is None
+    )
     plan.tell(
         "images", f"{images.name} {samples.name}: {len(samples.positions):,} ({images.place})", dataset=images.name,
         num_samples=len(samples.positions),

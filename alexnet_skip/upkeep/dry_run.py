@@ -21,7 +21,7 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.progress import duration
 from alexnet_skip.training.parent import require_parent
 from alexnet_skip.training.saving import require_way_on
-from alexnet_skip.training.session import dataset_record
+from alexnet_skip.training.session import dataset_record, image_side
 from alexnet_skip.upkeep import disk, inventory, memory
 from alexnet_skip.upkeep.expected_time import expected_seconds
 from alexnet_skip.upkeep.inventory import Images
@@ -50,7 +50,11 @@ def dry_run_training(settings: TrainSettings) -> tuple[dict[str, Any], bool]:
     cache_dir = settings.cache.cache_dir if settings.cache.cache else None
     with plan.console.working("Looking at the images"):
         images = inventory.find_images(
-            settings.data, Console(quiet=True), cache_dir, val_fraction=settings.training.val_fraction
+            settings.data,
+            Console(quiet=True),
+            cache_dir,
+            val_fraction=settings.training.val_fraction,
+            side=image_side(settings),
         )
     sizes = ", ".join(f"{name} {count:,}" for name, count in images.sizes.items())
     plan.tell("images", f"{images.name} ({images.place}): {sizes}; {images.num_classes} classes", dataset=images.name)

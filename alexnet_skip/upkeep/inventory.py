@@ -56,12 +56,17 @@ class Images:
 
 
 def find_images(
-    settings: DataSettings, console: Console, cache_dir: Path | None, *, val_fraction: float = 0.0
+    settings: DataSettings,
+    console: Console,
+    cache_dir: Path | None,
+    *,
+    val_fraction: float = 0.0,
+    side: int | None = None,
 ) -> Images:
     """The images that the settings ask for; CIFAR that is not unpacked yet stays so.
 
     Args:
-        val_fraction: as :func:`load_images` takes it.
+        val_fraction, side: as :func:`load_images` takes them.
 
     Raises:
         UserError: if they can't be had.
@@ -70,7 +75,7 @@ def find_images(
     if name in cifar.SOURCES and not cifar.here(name, settings.data_dir, settings.data_archive):
         return _cifar_to_come(name, settings, val_fraction)
     try:
-        dataset = load_images(settings, console, cache_dir, val_fraction=val_fraction, read_only=True)
+        dataset = load_images(settings, console, cache_dir, val_fraction=val_fraction, side=side, read_only=True)
     except cifar.NotHereError:  # its files are damaged: the real run gets them anew
         images = _cifar_to_come(name, settings, val_fraction)
         return dataclasses.replace(images, place=f"damaged in {settings.data_dir}, {images.place}")

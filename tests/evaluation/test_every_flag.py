@@ -65,6 +65,7 @@ TRIED = {
     ":fit_temperature": "evaluation/test_evaluate.py::test_a_model_from_before_is_given_its_temperature_by_the_flag",
     ":dataset": f"{OTHER_IMAGES}an_evaluation_on_other_images_leaves_the_runs_own_as_it_was",
     ":verify_images": f"{OTHER_IMAGES}images_are_read_again_where_that_is_asked_for",
+    "dry_run:verify_images": f"{OTHER_IMAGES}training_images_that_have_changed_are_no_longer_the_runs_own",
     "compare:dataset": f"{OTHER_IMAGES}a_run_goes_on_and_is_compared_where_its_images_are_now_and_on_others_it_is_not",
     "redraw:dataset": f"{OTHER_IMAGES}what_was_evaluated_on_other_images_is_drawn_again_where_they_are_named",
     "images:topk": COPIED,

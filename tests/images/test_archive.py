@@ -23,7 +23,7 @@ def test_an_archive_member_that_would_leave_the_folder_is_refused_before_anythin
             tar.addfile(info, io.BytesIO(b"abc"))
     with pytest.raises(UserError) as caught:
         unpack(path, target, QUIET)
-    assert str(caught.value) == f"--data-archive {path} holds {name}, which must not be unpacked; don't use it"
+    assert str(caught.value) == f"the archive {path} holds {name}, which must not be unpacked; don't use it"
     assert not target.exists()
 
 

@@ -1,6 +1,8 @@
 """CIFAR's files: where they are looked for, what is verified, and what is refused."""
 
+import errno
 import hashlib
+import os
 import pickle
 import socket
 import tarfile
@@ -168,6 +170,19 @@ def test_auto_falls_back_to_shapes_and_says_why(tmp_path, no_network, monkeypatc
     dataset = load_dataset("auto", data_dir=tmp_path)
     assert dataset.name == "shapes"
     assert "is not there and can't be downloaded" in dataset.fallback_reason
+
+
+@pytest.mark.parametrize("name", ["auto", "cifar10"])
+def test_a_full_disk_is_told_and_never_taken_for_images_that_are_not_to_be_had(archive, tmp_path, monkeypatch, name):
+    (tmp_path / "data").mkdir()
+    archive = archive.rename(tmp_path / "data" / archive.name)
+
+    def fill(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("alexnet_skip.images.archive.shutil.copyfileobj", fill)
+    with pytest.raises(UserError, match=rf"^the archive {archive} can't be unpacked .*No space left"):
+        load_dataset(name, data_dir=tmp_path / "data")
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ def test_a_fraction_that_empties_a_class_is_refused(fraction, count):
         splits.train_val_positions(np.repeat([0, 1], 10), fraction)
     assert str(caught.value) == (
         f"--val-fraction {fraction} leaves class 0 with {count} of 10 images in val; "
-        "each class needs at least one on both sides: add images to 0, give another --val-fraction, or 0 to train on "
-        "all"
+        "each class needs at least one on both sides: add images to 0, or train with another --val-fraction (0: on "
+        "all)"
     )
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from alexnet_skip.images import file
 from alexnet_skip.images import folder as image_folder
 from alexnet_skip.images import image_folder as opening
 from alexnet_skip.images.dataset import load_dataset as list_dataset
+from alexnet_skip.images.folder_layout import dataset_name
 from alexnet_skip.images.listing import LeftOut
 from alexnet_skip.images.split import read_rows
 from alexnet_skip.system.errors import UserError
 
-ADVICE = "; mend or remove it, or give --skip-unreadable to leave such files out"
+ADVICE = "; mend or remove it, or train with --skip-unreadable, which leaves such files out"
 
 
 def load_dataset(name, **options):
@@ -85,6 +87,17 @@ def test_one_image_of_another_size_is_noticed_wherever_it_is(folder):
     for i in range(3, 60):
         shutil.copy(folder / "train" / "a" / "0.png", folder / "train" / "a" / f"{i}.png")
     assert load_dataset(str(folder)).splits["train"].images.shape == (63, 224, 224, 3)
+
+
+@pytest.mark.parametrize("side", [16, 40])
+def test_a_folder_is_read_at_the_side_of_the_run_that_asks_whatever_its_own_is(folder, tmp_path, side):
+    own = load_dataset(str(folder), cache_dir=tmp_path / "cache").splits["train"]
+    split = load_dataset(str(folder), cache_dir=tmp_path / "cache", side=side).splits["train"]
+    assert split.digest != own.digest
+    resized = [file.read_image(folder / name, side) for name in split.files]
+    np.testing.assert_array_equal(split.images[:], resized)
+    # Where it is its own, nothing is another.
+    assert load_dataset(str(folder), side=own.image_size[0]).splits["train"].digest == own.digest
 
 
 def test_a_val_folder_is_a_split_of_its_own(folder):
@@ -237,6 +250,20 @@ def test_classes_must_be_the_same_in_every_split(folder):
     assert refusal(folder).startswith(f"{folder / 'test' / 'c'} holds no image (")
     (folder / "test" / "c" / "0.png").write_bytes(b"")
     assert refusal(folder) == f"{folder / 'test' / 'c'} holds no readable image; mend the files or remove the class"
+
+
+def test_classes_that_only_look_the_same_are_told_apart(folder):
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        shutil.copytree(folder / split / "a", folder / split / normalize(form, "고양이"))
+    assert "write the classes 고양이 with the same letters in different forms of Unicode" in refusal(folder)
+    # Where others differ too, that has to be mended first.
+    (folder / "test" / "c").mkdir()
+    assert "differ in the classes" in refusal(folder)
+
+
+def test_the_root_of_a_drive_has_a_name_as_a_dataset():
+    assert dataset_name(Path("/")) == "images"
+    assert dataset_name(Path("/data/pets")) == "pets"
 
 
 def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):

@@ -46,11 +46,11 @@ def passed_on(monkeypatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("settings", ASKED)
 def test_every_setting_of_the_images_is_passed_on_or_limits_its_split(passed_on, settings):
-    dataset = load_images(settings, Console(quiet=True), Path("cache"), read_only=True)
+    dataset = load_images(settings, Console(quiet=True), Path("cache"), side=32, read_only=True)
     asked = dataclasses.asdict(settings)
     limits = {"train": asked.pop("limit_train"), "val": None, "test": asked.pop("limit_test")}
     limits["train"] = asked.pop("train_on") or limits["train"]
-    others = {"cache_dir": Path("cache"), "read_only": True}
+    others = {"cache_dir": Path("cache"), "side": 32, "read_only": True}
     assert {name: value for name, value in passed_on.items() if name != "console"} == asked | others
     for name, limit in limits.items():
         assert len(dataset.splits[name].labels) == (limit or 10)

@@ -21,7 +21,9 @@ from alexnet_skip.embedding import output
 from alexnet_skip.embedding import space as embedding
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.images.folder_record import FOLDER
+from alexnet_skip.network.model import AlexNetWithSkip
 from alexnet_skip.runs.predictions import read_predictions, write_predictions
+from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.study import run as study
 from alexnet_skip.system.files import read_json, write_sealed_json
 
@@ -141,6 +143,11 @@ def test_training_images_that_have_changed_are_no_longer_the_runs_own(trained, r
     capsys.readouterr()
     assert embed.main([*asked, "--verify-images"]) == 2
     assert "does not hold the images that mine was trained on" in " ".join(capsys.readouterr().err.split())
+    for script, *flags in ((embed,), (evaluate, "--split", "val")):
+        assert script.main(["--dry-run", *asked[-3:], *flags]) == 0
+        capsys.readouterr()
+        assert script.main(["--dry-run", "--verify-images", *asked[-3:], *flags]) == 2
+        assert "images of two have changed since mine was trained" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_same_training_images_with_another_test_split_are_not_the_runs_own(trained, runs, tmp_path, capsys):
@@ -323,14 +330,73 @@ def test_a_run_goes_on_and_is_compared_where_its_images_are_now_and_on_others_it
     assert json.loads(capsys.readouterr().out)["num_samples"] == 10
 
 
+def test_moved_images_of_a_run_that_left_out_unreadable_files_are_its_own(trained, runs, tmp_path, capsys):
+    moved = shutil.copytree(trained / "two", tmp_path / "moved")
+    (moved / "train" / "cat" / "broken.png").write_bytes(b"no image")
+    asked = ["--dataset", str(moved), "--runs-dir", str(runs), "--quiet"]
+    assert "or train with --skip-unreadable" in refusal(capsys, *asked)
+    config = read_json(runs / "mine" / "config.json")
+    config["settings"]["data"]["skip_unreadable"] = True
+    write_sealed_json(runs / "mine" / "config.json", config)
+    assert evaluate.main([*asked, "--dry-run"]) == 0
+    capsys.readouterr()
+    assert evaluated(runs, capsys, "--dataset", str(moved), "--split", "val").name == "val-best"
+
+
+def of_size(folder: Path, width: int, height: int, splits: tuple[tuple[str, int], ...]) -> Path:
+    """The images of :func:`make_images`, sharp, in another size."""
+    make_images(folder, 8, splits)
+    for path in (path for split, _ in splits for path in (folder / split).rglob("*.png")):
+        noise = np.random.default_rng(len(path.name)).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.blend(Image.open(path).resize((width, height)), Image.fromarray(noise), 0.5).save(path)
+    return folder
+
+
+def test_a_folder_of_photographs_is_judged_as_the_shipped_model_sees_them(runs, tmp_path, capsys):
+    """Which has learnt from images of 32×32 pixels, and squeezes others to that."""
+    photos = of_size(tmp_path / "photos", 100, 80, (("train", 2), ("test", 4)))
+    where = evaluated(runs, capsys, "--dataset", str(photos))
+    found = read_predictions(where)
+    network = AlexNetWithSkip.from_pretrained(runs / "mine")
+    shipped = [one.probabilities for one in network.predict([photos / file for file in found.files])]
+    np.testing.assert_allclose(softmax(found.logits / network.temperature), np.stack(shipped), atol=2e-3)
+    # What an evaluation finds is what its dry run reads and what is drawn again.
+    assert evaluated(runs, capsys, "--redraw", "--dataset", str(photos)) == where
+
+
+def test_images_of_another_size_that_join_a_folder_leave_those_of_the_run_as_they_were(tmp_path, capsys):
+    images, places = (
+        make_images(tmp_path / "two", 0, (("train", 10),)),
+        ["--runs-dir", str(tmp_path / "runs"), "--quiet"],
+    )
+    kept = ["--checkpoint-epochs", "1", "--epochs", "1", "--snapshot-epochs", "1", "--name", "mine"]
+    asked = [*ARGUMENTS, *kept, "--dataset", str(images), "--cache-dir", str(tmp_path / "cache")]
+    assert train.main([*asked, *places]) == 0
+    of_size(images, 100, 80, (("test", 4),))
+    capsys.readouterr()
+    assert evaluated(tmp_path / "runs", capsys, "--split", "val").name == "val-best"
+    assert evaluated(tmp_path / "runs", capsys, "--split", "train", "--dataset", str(images)).name == "train-best"
+    for dry in (["--dry-run"], []):
+        assert train.main(["--resume", "mine", *places, "--epochs", "2", *dry]) == 0
+
+
+def test_of_other_images_none_was_held_out_and_their_train_is_all_of_them(runs, tmp_path, capsys):
+    for name, count in (("many", 20), ("few", 1)):
+        other = str(make_images(tmp_path / name, 1, (("train", count), ("test", 1))))
+        assert (
+            len(read_predictions(evaluated(runs, capsys, "--split", "train", "--dataset", other)).labels) == 2 * count
+        )
+
+
 def test_other_classes_are_refused_and_of_many_those_are_named_that_make_the_difference(runs, tmp_path, capsys):
     other = make_images(tmp_path / "other", 1)
     for split in ("train", "test"):
         for number in range(20):
             shutil.copytree(other / split / "cat", other / split / f"a{number:02}")
-    message = refusal(capsys, "--dataset", str(other), "--runs-dir", str(runs))
-    assert f"--dataset {other} has the classes a00, a01, a02, a03, a04, 17 more, but mine was trained on" in message
-    assert "the classes cat, dog; give a folder with the same classes" in message
+    for flags in ([], ["--dry-run"]):
+        message = refusal(capsys, "--dataset", str(other), "--runs-dir", str(runs), *flags)
+        assert f"--dataset {other} has the classes a00, a01, a02, a03, a04, 17 more, but mine was trained on" in message
+        assert "the classes cat, dog; give a folder with the same classes" in message
 
 
 def test_of_other_images_it_is_not_said_that_they_chose_an_epoch_or_a_temperature(runs, tmp_path, capsys):

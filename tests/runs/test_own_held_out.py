@@ -83,6 +83,32 @@ def test_another_val_beside_the_same_training_images_is_not_the_runs_own(place, 
         assert "the val images of images have changed" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_val_that_came_or_went_is_noticed_wherever_it_decides_what_was_trained_on(place, capsys, own):
+    """What is in one that came was not held out, and what is taken in the place of one that went was trained on."""
+    make_images(place / "images", 0, SPLITS if own else SPLITS[::2])
+    places = trained(place, "--checkpoint-epochs", "1")
+    copy = shutil.copytree(place / "images", place / "copy")
+    if own:
+        shutil.rmtree(copy / "val")
+    else:
+        make_images(copy, 3, SPLITS[1:2])
+    published = read_json(place / "runs" / "mine" / "model" / "config.json")
+    told = "val/ is gone" if own else "val/ is new"
+    moved = ["--dataset", str(copy), *places]
+    commands = [(evaluate, "--fit-temperature"), *((evaluate, f"--split={split}") for split in ("val", "train"))]
+    for script, flag in (*commands, (embed, "--split=train")):
+        capsys.readouterr()
+        assert script.main([flag, *moved]) == 2
+        assert f"held out: {told} since it was trained" in " ".join(capsys.readouterr().err.split())
+    assert train.main(["--resume", "mine", "--epochs", "2", *moved]) == 2
+    assert f"({told} in {copy})" in " ".join(capsys.readouterr().err.split())
+    assert read_json(place / "runs" / "mine" / "model" / "config.json") == published
+    # The test images are what they were.
+    assert evaluate.main(moved) == 0
+    assert Path(json.loads(capsys.readouterr().out)["evaluation"]).name == "test-best"
+
+
 def test_a_run_on_few_images_is_not_judged_on_those_it_has_seen_when_the_folder_has_grown(place, capsys):
     """Its val is cut out of all of train anew: of another folder it is other images, some of which were trained on."""
     make_images(place / "images", 0, (("train", 15),))

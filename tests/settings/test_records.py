@@ -12,8 +12,9 @@ from alexnet_skip.features.cache import FeatureKey
 from alexnet_skip.features.entries import read_entries
 from alexnet_skip.network.card import model_card
 from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.dataset_record import DatasetRecord
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.settings.records import DatasetRecord, ModelConfig, RunConfig, read_model_config, read_run_config
+from alexnet_skip.settings.records import ModelConfig, RunConfig, read_model_config, read_run_config
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_json, write_sealed_json
@@ -181,6 +182,11 @@ def test_a_run_goes_on_with_its_images_at_another_place_and_finds_them_there_lat
     after = config.taken_up(dataclasses.replace(config, dataset=moved), Path("run"))
     assert after.data.dataset == after.dataset.source == "/mnt/elsewhere"
     assert (after.dataset.name, after.dataset.digest) == (config.dataset.name, config.dataset.digest)
+
+
+def test_a_run_goes_on_with_its_weights_from_another_file_and_says_so(config):
+    moved = dataclasses.replace(config.weights, source="/mnt/alexnet.pth")
+    assert config.taken_up(dataclasses.replace(config, weights=moved), Path("run")).weights == moved
 
 
 def test_a_run_that_goes_on_keeps_what_it_was_and_tells_where_it_was_taken_up(config):

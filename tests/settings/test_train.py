@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from alexnet_skip.settings.evaluate import parse_evaluate
 from alexnet_skip.settings.train import BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH, TrainSettings
 from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.errors import UserError
+
+# A finished run of an earlier version.
+OLD = Path(__file__).resolve().parents[1] / "runs" / "made_by_45f7acc" / "run"
 
 
 def train_settings(*arguments: str) -> TrainSettings:
@@ -126,6 +130,14 @@ def test_a_setting_of_the_second_stage_is_refused_without_one(value):
     with pytest.raises(UserError, match=rf"{value.partition('=')[0]} is .* without --finetune"):
         parse_train([value])
     assert parse_train([value, "--finetune", "1"]).finetuning.finetune == 1
+
+
+@pytest.mark.parametrize("arguments", [["--resume"], ["--finetune", "1", "--finetune-from"]])
+def test_a_file_of_weights_may_have_been_moved_like_the_images(arguments):
+    """Whether it holds those of then, its digest tells."""
+    assert train_settings(*arguments, str(OLD), "--weights", "moved.pth").weights == "moved.pth"
+    with pytest.raises(UserError, match="--lr is 9"):
+        train_settings(*arguments, str(OLD), "--weights", "moved.pth", "--lr", "9")
 
 
 def test_one_image_is_too_few_for_a_basis_and_enough_without():

@@ -10,7 +10,7 @@ from made_runs import make_predictions, make_published, make_run
 
 import evaluate
 from alexnet_skip.images.dataset import Dataset, make_split
-from alexnet_skip.runs import opened
+from alexnet_skip.runs import own_images
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.study.source_report import CLASS_NAMES
 
@@ -45,7 +45,7 @@ def images(monkeypatch):
     """The dataset that the made runs were evaluated on."""
     split = make_split(np.zeros((400, 8, 8, 3), np.uint8), np.arange(400) % 10, CLASS_NAMES)
     dataset = Dataset("pictures", "nowhere", CLASS_NAMES, {"val": dataclasses.replace(split, digest="d" * 64)})
-    monkeypatch.setattr(opened, "load_images", lambda *_, **options: dataset)
+    monkeypatch.setattr(own_images, "load_images", lambda *_, **options: dataset)
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_a_run_with_itself_is_identical(runs, capsys):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["one", "other data"], "was evaluated on other images than"),
+        (["one", "other data"], "other data are other ones than those of"),
         (["one", "other samples"], "was evaluated on other samples of the same images than"),
         (["one", "no predictions"], 'no predictions" --split test --checkpoint best'),
         (["one", "damaged"], "predictions.npz is damaged"),
@@ -211,7 +211,9 @@ def test_what_can_not_be_compared_is_refused_with_a_way_out(runs, capsys, names,
 
 
 def test_without_its_images_only_the_galleries_are_missing(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(opened, "load_images", lambda *_, **options: Dataset("pictures", "nowhere", CLASS_NAMES, {}))
+    monkeypatch.setattr(
+        own_images, "load_images", lambda *_, **options: Dataset("pictures", "nowhere", CLASS_NAMES, {})
+    )
     rng = np.random.default_rng(1)
     for name in ("a", "b"):
         make_run(tmp_path / name, {"test-best": make_predictions(0.5, rng)}, CLASS_NAMES)

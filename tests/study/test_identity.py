@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from alexnet_skip.settings.command_line import to_dict
+from alexnet_skip.settings.dataset_record import DatasetRecord
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.settings.records import DatasetRecord, PrecisionRecord, RunConfig, WeightsRecord
+from alexnet_skip.settings.records import PrecisionRecord, RunConfig, WeightsRecord
 from alexnet_skip.settings.train import RunSettings, TrainingSettings, TrainSettings
 from alexnet_skip.study.identity import difference
 
@@ -46,6 +47,21 @@ def test_every_setting_that_decides_a_run_but_its_seed_is_compared_and_named():
         (with_settings(CONFIG, finetuning=FinetuneSettings(finetune=1)), "--finetune"),
     ):
         assert difference(CONFIG, other)[0] == flag
+
+
+@pytest.mark.parametrize(
+    ("splits_a", "splits_b", "told"),
+    [(("train",), ("train", "val"), ("without", "with")), (("train",), ("train", "test"), None), ((), ("val",), None)],
+)
+def test_a_val_of_its_own_beside_the_same_training_images_makes_another_study(splits_a, splits_b, told):
+    """More of them are trained on; runs from before the splits were recorded don't say it."""
+    a, b = (
+        dataclasses.replace(CONFIG, dataset=dataclasses.replace(CONFIG.dataset, splits=splits))
+        for splits in (splits_a, splits_b)
+    )
+    found = difference(a, b)
+    said = [f"auto (training images' SHA-256 dddddddddddd, {which} val/)" for which in told or ()]
+    assert found == (("--dataset", *said) if told else None)
 
 
 def test_form_place_and_a_stage_that_is_not_trained_make_no_difference():

@@ -10,7 +10,8 @@ from accelerate.utils import ProjectConfiguration
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alexnet_skip.plots.curves import learning_curves_figure
-from alexnet_skip.settings.records import DatasetRecord, RunConfig
+from alexnet_skip.settings.dataset_record import DatasetRecord
+from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.system.console import Console
 from alexnet_skip.training.log import TAGS, RunLog, run_title

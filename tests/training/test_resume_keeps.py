@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tiny_run import copy_whole, shrink, train_in
 
-from alexnet_skip.settings.records import DatasetRecord, RunConfig
+from alexnet_skip.settings.dataset_record import DatasetRecord
+from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.settings.train import TrainSettings
 from alexnet_skip.study.cells import Cell, _can_go_on, _remove_remains
 from alexnet_skip.system.errors import UserError

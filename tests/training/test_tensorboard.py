@@ -17,7 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alexnet_skip.network.head import SkipHead
 from alexnet_skip.plots import gallery
-from alexnet_skip.settings.records import DatasetRecord, PrecisionRecord, RunConfig, WeightsRecord
+from alexnet_skip.settings.dataset_record import DatasetRecord
+from alexnet_skip.settings.records import PrecisionRecord, RunConfig, WeightsRecord
 from alexnet_skip.settings.train import RECIPES, TrainingSettings, TrainSettings
 from alexnet_skip.training import report, tensorboard
 from alexnet_skip.training.log import TAGS

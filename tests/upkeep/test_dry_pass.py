@@ -7,7 +7,8 @@ import json
 import shutil
 
 import pytest
-from tiny_run import LEARNT, TEST_IMAGES, TRAIN_IMAGES, copy_whole, shrink
+from made_runs import make_images
+from tiny_run import ARGUMENTS, LEARNT, TEST_IMAGES, TRAIN_IMAGES, copy_whole, shrink, train_in
 
 import embed
 from alexnet_skip.features import cache
@@ -47,6 +48,26 @@ def test_the_images_that_axes_are_fitted_on_are_extracted_too(place, monkeypatch
     assert facts["images_to_extract"] == sum(extracted) == TEST_IMAGES + TRAIN_IMAGES
     monkeypatch.setattr(cache, "compute_features", compute_features)
     assert told(place)["images_to_extract"] == 0
+
+
+def test_nothing_is_written_of_images_that_were_moved_and_what_embedding_would_refuse_is_refused(
+    tmp_path, monkeypatch, capsys
+):
+    shrink(monkeypatch.setattr)
+    images = make_images(tmp_path / "images", 0, (("train", 9), ("val", 3)))
+    asked = [*ARGUMENTS, "--epochs", "1", "--snapshot-epochs", "1", "--dataset", str(images)]
+    assert train_in(tmp_path, *asked, "--quiet") == 0
+    moved = images.rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "cache")
+    assert told(tmp_path, "--dataset", str(moved), "--split", "val", "--verify-images")["num_samples"] == 6
+    assert not (tmp_path / "cache").exists()
+    shutil.rmtree(moved / "val")
+    make_images(moved, 1, (("val", 3),))
+    capsys.readouterr()
+    flags = ["--dataset", str(moved), "--split", "val", "--quiet", "--runs-dir", str(tmp_path / "runs")]
+    for script in (["--dry-run"], []):
+        assert embed.main([*script, *flags]) == 2
+        assert "the val images of moved have changed" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_split_that_is_part_of_the_training_images_has_their_features(place):
