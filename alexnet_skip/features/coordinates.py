@@ -125,8 +125,8 @@ def open_basis(
     """
     skip = joined_in_basis(mode)
     # Beside features that are kept nowhere there is no place, and none is used.
-    folder = source.folder if isinstance(source, CachedFeatures) else None
-    entry = kept_basis(folder or Path(), positions, source.num_samples, mode, num_components, mirrored=mirrored)
+    folder = (source.folder if isinstance(source, CachedFeatures) else None) or Path()
+    entry = kept_basis(folder, positions, source.num_samples, mode, num_components, mirrored=mirrored)
     sample, paths = entry.sample, entry.paths
 
     def fit() -> Basis:
@@ -140,7 +140,7 @@ def open_basis(
             kept = None if isinstance(source, CachedFeatures) else list(parts())
             return fit_basis(lambda: kept or parts(), num_components, seed=0)
 
-    def keep(folder: Path) -> bool:
+    def keep(cached: CachedFeatures, folder: Path) -> bool:
         """Make the entry where it is not there; whether it is then."""
         if entry.intact:
             return True
@@ -152,26 +152,25 @@ def open_basis(
                 return False
             basis = fit()
             paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
-            _write_coordinates(entry, CoordinateSource(source, mode, basis), len(source.views), console)
+            _write_coordinates(entry, CoordinateSource(source, mode, basis), len(cached.views), console)
             return True
 
-    kept = False
-    if folder is not None:
-        (kept,) = broadcast_object_list([accelerator.is_main_process and keep(folder)])
-    if not kept:
-        basis = fit()
-        for tensor in (basis.mean, basis.projection):
-            # One process's axes for all: the last bits of a fit may depend on the number of threads.
-            tensor.copy_(_from_main_process(tensor, accelerator))
-        return basis, CoordinateSource(source, mode, basis)
+    if isinstance(source, CachedFeatures) and source.folder is not None:
+        (kept,) = broadcast_object_list([accelerator.is_main_process and keep(source, source.folder)])
+        if kept:
+            # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
+            loaded = load(paths["safetensors"].read_bytes())
+            coordinates = np.load(paths["npy"], mmap_mode="r")
+            taps = [view[1] if mode == "conv" else None for view in source.views]
+            n = source.num_samples
+            views = [(coordinates[v * n : (v + 1) * n], tap) for v, tap in enumerate(taps)]
+            return Basis(loaded["mean"], loaded["projection"]), CachedFeatures(views, source.device)
 
-    # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
-    loaded = load(paths["safetensors"].read_bytes())
-    coordinates = np.load(paths["npy"], mmap_mode="r")
-    taps = [view[1] if mode == "conv" else None for view in source.views]
-    n = source.num_samples
-    views = [(coordinates[v * n : (v + 1) * n], tap) for v, tap in enumerate(taps)]
-    return Basis(loaded["mean"], loaded["projection"]), CachedFeatures(views, source.device)
+    basis = fit()
+    for tensor in (basis.mean, basis.projection):
+        # One process's axes for all: the last bits of a fit may depend on the number of threads.
+        tensor.copy_(_from_main_process(tensor, accelerator))
+    return basis, CoordinateSource(source, mode, basis)
 
 
 def _from_main_process(tensor: Tensor, accelerator: Accelerator) -> Tensor:
