@@ -39,7 +39,7 @@ def make_embedding(run: Path, epoch: int, class_names: tuple[str, ...], rng: np.
     }
     images = np.broadcast_to((2 * np.arange(IMAGES))[:, None, None, None], (IMAGES, 32, 32, 3)).astype(np.uint8)
     scores = rng.normal(0, 3, (IMAGES, 5)).astype(np.float32)
-    export_embedding(run, name, scores, columns, make_sprite(images, 32), 32, 0.85)
+    export_embedding(run, name, scores, columns, make_sprite(images, 32), 32, 0.85, print)
     full = {"knn_top1": 0.5, "silhouette": 0.1, "variance_ratio": 0.2}
     about = {"dataset": "pictures", "split": "test", "num_samples": IMAGES, "images_sha256": "d" * 64, "epoch": epoch,
              "space": "hidden2", "fitted_on": "30 train images", "explained_variance_ratio": [0.5, 0.25, 0.1],

@@ -49,12 +49,17 @@ def start(
 
     Raises:
         UserError: if the launcher asks for what these scripts can't do, several copies were launched that do not see
-            each other, or the precision is not possible.
+            each other or are more than the GPUs, or the precision is not possible.
     """
     check_environment()
     rank = int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() not in ON
     cuda = cuda and not installed_torch(rank).lacks_the_card
+    if cuda and rank >= (cards := torch.cuda.device_count()):
+        raise UserError(
+            f"LOCAL_RANK is {rank}, but this process sees {cards} GPU(s), and each process of a machine takes one of "
+            f"its own; launch {cards} on it (--num_processes of `accelerate launch`, --nproc_per_node of torchrun)"
+        )
     device = torch.device("cuda", rank) if cuda else torch.device("cpu")
     launched = int(os.environ.get("WORLD_SIZE", 1))
     trial = partial(self_test, device, max(1, batch_size // launched))

@@ -30,8 +30,10 @@ class Precision:
 def describe(device: torch.device) -> Device:
     """Describe a torch device; of a CPU beside Apple's GPU it is said that that one idles."""
     if device.type == "cuda":
-        # including_emulation=False: Turing cards answer True for a bf16 that is emulated and slow.
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        # including_emulation=False: Turing cards answer True for a bf16 that is emulated and slow. The current card is
+        # asked, which need not be this one.
+        with torch.cuda.device(device):
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
         return Device("cuda", torch.cuda.get_device_name(device), native)
     # It lacks the fp64 that losses are summed in, and nothing has been held against the CPU's results there.
     idle = " (Apple's GPU, mps, is not used)" if torch.backends.mps.is_available() else ""

@@ -187,7 +187,9 @@ def write_projector(
     sprite = projector.make_sprite(split.subset(positions[kept]).images, thumbnail_px) if thumbnail_px else None
     coordinates = embedding.scores[kept, : job.settings.projector_components]
     share = float(embedding.pca.explained_variance_ratio_[: coordinates.shape[1]].sum())
-    return projector.export_embedding(embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, share)
+    return projector.export_embedding(
+        embedding.run.folder, name, coordinates, columns, sprite, thumbnail_px, share, job.console.line
+    )
 
 
 def show_embedding(console: Console, embedding: Embedding, title: str) -> None:

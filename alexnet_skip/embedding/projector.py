@@ -9,7 +9,7 @@ embedding is no run of its own all the same: that would stand among the others i
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, Pr
 from alexnet_skip.images.file import squeeze
 from alexnet_skip.images.split import Images, read_rows
 from alexnet_skip.system.files import replacing, write_bytes, write_text
+from alexnet_skip.system.locks import folder_lock
 
 CONFIG_NAME = "projector_config.pbtxt"
 # From 50 dimensions on the projector normalises points to unit length unasked, from 200 on it reduces them at random
@@ -82,6 +83,7 @@ def export_embedding(
     sprite: Image.Image | None,
     size_px: int,
     share: float,
+    report: Callable[[str], None],
 ) -> str:
     """Show an embedding in the projector of a run, beside those that are there; one of the same name is replaced.
 
@@ -95,6 +97,7 @@ def export_embedding(
         sprite: from :func:`make_sprite`, with thumbnails of ``size_px``, or None.
         share: part of the whole variance that the coordinates hold, for the name: the projector's own "total variance
             described" is of the coordinates that it is given.
+        report: told whom it waits for, where another program is just doing the same to the run.
 
     Returns:
         The name under which the projector lists it first.
@@ -122,21 +125,25 @@ def export_embedding(
     )
     write_bytes(tensor_file, tensor.tobytes())
     write_text(table_file, table)
-    config = _other_embeddings(run_folder, name)
+    if sprite is not None:
+        _write_sprite(sprite_file, sprite)
     listed = f"{Path(name).name} ({100 * share:.1f} % of variance)"
     dots = EmbeddingInfo(
         tensor_name=listed, tensor_shape=[num_points, dimensions], tensor_path=f"{name}/{tensor_file.name}",
         metadata_path=f"{name}/{table_file.name}",
     )  # fmt: skip
+    own = [dots]
     if sprite is not None:
-        _write_sprite(sprite_file, sprite)
-        pictures = config.embeddings.add()
+        pictures = EmbeddingInfo()
         pictures.CopyFrom(dots)
         pictures.sprite.image_path = f"{name}/{sprite_file.name}"
         pictures.sprite.single_image_dim.extend([size_px, size_px])
         dots.tensor_name += " as dots"
-    config.embeddings.append(dots)
-    write_text(run_folder / CONFIG_NAME, text_format.MessageToString(config))
+        own.insert(0, pictures)
+    with folder_lock(folder.parent, report):  # the run's own lock is its training's
+        config = _other_embeddings(run_folder, name)
+        config.embeddings.extend(own)
+        write_text(run_folder / CONFIG_NAME, text_format.MessageToString(config))
     _remove_others(folder, digest)
     return listed
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_skip.devices.launch import start_job
-from alexnet_skip.images.file import as_rgb
+from alexnet_skip.images.file import as_rgb, squeeze
 from alexnet_skip.images.listing import LeftOut, find_images
 from alexnet_skip.images.loading import tell_missing_fonts
 from alexnet_skip.network.model import PREDICT_IMAGES, AlexNetWithSkip, load_published
@@ -35,10 +35,15 @@ def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, ModelConf
     """The network that --run and --checkpoint name, its config and folder; --run may be a published model itself.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or --checkpoint asks for another than --run is.
     """
     if settings.run is not None and (Path(settings.run) / "model.safetensors").is_file():
         folder = Path(settings.run)
+        if settings.checkpoint != EvaluateSettings.checkpoint:
+            raise UserError(
+                f"--checkpoint is {settings.checkpoint}, but --run {folder} is one model already; give the run's "
+                "folder, or leave --checkpoint out"
+            )
     else:
         folder = folders.published_folder(folders.find_run(settings.runs_dir, settings.run), settings.checkpoint)
     return *load_published(folder), folder
@@ -61,10 +66,11 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
 
     # Files that can't be read stop the command if named, and are listed if found in a folder
     left_out = LeftOut()
-    paths = find_images(settings.images, left_out)
+    asked = settings.images or ()
+    paths = find_images(asked, left_out)
     if str(left_out):
         console.line(f"--images, {left_out}", style="yellow")
-    named = {path for path in settings.images if path.is_file()}
+    named = {path for path in asked if path.is_file()}
     with console.progress("Classify", len(paths)) as progress:
         read, predictions, thumbnails, failures = predict_files(model, paths, named, progress.advance)
     for reason in failures.values():
@@ -127,6 +133,8 @@ def predict_files(
                 small = Image.fromarray(images[-1])
                 small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
                 thumbnails.append(np.asarray(small))
+            # As predict() would, but now: a photograph takes 36 MB at its full size.
+            images[-1] = squeeze(images[-1], model.image_size)
         predictions += model.predict(images)
         advance(len(paths[start : start + PREDICT_IMAGES]))
     return read, predictions, thumbnails, failures

@@ -211,7 +211,8 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     )  # fmt: skip
 
     # What they are called, and the temperature that is stored with the model
-    model_config = read_model_config(published_folder(run, checkpoint_name))
+    published = published_folder(run, checkpoint_name)
+    model_config = read_model_config(published)
     settings.check_topk(len(model_config.class_names), run.name)
     written: dict[str, Any] = {}
     with suppress(UserError):  # gone or damaged: it is what is made again
@@ -229,6 +230,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     with console.working("Drawing"):
         draw_evaluation(where, title, summary, predictions, drawn)
     write_sealed_json(where / "metrics.json", summary)
+    add_to_card(run, published, console)
     show_evaluation(console, title, summary, confused_pairs(summary))
     console.line(f"Drawn again in {where}")
     return {"run": str(run), "evaluation": str(where), "topk": summary["topk"]}, True

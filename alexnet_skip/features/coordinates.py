@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list
 from safetensors.torch import load
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import file_crc32, release_pages, replacing, reserve, write_json
 from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.system.machine import writable
 from alexnet_skip.system.tensors import save_tensors
 
 # Rows that the basis is fitted on. Any basis folds exactly; more rows choose it a little better (measured: 0 to half a
@@ -114,7 +115,9 @@ def open_basis(
     *,
     mirrored: bool,
 ) -> tuple[Basis, CachedFeatures | CoordinateSource]:
-    """The basis of a training set and the coordinates of all its rows; both are kept beside features from the cache.
+    """The basis of a training set and the coordinates of all its rows.
+
+    Both are kept beside features from the cache, unless that lies on a disk that can't be written.
 
     Args:
         positions: the training samples; the basis is fitted on up to 15,000 of them.
@@ -131,32 +134,43 @@ def open_basis(
             for start in range(0, len(sample), PROJECT_ROWS):
                 yield skip(*source.fetch(sample[start : start + PROJECT_ROWS])).cpu()
 
-        with console.working(f"PCA basis: {num_components} coordinates from {len(sample):,} images"):
+        most = min(num_components, len(sample) - 1)
+        with console.working(f"PCA basis: {most} coordinates from {len(sample):,} images"):
             # What is computed from the images anew at every pass is kept instead.
             kept = None if isinstance(source, CachedFeatures) else list(parts())
             return fit_basis(lambda: kept or parts(), num_components, seed=0)
 
-    if not isinstance(source, CachedFeatures) or source.folder is None:
-        basis = fit()
-        for tensor in (basis.mean, basis.projection):
-            # One process's axes for all: the last bits of a fit may depend on the number of threads.
-            tensor.copy_(_from_main_process(tensor, accelerator))
-        return basis, CoordinateSource(source, mode, basis)
+    def keep(cached: CachedFeatures, folder: Path) -> bool:
+        """Make the entry where it is not there; whether it is then."""
+        if entry.intact:
+            return True
+        with folder_lock(folder, console.line):
+            if entry.intact:  # somebody else has made it while this one waited
+                return True
+            if not writable(folder):
+                console.line(f"{folder} can't be written: the PCA basis is not kept for other runs", style="yellow")
+                return False
+            basis = fit()
+            paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
+            _write_coordinates(entry, CoordinateSource(source, mode, basis), len(cached.views), console)
+            return True
 
-    with accelerator.main_process_first():
-        if accelerator.is_main_process and not entry.intact:
-            with folder_lock(source.folder, console.line):
-                if not entry.intact:  # nobody else has made it while this one waited
-                    basis = fit()
-                    paths["json"].unlink(missing_ok=True)  # complete or absent: the record comes last
-                    _write_coordinates(entry, CoordinateSource(source, mode, basis), len(source.views), console)
-    # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
-    loaded = load(paths["safetensors"].read_bytes())
-    coordinates = np.load(paths["npy"], mmap_mode="r")
-    taps = [view[1] if mode == "conv" else None for view in source.views]
-    n = source.num_samples
-    views = [(coordinates[v * n : (v + 1) * n], tap) for v, tap in enumerate(taps)]
-    return Basis(loaded["mean"], loaded["projection"]), CachedFeatures(views, source.device)
+    if isinstance(source, CachedFeatures) and source.folder is not None:
+        (kept,) = broadcast_object_list([accelerator.is_main_process and keep(source, source.folder)])
+        if kept:
+            # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
+            loaded = load(paths["safetensors"].read_bytes())
+            coordinates = np.load(paths["npy"], mmap_mode="r")
+            taps = [view[1] if mode == "conv" else None for view in source.views]
+            n = source.num_samples
+            views = [(coordinates[v * n : (v + 1) * n], tap) for v, tap in enumerate(taps)]
+            return Basis(loaded["mean"], loaded["projection"]), CachedFeatures(views, source.device)
+
+    basis = fit()
+    for tensor in (basis.mean, basis.projection):
+        # One process's axes for all: the last bits of a fit may depend on the number of threads.
+        tensor.copy_(_from_main_process(tensor, accelerator))
+    return basis, CoordinateSource(source, mode, basis)
 
 
 def _from_main_process(tensor: Tensor, accelerator: Accelerator) -> Tensor:

@@ -22,7 +22,8 @@ class Entry:
     """One entry of the cache.
 
     Attributes:
-        state: ``complete``, ``unfinished`` (the next training goes on) or ``foreign`` (of another version).
+        state: ``complete``, ``unfinished`` (the next training goes on), ``foreign`` (of another version) or ``damaged``
+            (its manifest can't be read).
         arrays: names of the arrays that are there.
         num_bases: PCA bases with their coordinates beside the features.
         changed: time of the last change of any of its files, seconds since 1970.
@@ -59,12 +60,10 @@ def read_entries(cache_dir: Path, runs_dir: Path) -> list[Entry]:
         if not arrays:
             continue  # not ours: nothing that training has written
         key = _read_key(folder)
-        state = "unfinished" if not (folder / "manifest.json").is_file() else "foreign" if key is None else "complete"
-        if any(folder.glob("progress-*.jsonl")):
-            state = "unfinished"
         entries.append(
             Entry(
-                folder, state, key.num_samples if key else 0, arrays, len(list(folder.glob("basis-*.npy"))),
+                folder, _state(folder, arrays, key), key.num_samples if key else 0, arrays,
+                len(list(folder.glob("basis-*.npy"))),
                 sum(p.stat().st_size for p in files), max(p.stat().st_mtime for p in files),
                 tuple(run for run, use in uses.items() if key and use.needs(folder.name, key)),
             )
@@ -126,25 +125,40 @@ def _read_key(folder: Path) -> FeatureKey | None:
         stored = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["key"]
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         key = FeatureKey(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return key if key.format_version == FeatureKey("", "", 0).format_version else None
 
 
+def _state(folder: Path, arrays: tuple[str, ...], key: FeatureKey | None) -> str:
+    """That of an entry with these arrays; see :class:`Entry`."""
+    if key is not None:
+        whole = FeatureCache(folder, key).is_finished(arrays) and not any(folder.glob("progress-*.jsonl"))
+        return "complete" if whole else "unfinished"
+    try:
+        json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "unfinished"
+    except (OSError, ValueError, RecursionError):
+        return "damaged"
+    return "foreign"
+
+
 def verify_entry(entry: Entry) -> list[str]:
-    """What is damaged in an entry, in words; nothing if all is intact. Reads all of it."""
+    """What is damaged in an entry, in words; nothing if all that it has checksums of is intact. Reads all of that."""
     key = _read_key(entry.folder)
     if key is None:
-        return []
+        return ["manifest.json can't be read"] if entry.state == "damaged" else []
     damage = []
     cache = FeatureCache(entry.folder, key)
+    recorded = cache.recorded_checksums()
     for name in entry.arrays:
         try:
-            lacking = cache.missing([name], range(cache.num_blocks))
+            lacking = cache.missing([name], recorded[name])
         except (OSError, ValueError) as error:
             damage.append(f"{name}.npy can't be read ({error})")
             continue
-        if lacking and entry.state == "complete" and cache.recorded_checksums()[name]:
+        if lacking:
             damage.append(f"{name}.npy: {len(lacking)} of {cache.num_blocks} blocks")
     for path in sorted(entry.folder.glob("basis-*.json")):
         try:

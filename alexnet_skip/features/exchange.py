@@ -55,7 +55,8 @@ def crew_of(folder: Path, accelerator: Accelerator) -> Crew:
         marks[me].touch()
     accelerator.wait_for_everyone()
     leaders = gather_object([next((process for process, mark in enumerate(marks) if mark.exists()), me)])
-    marks[me].unlink(missing_ok=True)  # now that all have looked
+    with suppress(OSError):  # which such a disk says of what is not there, too
+        marks[me].unlink(missing_ok=True)  # now that all have looked
     disks = tuple(sorted(set(leaders)).index(leader) for leader in leaders)
     members = [process for process, disk in enumerate(disks) if disk == disks[me]]
     return Crew(members.index(me), len(members), disks[me], disks)

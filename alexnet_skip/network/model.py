@@ -33,7 +33,7 @@ from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import write_sealed_json, write_text
 
-# Images that predict() holds in their original size at once.
+# Images that predict() hands to the network at once; of files one at a time is in memory at its full size.
 PREDICT_IMAGES = 64
 
 

@@ -54,15 +54,17 @@ def _one_side(subject: Subject, text: Text) -> str:
     assert subject.last is not None
     predictions = subject.last.predictions[0]
     top1 = [float(one.correct.mean()) for one in predictions]
-    top3 = [topk_accuracy(one.logits, one.labels, subject.last.k) for one in predictions]
+    more = ""
+    for k in subject.last.topk[1:]:
+        among = [topk_accuracy(one.logits, one.labels, k) for one in predictions]
+        more += text("verdict.topk", k=k, share=per_cent(float(np.mean(among)), 2))
     low, high = min(top1), max(top1)
     if len(top1) == 1:
         low, high = wilson_interval(int(predictions[0].correct.sum()), len(predictions[0].labels))
     return text(
         "verdict.run" if len(top1) == 1 else "verdict.form",
-        where=where(subject, text), name=side_name(subject.sides[0], text), k=subject.last.k,
+        where=where(subject, text), name=side_name(subject.sides[0], text), more=more,
         top1=per_cent(float(np.mean(top1)), 2), low=per_cent(low, 2), high=per_cent(high, 2),
-        top3=per_cent(float(np.mean(top3)), 2),
     )  # fmt: skip
 
 
@@ -124,7 +126,7 @@ def _ends(one: Comparison) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class TableCell:
-    """Top-1 and top-3 in per cent, and the range of top-1 over seeds; empty with one."""
+    """Top-1 and top-3 in per cent, of two classes without; and the range of top-1 over seeds, empty with one."""
 
     top1: str
     top3: str

@@ -10,6 +10,7 @@ from alexnet_skip.plots.embedding import class_colours
 from alexnet_skip.report import calibration, curves, facts, findings, looks, matrices, names, network, pictures, space
 from alexnet_skip.report.subject import Subject
 from alexnet_skip.report.text import Text
+from alexnet_skip.runs.folders import ELSEWHERE
 from alexnet_skip.study.verdict import LITTLE_POINTS, SIGNIFICANCE
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -34,7 +35,7 @@ def content(subject: Subject, text: Text) -> dict[str, Any]:
     """What the templates show, by section."""
     clouds = space.find_clouds(subject)
     shown = clouds[: space.MAX_CLOUDS]
-    titles = [_cloud_title(subject, cloud, text) for cloud in shown]
+    titles = cloud_titles(shown, text)
     class_rows, num_classes = findings.class_rows(subject)
     only = pictures.only_one_right(subject, clouds, text)
     return {
@@ -70,14 +71,24 @@ def content(subject: Subject, text: Text) -> dict[str, Any]:
     }
 
 
-def _cloud_title(subject: Subject, cloud: space.Cloud, text: Text) -> str:
-    """What a cloud is called in the page's lists."""
+def cloud_titles(clouds: list[space.Cloud], text: Text) -> list[str]:
+    """What clouds are called in the page's lists; those that would be called alike with the names of their folders."""
+    titles = [_cloud_title(cloud, text) for cloud in clouds]
+    return [f"{t}: {c.name}" if titles.count(t) > 1 else t for t, c in zip(titles, clouds, strict=True)]
+
+
+def _cloud_title(cloud: space.Cloud, text: Text) -> str:
     knn = cloud.about["separation"]["full"].get("knn_top1")
-    layer = "features" if str(cloud.about["space"]).startswith("features") else str(cloud.about["space"])
+    # The view of the features is behind their name; other images than the run's own are told by the folder.
+    layer, _, view = str(cloud.about["space"]).partition(" ")
+    _, on, elsewhere = cloud.name.partition(ELSEWHERE)
+    images = f"{len(cloud.labels):,}"
+    if len(cloud.labels) > space.MAX_POINTS:
+        images = text("space.drawn", drawn=f"{space.MAX_POINTS:,}", of=images)
     return text(
         "space.title" if knn is not None else "space.title_short",
-        run=cloud.run.name, layer=text(f"layer.{layer}"), epoch=cloud.about["epoch"], split=cloud.about["split"],
-        images=f"{len(cloud.labels):,}", knn=f"{100 * (knn or 0):.1f}",
+        run=cloud.run.name, layer=f"{text(f'layer.{layer}')} {view}".strip(), epoch=cloud.about["epoch"],
+        split=f"{cloud.about['split']}{on}{elsewhere}", images=images, knn=f"{100 * (knn or 0):.1f}",
     )  # fmt: skip
 
 

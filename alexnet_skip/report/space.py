@@ -61,14 +61,17 @@ class Cloud:
         return str(self.about.get("images_sha256", ""))
 
     def tiles(self) -> np.ndarray | None:
-        """The thumbnails uint8 (N, side, side, 3); None where there are none."""
+        """The thumbnails uint8 (N, side, side, 3); None where there are none, or their file is damaged."""
         if self.sprite is None:
             return None
-        with Image.open(self.sprite) as opened:
-            whole = np.asarray(opened.convert("RGB"))
         columns = math.ceil(math.sqrt(len(self.samples)))
-        side = whole.shape[1] // columns
-        grid = whole[: columns * side, : columns * side].reshape(columns, side, columns, side, 3).swapaxes(1, 2)
+        try:
+            with Image.open(self.sprite) as opened:
+                whole = np.asarray(opened.convert("RGB"))
+            side = whole.shape[1] // columns
+            grid = whole.reshape(columns, side, columns, side, 3).swapaxes(1, 2)
+        except DAMAGE:
+            return None
         return grid.reshape(-1, side, side, 3)[: len(self.samples)]
 
 

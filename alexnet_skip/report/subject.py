@@ -9,6 +9,7 @@ from pathlib import Path
 from alexnet_skip.runs.folders import find_run
 from alexnet_skip.runs.predictions import Predictions
 from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
+from alexnet_skip.statistics.metrics import usual_topk
 from alexnet_skip.study.sides import (
     Side,
     find_study,
@@ -42,12 +43,12 @@ class Stage:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Every side but the first, held against it."""
-        return compare(self.predictions, (1, self.k)) if len(self.predictions) > 1 else []
+        return compare(self.predictions, self.topk) if len(self.predictions) > 1 else []
 
     @property
-    def k(self) -> int:
-        """Of the second top-k accuracy: 3, or as many as there are classes."""
-        return min(3, self.predictions[0][0].logits.shape[1])
+    def topk(self) -> tuple[int, ...]:
+        """The k's of the accuracies that are told."""
+        return usual_topk(self.predictions[0][0].logits.shape[1])
 
 
 @dataclass(frozen=True)

@@ -166,17 +166,20 @@ def kept_predictions(
     where, predictions = next((pair for pair in found if wanted is None or wanted(pair[1])), (None, None))
     more = (*(("--dataset", dataset) if dataset is not None else ()), *(("--tta",) if tta else ()))
     if where is None or predictions is None:
-        held_out = evaluation_folder(run, "val", checkpoint_name, tta=tta) / FILE_NAME
-        instead = (
-            ", or ask for those on val (--split val, which it has)" if split == "test" and held_out.is_file() else ""
-        )
-        raise UserError(
-            f"{run} has no predictions of {checkpoint_name} on {split}; make them first{instead}:"
-            f"{command_making(run, split, checkpoint_name, *more)}"
-        )
+        raise UserError(no_predictions(run, split, checkpoint_name, *more))
     if of_another_model(predictions, where, run, checkpoint_name):
         raise UserError(another_model(run, where.name.partition("-")[0], checkpoint_name, *more))
     return where, predictions
+
+
+def no_predictions(run: Path, split: str, checkpoint_name: str, *more: str) -> str:
+    """What to tell who wants predictions that there are none of, which are made with ``more`` flags."""
+    held_out = evaluation_folder(run, "val", checkpoint_name, tta="--tta" in more) / FILE_NAME
+    instead = ", or ask for those on val (--split val, which it has)" if split == "test" and held_out.is_file() else ""
+    return (
+        f"{run} has no predictions of {published_name(checkpoint_name)} on {split}; make them first{instead}:"
+        f"{command_making(run, split, checkpoint_name, *more)}"
+    )
 
 
 def another_model(run: Path, split: str, checkpoint_name: str, *more: str) -> str:

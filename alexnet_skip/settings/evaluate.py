@@ -62,7 +62,7 @@ class EvaluateSettings:
     topk: tuple[int, ...] | None = None
     """The k's of the top-k accuracies; 1 is always among them, and 3 where there are as many classes. With --images,
     how many classes to show of each image (3 if left out)."""
-    images: tuple[Path, ...] = ()
+    images: tuple[Path, ...] | None = None
     """Classify these image files, and those in these folders, instead of evaluating; any size and mode."""
     run: str | None = None
     """Name or path of the run; the newest if left out."""
@@ -89,7 +89,7 @@ class EvaluateSettings:
     """Compare RUN RUN ... with the first of them, or the variants of a STUDY (the newest if none is named) with the one
     without the skip: what they get right on the same samples, from their evaluations. A study is compared at the last
     of its snapshots unless --checkpoint names another."""
-    explain: int = 0
+    explain: int | None = None
     """Draw where the model looks (Grad-CAM of the last convolution and of the tapped one) in so many of its images, its
     surest mistakes and hits; with --compare RUN RUN, or a STUDY, in those that only one of the two gets right."""
     table: tuple[str, ...] | None = None
@@ -115,9 +115,11 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         given = self.topk is None or (bool(self.topk) and all(k >= 1 for k in self.topk))
         require(given, "--topk", self.topk, "1 or more")
+        require(self.images != (), "--images", "empty", "image files, or folders that hold some")
         require_checkpoint(self.checkpoint)
-        require(0 <= self.explain <= MAX_EXPLAINED, "--explain", self.explain, f"1 to {MAX_EXPLAINED} images")
-        both = bool(self.explain) and self.run is not None and self.compare is not None
+        explained = self.explain is None or 1 <= self.explain <= MAX_EXPLAINED
+        require(explained, "--explain", self.explain, f"1 to {MAX_EXPLAINED} images")
+        both = self.explain is not None and self.run is not None and self.compare is not None
         require(not both, "--run", self.run, "left out with --explain --compare, which names the runs")
         refuse_idle_flags(self, MODES)
 

@@ -56,7 +56,8 @@ def explain(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         for side, one in zip(sides, predictions, strict=True)
     ]
     kinds = _kinds(sides, predictions, chances)
-    rows = np.concatenate([found[: -(-settings.explain // len(kinds))] for found in kinds.values()])[: settings.explain]
+    most = settings.explain or 0
+    rows = np.concatenate([found[: -(-most // len(kinds))] for found in kinds.values()])[:most]
     told = ", ".join(f"{what} {len(found):,}" for what, found in kinds.items())
     console.line(f"Of {len(first.labels):,} images of {split}: {told}")
     path = _path(study, sides, split, checkpoint_name)

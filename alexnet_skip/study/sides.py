@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_skip.network.prediction import probabilities
-from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, published_name, runs_in
+from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, runs_in
 from alexnet_skip.runs.predictions import (
     Predictions,
     another_model,
-    command_making,
+    no_predictions,
     of_another_model,
     read_predictions,
 )
@@ -175,7 +175,9 @@ def _names_of(runs: Sequence[Path], runs_dir: Path) -> list[str]:
 
 
 def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple[str, list[list[Predictions]]]:
-    """Predictions of every run of every side on one split: the one wanted, or val where no run has any on test.
+    """Predictions of every run of every side on one split: the one wanted, or val where it stands in for test.
+
+    It does where no run has any on test, nor is known to have a test split.
 
     Returns:
         The split, and a list of predictions per side, in the order of its seeds.
@@ -186,7 +188,8 @@ def read_sides(sides: Iterable[Side], split: str, checkpoint_name: str) -> tuple
     sides = list(sides)
     runs = [run for side in sides for run in side.runs]
     has = {name: [run for run in runs if has_predictions(run, name, checkpoint_name)] for name in ("test", "val")}
-    if split == "test" and not has["test"] and has["val"]:
+    known = any("test" in side.config.dataset.splits for side in sides)
+    if split == "test" and not has["test"] and has["val"] and not known:
         split = "val"
     predictions = []
     for side in sides:
@@ -219,10 +222,7 @@ def _read(run: Path, split: str, checkpoint_name: str) -> Predictions:
     try:
         found = read_predictions(where)
     except FileNotFoundError:
-        raise UserError(
-            f"{run} has no predictions of {published_name(checkpoint_name)} on {split}; make them first:"
-            f"{command_making(run, split, checkpoint_name)}"
-        ) from None
+        raise UserError(no_predictions(run, split, checkpoint_name)) from None
     if of_another_model(found, where, run, checkpoint_name):
         raise UserError(another_model(run, split, checkpoint_name))
     return found

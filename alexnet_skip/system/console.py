@@ -92,12 +92,15 @@ class Console:
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[ProgressHandle]:
-        """Show the progress of ``total`` items: a live bar with ETA on a terminal, now and then a line elsewhere."""
+        """Show the progress of ``total`` items: a live bar with ETA on a terminal, now and then a line elsewhere.
+
+        Where the total is not known it is 0, and for how long it has gone on is shown.
+        """
         if self.silent:
             yield ProgressHandle()
         elif self._live:
             with self._on_display() as display:
-                yield LiveProgress(display, display.add_task(title, total=total, figures=""))
+                yield LiveProgress(display, display.add_task(title, total=total or None, figures=""))
         else:
             yield PlainProgress(self.line, title, total)
 

@@ -186,7 +186,7 @@ class _Transfer:
         received, most = 0, length if length is not None else self.num_bytes or sys.maxsize
         with (
             self.part.open("ab") as file,
-            self.console.progress(f"Download {self.part.stem}", length or 0) as progress,
+            self.console.progress(f"Download {self.part.stem}", length or self.num_bytes or 0) as progress,
         ):
             # read1: what there is; read would wait for a whole piece, however slowly it comes.
             while piece := response.read1(min(PIECE_BYTES, most - received)):

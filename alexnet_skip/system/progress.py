@@ -66,6 +66,7 @@ class PlainProgress(ProgressHandle):
     """Lines in a log."""
 
     def __init__(self, line: Callable[[str], None], title: str, total: int) -> None:
+        # Of work whose end nobody knows the total is 0.
         self._line, self._title, self._total = line, title, total
         self._figures, self._done = "", 0
         self._began = self._last = time.monotonic()
@@ -74,10 +75,12 @@ class PlainProgress(ProgressHandle):
         self._done += amount
         now = time.monotonic()
         if self._done and now - self._last >= PLAIN_PROGRESS_SECONDS:
-            self._last = now
-            left = (now - self._began) / self._done * (self._total - self._done)
-            share = 100 * self._done // max(1, self._total)
-            self._line(f"{self._title}: {share} %, about {duration(left)} left {self._figures}".rstrip())
+            self._last, elapsed = now, now - self._began
+            told = f"{duration(elapsed)} so far"
+            if self._total:
+                left = elapsed / self._done * max(0, self._total - self._done)
+                told = f"{100 * self._done // self._total} %, about {duration(left)} left"
+            self._line(f"{self._title}: {told} {self._figures}".rstrip())
 
     def show(self, figures: str) -> None:
         self._figures = figures

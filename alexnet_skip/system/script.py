@@ -1,5 +1,6 @@
 """How a script begins and ends: a sign of life at once, the exit code, and the one JSON line for programs."""
 
+import errno
 import importlib
 import json
 import os
@@ -54,6 +55,12 @@ def run_script(parse: Callable[[], Settings], body: Callable[[Settings], tuple[d
     except OSError as error:
         if error.errno not in REFUSED:
             raise
+        if error.errno == errno.EACCES and error.filename2:
+            # Windows replaces no file that is open; the first name is that of what was to take its place.
+            return _refuse(
+                f"{error.filename2} can't be replaced ({error.strerror}): most likely it is open in another program; "
+                "close it there, and run again"
+            )
         place = f"{error.filename}: " if error.filename else ""
         return _refuse(
             f"{place}{error.strerror}; make room or choose a folder that can be written, and run again: what was "

@@ -90,9 +90,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             save_file(tensors, str(temporary), metadata={"format": "pt"})
             sync_file(temporary)
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if number else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from None
+        told = re.search(r"([^:]+) \(os error (\d+)\)", str(error))
+        words, code = (told[1].strip(), int(told[2])) if told else (os.strerror(errno.EIO), errno.EIO)
+        # The number is the system's own. Windows has others than errno, which Python takes from the fourth argument
+        # there, and nowhere else.
+        raise OSError(code, words, str(path), code if told else None) from None
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

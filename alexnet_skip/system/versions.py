@@ -26,7 +26,9 @@ def environment() -> dict[str, str | None]:
     here = {"python": platform.python_version(), "platform": platform.platform()}
     try:
         command = ["git", "-C", str(OWN.parent), "rev-parse", "HEAD"]
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        # What git says beside it is nobody's, and in the language and encoding of the system.
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        commit = done.stdout.decode("utf-8", "replace").strip()
     except (OSError, subprocess.CalledProcessError):
         commit = None
     return here | package_versions() | {"git_commit": commit}

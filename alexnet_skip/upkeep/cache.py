@@ -136,8 +136,10 @@ def care(command: CacheCommand) -> tuple[dict[str, Any], bool]:
         if damaged:
             told = "; ".join(f"{name}: {', '.join(damage)}" for name, damage in damaged.items())
             raise UserError(f"{command.cache_dir} is damaged in {told}; the next training computes just these again")
-        console.line(f"{len(entries)} entries, all intact")
-        return result | {"verified": [entry.folder.name for entry in entries]}, True
+        whole = [entry.folder.name for entry in entries if entry.state == "complete"]
+        others = ", ".join(f"{entry.folder.name} ({entry.state})" for entry in entries if entry.state != "complete")
+        console.line(f"{len(whole)} entries intact" + (f"; not judged: {others}" if others else ""))
+        return result | {"verified": whole}, True
     if isinstance(command, PruneCache):
         entries = to_prune(entries, command)
         total = size(sum(entry.num_bytes for entry in entries))

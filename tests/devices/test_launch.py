@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from alexnet_skip.devices import launch
+from alexnet_skip.devices.idle_card import TorchBuild
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.machine import available_cpus
 
@@ -82,6 +83,16 @@ def test_processes_wait_for_each_other_as_long_as_a_slow_download_takes(monkeypa
     with pytest.raises(UserError, match="no second process"):
         launch.start("no")
     assert asked["timeout"] > timedelta(hours=1)
+
+
+def test_more_processes_than_cards_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(launch, "installed_torch", lambda index: TorchBuild("12.6"))
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"^LOCAL_RANK is 2, but this process sees 2 GPU\(s\), .*; launch 2 on it"):
+        launch.start("no")
 
 
 @pytest.mark.parametrize(("kind", "products", "convolutions"), [("cpu", "medium", True), ("cuda", "high", False)])

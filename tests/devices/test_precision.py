@@ -1,5 +1,7 @@
 """Precision is decided from a description of the device, so every branch runs without a GPU."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -87,6 +89,22 @@ def test_where_a_mac_trains_on_its_cpu_the_reason_says_that_the_gpu_beside_it_id
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there)
     reason = choose_precision("auto", describe(torch.device("cpu")), is_not_asked).reason
     assert reason == "fp32 on CPU" + " (Apple's GPU, mps, is not used)" * there
+
+
+def test_of_two_different_cards_each_is_asked_for_its_own_bf16(monkeypatch):
+    current = [0]
+
+    @contextmanager
+    def chosen(device):
+        current[0] = device.index
+        yield
+        current[0] = 0
+
+    monkeypatch.setattr(torch.cuda, "device", chosen)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: current[0] == 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device.index}")
+    found = [describe(torch.device("cuda", index)) for index in (0, 1)]
+    assert found == [Device("cuda", "card 0", False), Device("cuda", "card 1", True)]
 
 
 def test_forcing_what_is_not_asked_for_is_refused():

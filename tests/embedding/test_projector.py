@@ -4,9 +4,12 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -27,7 +30,7 @@ def coordinates(seed: int = 0, n: int = 10, d: int = 4) -> np.ndarray:
 
 
 def export(run, name="embedding/test-features", seed=0, sprite=None):
-    return export_embedding(run, name, coordinates(seed), COLUMNS, sprite, 8, 0.4321)
+    return export_embedding(run, name, coordinates(seed), COLUMNS, sprite, 8, 0.4321, pytest.fail)
 
 
 def read_config(run) -> ProjectorConfig:
@@ -206,6 +209,25 @@ def test_every_file_is_there_before_the_config_names_it(tmp_path, monkeypatch):
     assert seen == [True]
 
 
+def test_two_embeddings_of_a_run_at_once_are_both_listed_and_leave_no_lock(tmp_path, monkeypatch):
+    both, read = threading.Barrier(2), projector._other_embeddings
+
+    def read_and_wait_for_the_other(*given):
+        found = read(*given)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.3)
+        return found
+
+    monkeypatch.setattr(projector, "_other_embeddings", read_and_wait_for_the_other)
+    names = ["embedding/test-features", "embedding/test-hidden2"]
+    with ThreadPoolExecutor() as threads:
+        listed = list(
+            threads.map(lambda name: export_embedding(tmp_path, name, coordinates(), COLUMNS, None, 8, 1, print), names)
+        )
+    assert sorted(entry.tensor_name for entry in read_config(tmp_path).embeddings) == sorted(listed)
+    assert sorted(path.name for path in (tmp_path / "embedding").iterdir()) == ["test-features", "test-hidden2"]
+
+
 def test_tabs_line_breaks_and_empty_cells_do_not_shift_the_table():
     table = metadata_table({"true\tclass": ["a\tb", "c\nd", ""], "n": [1, 2, 3]})
     assert table == "true class\tn\na b\t1\nc d\t2\n-\t3\n"
@@ -248,7 +270,7 @@ def test_what_the_projector_would_alter_or_misread_is_refused_before_anything_is
     tmp_path, points, columns, message
 ):
     with pytest.raises(ValueError, match=message):
-        export_embedding(tmp_path, "embedding/x", points, columns, None, 8, 0.5)
+        export_embedding(tmp_path, "embedding/x", points, columns, None, 8, 0.5, pytest.fail)
     assert not list(tmp_path.iterdir())
 
 

@@ -104,6 +104,28 @@ def test_mistakes_end_with_2_and_write_nothing(runs, photos, capsys, monkeypatch
     assert sorted(runs.rglob("*")) == before
 
 
+def test_a_named_model_is_used_and_not_another_that_checkpoint_asks_for(runs, photos, capsys):
+    for asked in (["--images", photos / "tall.png"], ["--export", "torch"]):
+        code, out, err = run(capsys, *asked, "--run", runs / "mine" / "model", "--checkpoint", "last")
+        assert (code, out) == (2, "")
+        assert "--checkpoint is last, but --run" in " ".join(err.split())
+        assert "is one model already; give the run's folder, or leave --checkpoint out" in " ".join(err.split())
+
+
+def test_photographs_are_in_memory_at_their_full_size_one_at_a_time(runs, tmp_path, rng, monkeypatch):
+    network, _ = model.load_published(runs / "mine" / "model")
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(path)
+    expected = [prediction.probabilities for prediction in network.predict(paths)]
+    sizes, predict = [], network.predict
+    monkeypatch.setattr(network, "predict", lambda images: (sizes.extend(i.shape for i in images), predict(images))[1])
+    _, predictions, thumbnails, _ = classify.predict_files(network, paths, set(paths))
+    assert sizes == [(32, 32, 3)] * 3
+    np.testing.assert_array_equal([prediction.probabilities for prediction in predictions], expected)
+    assert [thumbnail.shape for thumbnail in thumbnails] == [(90, 120, 3)] * 3
+
+
 def test_a_bar_is_as_long_as_the_probability():
     lengths = [len(classify.bar(share)) for share in (0, 0.25, 0.5, 1)]
     assert lengths == [0, 6, 12, classify.BAR_LETTERS]

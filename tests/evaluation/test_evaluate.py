@@ -305,5 +305,4 @@ def test_a_damaged_evaluation_stops_no_later_one_and_is_made_again_by_the_comman
     (command,) = [line.split() for line in told.splitlines() if "--redraw" in line]
     assert evaluate.main([*command[2:], "--quiet"]) == 0
     assert read_json(path) == before
-    assert evaluate.main(["--runs-dir", str(runs)]) == 0
     assert "| shapes val, mirrored too |" in (runs / "run" / "model" / "README.md").read_text(encoding="utf-8")

@@ -80,6 +80,8 @@ def test_a_published_kernel_of_any_rank_is_found_again_and_can_learn_on(features
     """One of 256, too, as runs had it whose kernels were trained whole."""
     main, tap = features
     basis = fit_basis(lambda: [main + tap], 20, seed=0)
+    # Now and then a matrix of full rank is drawn that has a direction too small to be found.
+    torch.manual_seed(0)
     skip = SkipConnection("conv")
     with torch.no_grad():
         skip.projection.weight += (torch.randn(256, rank) @ torch.randn(rank, 256) / 256)[:, :, None, None]
@@ -178,6 +180,27 @@ def test_the_kept_coordinates_are_those_of_the_basis(tmp_path, rng):
     values = rng.normal(size=(40, 50)).astype(np.float16)
     basis, found = open_small(tmp_path, values)
     torch.testing.assert_close(found, basis.transform(torch.from_numpy(values).float()), rtol=2**-10, atol=1e-2)
+
+
+def test_beside_features_on_a_disk_that_can_not_be_written_the_basis_is_used_and_not_kept(tmp_path, rng, monkeypatch):
+    values = rng.normal(size=(40, 50)).astype(np.float16)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "read-only").mkdir()
+    expected, coordinates_kept = open_small(tmp_path / "kept", values)
+    monkeypatch.setattr(coordinates, "writable", lambda folder: False)
+    basis, found = open_small(tmp_path / "read-only", values)
+    assert torch.equal(basis.projection, expected.projection)
+    torch.testing.assert_close(found, coordinates_kept, rtol=2**-10, atol=1e-2)
+    assert list((tmp_path / "read-only").iterdir()) == []
+    assert open_small(tmp_path / "kept", values)[1].equal(coordinates_kept), "what is there is used"
+
+
+@pytest.mark.parametrize(("asked", "told"), [(8, 8), (1024, 29)])
+def test_the_line_of_the_basis_says_how_many_coordinates_there_will_be(rng, capsys, asked, told):
+    source = Live(*(torch.from_numpy(rng.normal(size=(80, 50))).float() for _ in range(2)))
+    basis, _ = open_basis(source, np.arange(30), "none", asked, Accelerator(cpu=True), Console(), mirrored=False)
+    assert basis.projection.shape[1] == told
+    assert f"PCA basis: {told} coordinates from 30 images" in capsys.readouterr().err
 
 
 class Live:

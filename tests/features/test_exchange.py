@@ -1,11 +1,13 @@
 """Machines that do not all share a disk: each feature is extracted once in all, and is on every disk in the end."""
 
+import errno
 import json
 import os
 import shutil
 import socket
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_run import ARGUMENTS, BLOCK_ROWS
 
+from alexnet_skip.features import exchange
 from alexnet_skip.features.cache import ARRAYS
 from alexnet_skip.features.exchange import divide
 
@@ -48,6 +51,23 @@ def test_what_no_disk_has_is_extracted_once_and_everything_lacking_is_sent_by_on
         assert piece in has[disk] or piece not in lacking[disk]
     shares = [len(blocks) for blocks in division.extract]
     assert max(shares) - min(shares) <= 1
+
+
+def test_a_disk_that_can_not_be_written_is_each_machines_own(tmp_path, monkeypatch):
+    """And a system that says so of a file that is not there, as Linux does where a disk is read-only."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("mkdir", "touch", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(exchange, "broadcast_object_list", lambda found: found)
+    monkeypatch.setattr(exchange, "gather_object", lambda found: [*found, 1])
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    first_of_two = SimpleNamespace(process_index=0, num_processes=2, wait_for_everyone=lambda: None)
+    crew = exchange.crew_of(tmp_path, first_of_two)
+    assert crew == exchange.Crew(0, 1, 0, (0, 1))
+    assert not crew.shared
 
 
 def start_on(zygote, places: list[Path]) -> list[int]:

@@ -78,6 +78,14 @@ def test_text_files_are_read_and_written_in_utf_8_whatever_the_platforms_own_enc
                 assert "encoding" in given or len(node.args) > 1, (path.name, node.lineno)
 
 
+def test_what_other_programs_say_is_read_whatever_its_encoding_is():
+    for path in SOURCES:
+        for node, name in calls(ast.parse(path.read_text("utf-8"))):
+            given = {keyword.arg for keyword in node.keywords}
+            if name in ("run", "Popen", "check_output") and given & {"text", "encoding", "universal_newlines"}:
+                assert "errors" in given, (path.name, node.lineno)
+
+
 def test_no_file_of_the_project_has_a_name_that_windows_refuses():
     folders = ("alexnet_skip", "benchmarks", "docs", "tests", ".ci")
     paths = [

@@ -1,7 +1,10 @@
 """What the verdict claims, and of what."""
 
+import re
+
 import pytest
 from made_report import make_study
+from made_runs import make_predictions, make_run
 
 from alexnet_skip.report import findings
 from alexnet_skip.report.page import render
@@ -39,3 +42,27 @@ def test_such_a_study_is_not_asked_whether_the_skip_helps(without_none, page):
     alone = render(without_none, text)
     assert text("page.question") not in alone
     assert "<h1>skip (identity) · skip (conv) · skip (concat)</h1>" in alone
+
+
+@pytest.mark.parametrize("lang", sorted(SAID))
+def test_of_two_classes_nothing_is_told_but_top_1(tmp_path, rng, lang):
+    found = make_predictions(0.8, rng, n=60, classes=2)
+    for variant in ("none", "conv"):
+        make_run(
+            tmp_path / "s" / variant, {"test-epoch-4": found, "test-epoch-1": found}, ("cat", "dog"), variant=variant
+        )
+    make_run(tmp_path / "one", {"test-epoch-4": found, "test-epoch-1": found}, ("cat", "dog"))
+    for name, cells in (("one", 2), ("s", 4)):
+        subject, text = find_subject(tmp_path, [name]), load_text(lang)
+        page = render(subject, text)
+        assert len(re.findall(r"<td><b>[0-9.]+</b></td>", page)) == cells
+        table = page.partition('<section id="table"')[2].partition("</section>")[0]
+        assert set(re.findall(r"top-\d", table)) == {"top-1"}
+        assert text("verdict.topk", k=2, share="").partition("2")[0] not in findings.verdict(subject, text)
+
+
+def test_of_three_classes_the_verdict_tells_of_the_first_three(tmp_path, rng):
+    found = make_predictions(0.8, rng, n=60, classes=3)
+    make_run(tmp_path / "one", {"test-best": found}, ("cat", "dog", "bird"), snapshot_epochs=())
+    told = findings.verdict(find_subject(tmp_path, ["one"]), load_text("en"))
+    assert told.endswith("%); the true class is among its first 3 for 100.00 %.")

@@ -11,7 +11,7 @@ from made_runs import make_run
 from PIL import Image
 
 from alexnet_skip.report import space
-from alexnet_skip.report.page import render
+from alexnet_skip.report.page import cloud_titles, render
 from alexnet_skip.report.subject import find_subject
 from alexnet_skip.report.text import load_text
 from alexnet_skip.study.source_report import CLASS_NAMES
@@ -88,6 +88,49 @@ def test_figures_that_cannot_be_had_are_left_out_of_the_page_and_of_the_clouds_n
     assert "<td>0.00</td><td>-0.250</td><td>0.500</td>" in page
     assert "<td>–</td><td>–</td><td>–</td><td>30 train images</td>" in page
     assert "epoch 4 (test, 120 images)</option>" in page
+
+
+def test_no_two_embeddings_are_called_alike_and_each_says_what_it_is_of(study, monkeypatch):
+    (cloud, _) = space.find_clouds(find_subject(study.parent, [study.name]))
+    left = {
+        "test-features": "joined by conv",
+        "test-features-fit-split": "joined by conv",
+        "test-features-main": "main",
+        "test-features-main-on-other-0123abcd": "main",
+    }
+    views = [
+        space.Cloud(**vars(cloud) | {"about": cloud.about | {"space": f"features ({view})"}, "name": name})
+        for name, view in left.items()
+    ]
+    titles = cloud_titles(views, load_text("en"))
+    told = "epoch 1 (test, 120 images; kNN 50.0 %)"
+    assert titles == [
+        f"conv-seed0, features (joined by conv), {told}: test-features",
+        f"conv-seed0, features (joined by conv), {told}: test-features-fit-split",
+        f"conv-seed0, features (main), {told}",
+        f"conv-seed0, features (main), {told.replace('test', 'test-on-other-0123abcd')}",
+    ]
+    monkeypatch.setattr(space, "MAX_POINTS", 50)
+    assert "50 of 120 images" in cloud_titles([cloud], load_text("en"))[0]
+    assert "이미지 120장 가운데 50장" in cloud_titles([cloud], load_text("ko"))[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:900]),
+        lambda path: path.write_bytes(b"no picture"),
+        lambda path: Image.new("RGB", (37, 41)).save(path),
+    ],
+)
+def test_a_damaged_sheet_of_thumbnails_costs_no_more_than_the_thumbnails(tmp_path, rng, damage):
+    run = make_run(tmp_path / "run", {}, CLASS_NAMES)
+    (sheet,) = make_embedding(run, 4, CLASS_NAMES, rng).glob("sprite-*.jpg")
+    damage(sheet)
+    (cloud,) = space.find_clouds(find_subject(tmp_path, ["run"]))
+    packed = space.pack_clouds([cloud], ["one"])
+    assert packed["sheets"] == []
+    assert packed["clouds"][0]["sheet"] is None
 
 
 def test_an_embedding_that_does_not_say_what_it_is_of_is_named_with_the_command_that_makes_it_again(tmp_path, rng):

@@ -92,7 +92,9 @@ def test_a_value_out_of_range_is_refused_by_name(arguments, message):
     assert str(refused.value).startswith(message)
 
 
-@pytest.mark.parametrize("arguments", [["--topk", "0"], ["--topk"], ["--checkpoint", "epoch-x"]])
+@pytest.mark.parametrize(
+    "arguments", [["--topk", "0"], ["--topk"], ["--checkpoint", "epoch-x"], ["--images"], ["--explain", "0"]]
+)
 def test_evaluate_refuses_what_it_cannot_do(arguments):
     with pytest.raises(UserError, match=f"^{arguments[0]} is"):
         parse_evaluate(arguments)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from made_runs import make_predictions, make_published, make_run
+from made_runs import make_predictions, make_published, make_run, tell
 
 from alexnet_skip.statistics.metrics import softmax
 from alexnet_skip.study.sides import find_study, in_words, left_out, read_sides, sides_of_runs, sides_of_study
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.system.files import read_json
 
 NAMES = ("cat", "dog", "bird")
 
@@ -30,6 +31,18 @@ def test_each_seeds_probabilities_are_those_of_its_own_published_model(tmp_path,
             side.probabilities(predictions, checkpoint), predictions, fitted, strict=True
         ):
             np.testing.assert_allclose(told, softmax(one.logits / (temperature or 1)))
+
+
+@pytest.mark.parametrize(("splits", "taken"), [(("train", "test"), None), (("train",), "val"), ((), "val")])
+def test_val_stands_in_for_a_test_split_only_where_none_is_known(tmp_path, rng, splits, taken):
+    run = make_run(tmp_path / "a", {"val-best": make_predictions(0.7, rng, n=30, classes=3)}, NAMES)
+    tell(run, dataset=read_json(run / "config.json")["dataset"] | {"splits": splits})
+    sides = sides_of_runs(tmp_path, ["a"])
+    if taken:
+        assert read_sides(sides, "test", "best")[0] == taken
+    else:
+        with pytest.raises(UserError, match="no predictions of best on test; make them first, or ask for those on val"):
+            read_sides(sides, "test", "best")
 
 
 def made(folder, runs: dict[str, tuple[int, ...]]):

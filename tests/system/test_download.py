@@ -135,6 +135,17 @@ def test_a_file_comes_whole_and_its_progress_is_shown(
     assert "Download weights.bin: 100 %" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("known", "told"), [(len(CONTENT), ": 100 %, about 0 s left"), (None, ": 0 s so far")])
+def test_of_an_answer_without_an_end_the_share_is_told_where_the_files_size_is_known(
+    server, place, monkeypatch, capsys, known, told
+) -> None:
+    monkeypatch.setattr("alexnet_skip.system.progress.PLAIN_PROGRESS_SECONDS", 0)
+    server.told = False
+    download([server.url], place, DIGEST, Console(), num_bytes=known)
+    assert only_the_file(place)
+    assert f"Download weights.bin{told}" in capsys.readouterr().err
+
+
 def test_the_beginning_of_a_digest_and_other_algorithms_do(server: Server, place: Path) -> None:
     download([server.url], place, DIGEST[:8], QUIET)
     download([server.url], place, hashlib.md5(CONTENT).hexdigest(), QUIET, algorithm="md5")

@@ -22,6 +22,21 @@ def test_a_log_file_gets_a_line_of_progress_only_now_and_then(capsys, monkeypatc
     assert lines[0] == "Extract: 15 %, about 1 min 25 s left"
 
 
+def test_of_work_whose_end_nobody_knows_neither_share_nor_time_left_is_told(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Console().progress("Download", 0) as progress:
+        now[0] = 20.0
+        progress.advance(5_000_000)
+    assert capsys.readouterr().err == "Download: 20 s so far\n"
+    stream = open_terminal(monkeypatch, 80)
+    with Console().progress("Download", 0) as progress:
+        now[0] = 45.0
+        progress.advance(5_000_000)
+    last = [line.strip() for line in re.split(r"[\r\n]+", shown(stream)) if line.strip()][-1]
+    assert re.fullmatch(r"\W Download, \d+ s", last)
+
+
 def test_a_terminal_shows_phase_share_time_left_and_figures(monkeypatch):
     stream = open_terminal(monkeypatch, 80)
     with Console().progress("Train", 4) as progress:

@@ -1,6 +1,7 @@
 """How a script begins and ends: a sign of life, exit codes, the one line for programs."""
 
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -109,6 +110,18 @@ def test_no_library_takes_a_signal_for_an_error_of_its_own(capsys):
 
     assert run(read_like_a_library) == 128 + signal.SIGTERM
     assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_file_that_another_program_has_open_is_named_with_what_to_do(capsys):
+    """As Windows says it of a table that Excel shows."""
+
+    def replace():
+        raise PermissionError(errno.EACCES, "Access is denied", "predictions.csv.tmp", 5, "predictions.csv")
+
+    assert run(replace) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Error: predictions.csv can't be replaced (Access is denied): most likely it is open in another" in told
+    assert ".tmp" not in told
 
 
 def test_json_has_no_word_for_not_a_number():

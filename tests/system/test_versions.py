@@ -1,5 +1,6 @@
 """Which code runs here is told by its content, not by what a commit says of it."""
 
+import os
 import shutil
 
 import pytest
@@ -34,3 +35,13 @@ def test_the_record_of_a_run_names_every_package_and_lives_without_git(monkeypat
     monkeypatch.setenv("PATH", "")
     assert environment()["git_commit"] is None
     assert environment()["torch"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a program that is a shell's script")
+def test_git_may_speak_any_language_in_any_encoding(monkeypatch, tmp_path):
+    """A Korean Windows' warning, in CP949."""
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nprintf '\\260\\346\\260\\355' >&2\nprintf '\\377abc123\\n'\n", encoding="utf-8")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert str(environment()["git_commit"]).endswith("abc123")

@@ -107,6 +107,36 @@ def test_verify_finds_an_array_that_was_cut_off(places, capsys):
     assert "main.npy can't be read" in shown
 
 
+@pytest.mark.parametrize("content", ["", '{"key": {', "[" * 9999])
+def test_a_manifest_that_can_not_be_read_is_damage(places, capsys, content):
+    (places[1] / "manifest.json").write_text(content)
+    assert [entry["state"] for entry in run(capsys, "list")[1]["entries"]] == ["complete", "damaged"]
+    code, _, shown = run(capsys, "verify")
+    assert code == 2
+    assert "pets-train-4567: manifest.json can't be read" in " ".join(shown.split())
+
+
+def test_verify_calls_intact_only_what_it_has_checksums_of(places, tmp_path, capsys):
+    used, unused = places
+    make_entry(tmp_path / "cache", "pets-train-89ab", finished=False)
+    (unused / "tap.npy").write_bytes((unused / "main.npy").read_bytes())
+    manifest = json.loads((used / "manifest.json").read_text())
+    write_json(used / "manifest.json", manifest | {"key": manifest["key"] | {"format_version": 99}})
+    code, result, shown = run(capsys, "verify")
+    assert (code, result["verified"]) == (0, [])
+    told = "0 entries intact; not judged: pets-train-0123 (foreign), pets-train-4567 (unfinished), pets-train-89ab "
+    assert f"{told}(unfinished)" in " ".join(shown.split())
+
+
+def test_verify_reads_what_is_there_of_an_entry_that_is_being_extended(places, capsys):
+    (places[0] / "progress-0000.jsonl").write_text('["tap", 0, 1]\n')
+    assert run(capsys, "verify")[1]["verified"] == [places[1].name]
+    (places[0] / "main.npy").write_bytes((places[0] / "main.npy").read_bytes()[:-1] + b"x")
+    code, _, shown = run(capsys, "verify")
+    assert code == 2
+    assert "main.npy: 1 of 2 blocks" in " ".join(shown.split())
+
+
 def test_prune_only_tells_until_it_is_told_yes_and_keeps_what_a_run_uses(places, capsys):
     used, unused = places
     assert run(capsys, "prune")[1]["removed"] == []
