@@ -63,14 +63,14 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
             with watch.phase("publish"), session.console.working("Publishing the models"):
                 trainer.publish()
 
-        # What TensorBoard shows beside its curves, and what is left to say
-        summary = _summarize(trainer)
-        with watch.phase("report"), session.console.working("Pictures for TensorBoard"):
-            report_run(trainer, summary)
-        if session.accelerator.is_main_process:
-            write_sealed_json(folder / "summary.json", summary)
-        trainer.checkpointer.finish()
-        session.accelerator.wait_for_everyone()
+            # What TensorBoard shows beside its curves, and what is left to say
+            summary = _summarize(trainer)
+            with watch.phase("report"), session.console.working("Pictures for TensorBoard"):
+                report_run(trainer, summary)
+            if session.accelerator.is_main_process:
+                write_sealed_json(folder / "summary.json", summary)
+            trainer.checkpointer.finish()
+            session.accelerator.wait_for_everyone()
     return summary | {"run": str(folder), "model": str(folder / "model")}
 
 

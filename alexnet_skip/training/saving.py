@@ -116,9 +116,14 @@ class Checkpointer:
         complete = self.store.complete()
         return f"the last good checkpoint is {complete[-1]}" if complete else "no checkpoint was saved before"
 
-    def is_due_after_epoch(self, epoch: int) -> bool:
-        """Whether ``--checkpoint-epochs`` asks for a checkpoint after an epoch."""
-        every = self.settings.checkpoint_epochs
+    def is_due_after_epoch(self, epoch: int, last_epoch: int) -> bool:
+        """Whether there is to be a checkpoint after an epoch: after every so many, and after the run's last.
+
+        That one is left if publishing is interrupted, and what ``--resume RUN --epochs MORE`` begins with.
+        """
+        minutes, every = self.settings.checkpoint_minutes, self.settings.checkpoint_epochs
+        if epoch == last_epoch:
+            return minutes > 0 or every > 0
         return every > 0 and epoch % every == 0
 
     def look(self, due: bool) -> tuple[bool, int]:

@@ -157,7 +157,7 @@ class Trainer:
         self.state.finish_epoch(figures, self.model.state_dict())
         if epoch in self.settings.run.snapshot_epochs:
             self._publish(snapshot_folder(self.folder, epoch), epoch, self.model.state_dict(), figures)
-        self._save_if(due=self.checkpointer.is_due_after_epoch(epoch))
+        self._save_if(due=self.checkpointer.is_due_after_epoch(epoch, self.settings.last_epoch))
 
     def publish(self) -> None:
         """Write the models of the best epoch and of the last."""
