@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alexnet_skip.runs.folders import find_run
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
+from alexnet_skip.settings.records import RunConfig, is_published, read_model_config, read_run_config
 from alexnet_skip.study.sides import (
     Side,
     find_study,
@@ -182,4 +182,4 @@ def _epoch_of(run: Path, checkpoint_name: str) -> int | None:
     if checkpoint_name.startswith("epoch-"):
         return int(checkpoint_name.removeprefix("epoch-"))
     folder = run / {"best": "model"}.get(checkpoint_name, checkpoint_name)
-    return read_model_config(folder).epoch if (folder / "config.json").is_file() else None
+    return read_model_config(folder).epoch if is_published(folder) else None

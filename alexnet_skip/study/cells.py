@@ -12,6 +12,7 @@ from alexnet_skip.runs.folders import runs_in
 from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.settings.train_arguments import has_published
 from alexnet_skip.study.identity import difference
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.run import describe_run
@@ -123,7 +124,7 @@ def _can_go_on(run: Path, now: RunConfig) -> bool:
     if CheckpointStore(run / "checkpoints", keep=1).complete():
         _refuse_other_settings(run, now)
         return True
-    if (run / "model").exists() or (run / "last").exists():
+    if has_published(run):
         raise UserError(
             f"{run} is not complete, but has a published model and no checkpoint to go on from; nothing published is "
             "removed: move that folder away to train the run again, or give another --name"

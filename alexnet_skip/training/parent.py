@@ -7,7 +7,7 @@ from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.folders import published_folder
 from alexnet_skip.runs.predictions import published_digest
-from alexnet_skip.settings.records import CONFIG_NAME, DatasetRecord, read_model_config, read_run_config
+from alexnet_skip.settings.records import DatasetRecord, is_published, read_model_config, read_run_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.state import RunState, score_of
 from alexnet_skip.training.trainer import Trainer
@@ -23,7 +23,7 @@ def require_parent(parent: Path, dataset: DatasetRecord, weights_digest: str) ->
     """
     flag = f"--finetune-from {parent}"
     config = read_run_config(parent)
-    if not (parent / "model" / CONFIG_NAME).is_file():
+    if not is_published(parent / "model"):
         raise UserError(f"{flag}: it has no published model yet; finish it first (train.py --resume {parent.name})")
     config.require_same(dataset, weights_digest, flag)
     model = read_model_config(published_folder(parent, "best"))

@@ -15,8 +15,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
 from alexnet_skip.runs.folders import snapshot_folder
 from alexnet_skip.settings.command_line import require
-from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.records import is_published, read_run_config
 from alexnet_skip.settings.shared import CheckpointSettings
+from alexnet_skip.settings.train_arguments import has_published
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -48,9 +49,9 @@ def require_way_on(run: Path, snapshot_epochs: Sequence[int]) -> None:
     Raises:
         UserError: if it has published and there is no whole checkpoint to go on from, or a new snapshot comes too late.
     """
-    published = any((run / name).exists() for name in ("model", "last"))
+    published = has_published(run)
     before = read_run_config(run).settings.run.snapshot_epochs
-    new = [e for e in snapshot_epochs if e not in before and not snapshot_folder(run, e).exists()]
+    new = [e for e in snapshot_epochs if e not in before and not is_published(snapshot_folder(run, e))]
     newest = CheckpointStore(run / "checkpoints", keep=1).newest(lambda _: None) if published or new else None
     if published and newest is None:
         finished = "is finished" if (run / "summary.json").is_file() else "has a published model"
