@@ -82,7 +82,7 @@ def evaluate_model(
         logits, samples.labels, samples.index, samples.split.digest, digest, model.class_names, samples.files
     )
     summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
-    summary |= _made_of(predictions)
+    summary |= made_of(predictions)
     summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config)
     title = evaluation_title(summary, run.folder, run.checkpoint_name)
     where = evaluation_folder(run.folder, samples.name, run.checkpoint_name, tta=on.tta, elsewhere=on.elsewhere)
@@ -99,7 +99,7 @@ def evaluate_model(
     return Evaluation(where, title, summary)
 
 
-def _made_of(predictions: Predictions) -> dict[str, str]:
+def made_of(predictions: Predictions) -> dict[str, str]:
     """What metrics.json says of the images and the model; nothing of a model that is not known."""
     made_of = {"images_sha256": predictions.digest, "model_sha256": predictions.model}
     return {name: digest for name, digest in made_of.items() if digest}
@@ -217,7 +217,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         written = read_json(where / "metrics.json")
     name = config.dataset.name if images is None else images.name
     about = {"dataset": written.get("dataset", name), "split": where.name.partition("-")[0]}
-    about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)
+    about |= {"tta": settings.tta, "epoch": model_config.epoch} | made_of(predictions)
     title = evaluation_title(about, run, checkpoint_name)
 
     # Figures and files

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from accelerate.utils import broadcast_object_list
 
-from alexnet_skip.evaluation.evaluate import EvaluationSet, evaluate_model
+from alexnet_skip.evaluation.evaluate import EvaluationSet, evaluate_model, made_of
 from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFeatures
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.runs.folders import evaluation_folder
@@ -190,9 +190,10 @@ def _is_evaluated(run: Path, checkpoint_name: str, samples: Selection) -> bool:
 
 
 def has_figures(where: Path) -> bool:
-    """Whether an evaluation's metrics.json is there and whole."""
-    with suppress(UserError):
-        return "top1" in read_json(where / "metrics.json")
+    """Whether an evaluation's metrics.json is there, whole, and of the predictions beside it."""
+    with suppress(FileNotFoundError, UserError):
+        told = read_json(where / "metrics.json")
+        return "top1" in told and made_of(read_predictions(where)).items() <= told.items()
     return False
 
 

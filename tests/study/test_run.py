@@ -27,7 +27,7 @@ from alexnet_skip.runs import folders
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import read_json
+from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training.trainer import Trainer
 
@@ -219,6 +219,18 @@ def test_what_is_left_of_a_run_without_a_checkpoint_is_replaced(finished, tmp_pa
     assert study(tmp_path, cache, "--study-variants", "none") == 0
     assert last_line(capsys)["variants"]["none"] == result["variants"]["none"]
     assert trained(left) == trained(folder / "none-seed1")
+
+
+def test_figures_of_other_images_are_made_again(finished, tmp_path, capsys):
+    """What an interruption leaves between the two files; older versions have written predictions first."""
+    folder, cache, result = finished
+    shutil.copytree(folder, tmp_path / "skip-study")
+    where = tmp_path / "skip-study" / "identity-seed1" / "evaluation" / "test-epoch-3"
+    told = read_json(where / "metrics.json")
+    write_sealed_json(where / "metrics.json", told | {"top1": 0.125, "images_sha256": "0" * 64})
+    assert study(tmp_path, cache) == 0
+    assert last_line(capsys)["variants"] == result["variants"]
+    assert read_json(where / "metrics.json")["images_sha256"] == read_predictions(where).digest
 
 
 def test_a_model_whose_convolutions_were_changed_is_not_judged_by_the_studys_features(finished, tmp_path, capsys):
