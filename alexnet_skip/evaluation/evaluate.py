@@ -200,7 +200,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Make metrics.json and the figures of an evaluation again; returns the figures and paths a program needs."""
     # The predictions, of test or of what stands in for it
     console = Console(settings.quiet)
-    run = find_run(settings.runs_dir, settings.run)
+    run = find_run(settings.runs_dir, settings.run, console.line)
     checkpoint_name = published_name(settings.checkpoint)
     config = read_run_config(run)
     images = None if settings.dataset is None else load_images_of(config, settings.dataset, console)

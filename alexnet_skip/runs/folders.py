@@ -1,16 +1,19 @@
 """Run folders and published models: what a run leaves, and how the other scripts find and load it."""
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
+from alexnet_skip.devices.agreement import on_main_process
 from alexnet_skip.settings.records import CONFIG_NAME, is_published
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
+
+Report = Callable[[str], None]
 
 
 def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
@@ -39,20 +42,14 @@ def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
 
 def create_shared_run_folder(runs_dir: Path, name: str | None, stem: str, accelerator: Accelerator) -> Path:
     """:func:`create_run_folder` on the main process; the same folder, or the same error, on every process."""
-    outcome: list[Path | str | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            outcome = [create_run_folder(runs_dir, name, stem)]
-        except UserError as error:
-            outcome = [str(error)]
-    (folder,) = broadcast_object_list(outcome)
-    if not isinstance(folder, Path):
-        raise UserError(folder)
-    return folder
+    return on_main_process(accelerator, lambda: create_run_folder(runs_dir, name, stem))
 
 
-def find_run(runs_dir: Path, run: str | None) -> Path:
+def find_run(runs_dir: Path, run: str | None, report: Report = lambda _: None) -> Path:
     """The named run's folder, or the newest one that has a published model; a study's run is ``<study>/<run>``.
+
+    Args:
+        report: told which runs can't say whether they are the newest, and why.
 
     Raises:
         UserError: if there is none, or the name is that of a study.
@@ -68,10 +65,17 @@ def find_run(runs_dir: Path, run: str | None) -> Path:
                 names = ", ".join(cell.name for cell in cells)
                 raise UserError(f"--run {run} is a study of several runs; add one of them to the path: {names}")
         raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
-    finished = [folder for folder in runs_in(runs_dir) if is_published(folder / "model")]
-    if not finished:
-        raise UserError(f"--runs-dir {runs_dir} holds no finished run; train one first:{train_command('--skip')}")
-    return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
+    created, damaged = {}, []
+    for folder in (folder for folder in runs_in(runs_dir) if is_published(folder / "model")):
+        try:
+            created[folder] = str(read_json(folder / CONFIG_NAME).get("created", ""))
+        except UserError as error:
+            damaged.append(str(error))
+            report(f"{folder} is left out: {error}")
+    if not created:
+        none = f"--runs-dir {runs_dir} holds no finished run; train one first:{train_command('--skip')}"
+        raise UserError(damaged[0] if damaged else none)
+    return max(created, key=lambda folder: (created[folder], folder.name))
 
 
 def _run_of(published: Path) -> Path:

@@ -5,8 +5,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from accelerate.utils import broadcast_object_list
-
+from alexnet_skip.devices.agreement import on_main_process
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.runs.folders import runs_in
 from alexnet_skip.settings.records import RunConfig, read_run_config
@@ -77,21 +76,16 @@ def unfinished_cells(
     Raises:
         UserError: as :func:`cells_left`.
     """
-    outcome: list[list[tuple[Cell, bool]] | str] = [[]]
-    if session.accelerator.is_main_process:
-        try:
-            # Looked at before anything is removed: a command that is refused changes nothing.
-            left = cells_left(folder, cells, describe_run(settings, session))
-            for cell, goes_on in left.items():
-                if not goes_on:
-                    _remove_remains(folder / cell.name)
-            outcome = [list(left.items())]
-        except UserError as error:
-            outcome = [str(error)]
-    (found,) = broadcast_object_list(outcome)
-    if isinstance(found, str):
-        raise UserError(found)
-    return [(Cell(*cell), resume) for cell, resume in found]
+
+    def find() -> list[tuple[Cell, bool]]:
+        # Looked at before anything is removed: a command that is refused changes nothing.
+        left = cells_left(folder, cells, describe_run(settings, session))
+        for cell, goes_on in left.items():
+            if not goes_on:
+                _remove_remains(folder / cell.name)
+        return list(left.items())
+
+    return on_main_process(session.accelerator, find)
 
 
 def _refuse_other_settings(run: Path, now: RunConfig) -> None:

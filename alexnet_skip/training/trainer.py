@@ -190,7 +190,8 @@ class Trainer:
 
     def _save(self) -> Path | None:
         state, seconds = self.state, self.watch.seconds
-        own = {"random": random_state(self.accelerator.device), "totals": state.progress.totals}
+        # Processes tell each other of it, and one may have no card of that number.
+        own = {"random": random_state(self.accelerator.device), "totals": state.progress.totals.cpu()}
         whole = {
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "run": state.as_dict(),

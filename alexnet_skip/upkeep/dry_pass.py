@@ -41,7 +41,7 @@ def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool
     """
     job = start_job(settings)
     with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint, job.console.line)
     settings.check_topk(len(run.model.class_names), run.folder.name)
     plan = _begin_pass(run, job)
     _tell_pass(
@@ -56,7 +56,7 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """What ``embed.py`` would do; as :func:`dry_run_evaluation`."""
     job = start_job(settings)
     with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint, job.console.line)
     plan = _begin_pass(run, job)
     if settings.dataset is not None:
         run.load_own_images(settings.dataset, job)  # refused as the real run would
@@ -83,12 +83,12 @@ def _images_of(run: OpenedRun, dataset: str | None) -> Images:
     own, console = run.config.data, Console(quiet=True)
     find = partial(inventory.find_images, val_fraction=run.config.settings.training.val_fraction)
     if dataset is None:
-        return find(own, console, run.cache_dir)
-    images = find(DataSettings(dataset=dataset), console, run.cache_dir)
+        return find(own, console, run.config.cache_dir)
+    images = find(DataSettings(dataset=dataset), console, run.config.cache_dir)
     if images.dataset is None or not own.limited:
         return images
     with suppress(UserError):  # the limits don't fit: these are not the run's own
-        limited = find(dataclasses.replace(own, dataset=dataset), console, run.cache_dir)
+        limited = find(dataclasses.replace(own, dataset=dataset), console, run.config.cache_dir)
         images = limited if limited.dataset is not None and run.trained_on(limited.dataset) else images
     return images
 
@@ -121,7 +121,7 @@ def _tell_pass(
     )  # fmt: skip
     needed = memory_needed(images, run.model_config.skip_mode, len(samples.positions))
     plan.tell_room("memory", needed, machine.free_memory_bytes(), "close other programs")
-    folder, names = run.cache_dir, array_names(run.needs_tap, mirrored)
+    folder, names = run.config.cache_dir, array_names(run.needs_tap, mirrored)
     if folder is None:
         plan.tell_cache(CacheState(), None)
         return

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,12 +21,14 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, TEST_IMAGES, TRAIN_IMAGES, outc
 
 import evaluate
 import train
+from alexnet_skip.devices import agreement
 from alexnet_skip.images import dataset
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.network.model import load_published
 from alexnet_skip.runs import folders
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.train_arguments import parse_train
+from alexnet_skip.study import run as study_run
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
@@ -133,6 +136,30 @@ def test_two_studies_in_one_folder_are_refused_while_the_first_one_runs(finished
     with folder_lock(folder, print):
         assert study(folder.parent, cache) == 2
     assert f"is in use by process {os.getpid()}" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("main", [True, False])
+@pytest.mark.parametrize(
+    ("refused", "seen", "told"),
+    [
+        (None, [True, True], None), (None, [True, False, False], "process 1, 2 does not see skip-study"),
+        ("it is in use", [True, True], "it is in use"),
+    ],
+)  # fmt: skip
+def test_all_processes_of_a_study_see_its_folder_or_are_refused_before_they_train(
+    tmp_path, monkeypatch, main, refused, seen, told
+):
+    """Without a shared disk the others would fail alone, after all trainings."""
+    session = SimpleNamespace(
+        accelerator=SimpleNamespace(is_main_process=main), console=SimpleNamespace(line=pytest.fail)
+    )
+    monkeypatch.setattr(agreement, "broadcast_object_list", lambda found: [None, refused])
+    monkeypatch.setattr(study_run, "gather_object", lambda mine: seen if refused is None else pytest.fail("not asked"))
+    entered = []
+    outcome = pytest.raises(UserError, match=told) if told else contextlib.nullcontext()
+    with outcome, study_run._locked(tmp_path / "skip-study", session):
+        entered.append((tmp_path / "skip-study").is_dir())
+    assert entered == ([main] if told is None else [])
 
 
 @pytest.mark.parametrize(

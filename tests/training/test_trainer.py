@@ -279,6 +279,14 @@ def test_a_checkpoint_is_numbered_over_all_stages_and_judged_where_an_epoch_is_w
     assert (number, judged, whole["stage"], len(whole["processes"])) == (step, score, 2, 1)
 
 
+def test_what_processes_tell_each_other_when_they_save_lies_on_no_card():
+    totals = SimpleNamespace(cpu=lambda: "on the CPU")
+    one = standing(RunState(epoch=6, progress=EpochProgress(steps=1, totals=totals)))
+    Trainer._save(one)
+    ((_, whole, _),) = one.saved
+    assert whole["processes"][0]["totals"] == "on the CPU"
+
+
 @pytest.mark.parametrize(("steps", "where"), [(3, "epoch 6, after 3 of 4 steps"), (0, "epoch 6")])
 def test_seconds_of_before_and_after_an_interruption_add_up_and_it_is_told_where_it_goes_on(steps, where):
     before = RunState(epoch=6, progress=EpochProgress(steps=steps, images=40, seconds=1.5), best_epoch=2)
