@@ -44,10 +44,8 @@ def _identity(config: RunConfig, *, used: bool) -> dict[str, _Setting]:
     found = {f"--{key.replace('_', '-')}": _Setting(value, str(value)) for key, value in plain.items()}
     if used and config.precision is not None:
         # One that went on in another one was trained in neither.
-        later = (taken_up["precision"] for taken_up in config.resumed if taken_up.get("precision"))
-        became = " then ".join(
-            dict.fromkeys([config.precision.mixed_precision, *(p["mixed_precision"] for p in later)])
-        )
+        later = [taken_up["precision"]["mixed_precision"] for taken_up in config.resumed if taken_up.get("precision")]
+        became = " then ".join(dict.fromkeys([config.precision.mixed_precision, *later]))
         asked = settings.training.mixed_precision
         found["--mixed-precision"] = _Setting(became, asked if asked == became else f"{asked} ({became})")
     weights, images = config.weights_digest, config.dataset.digest
