@@ -30,7 +30,7 @@ class Entry:
         state: ``finished``, ``interrupted`` (--resume goes on), ``begun`` (no checkpoint was saved), ``in use``, or
             ``damaged`` (its config can't be read).
         models: that it has published: ``best``, ``last``, ``epoch-N``.
-        val_top1: of the best epoch; None where nothing was held out, or it is not finished.
+        val_top1: of the best epoch when it was last finished; None where it never was, or nothing was held out.
     """
 
     folder: Path
