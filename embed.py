@@ -26,7 +26,7 @@ def embed(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     # The run, and one beside it
     job = start_job(settings)
     with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint, job.console.line)
         others = [open_run(settings.runs_dir, settings.compare, settings.checkpoint)] if settings.compare else []
 
     # Which images are embedded, and on which the axes are fitted

@@ -30,7 +30,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     job = start_job(settings)
     accelerator, console = job.accelerator, job.console
     with console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint, console.line)
     settings.check_topk(len(run.model.class_names), run.folder.name)
 
     # The images it is evaluated on

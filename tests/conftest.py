@@ -3,8 +3,9 @@
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Set before any library is imported: figures without a display, and no progress bars or hub look-ups.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -71,6 +72,29 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             train_whole(place / "in the making")
             (place / "in the making").rename(place / "whole")
     return place / "whole"
+
+
+@pytest.fixture
+def another_users(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes an empty folder that this process may not look into; to root a folder's mode says nothing."""
+    closed: list[str] = []
+
+    def refusing(look: Callable[..., Any], end: str) -> Callable[..., Any]:
+        def looked(path: Any = ".", *arguments: Any, **more: Any) -> Any:
+            if isinstance(path, str | os.PathLike) and f"{path}{end}".startswith(tuple(closed)):
+                raise PermissionError(13, os.strerror(13), str(path))
+            return look(path, *arguments, **more)
+
+        return looked
+
+    def make(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        closed.append(f"{folder}{os.sep}")
+
+    # The folder itself is there to be seen, and nothing in it.
+    for name, end in (("stat", ""), ("listdir", os.sep), ("scandir", os.sep)):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), end))
+    return make
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def make_run(
         "dataset": {"name": "pictures", "source": "nowhere", "class_names": list(class_names), "digest": "abc"},
     }
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "summary.json").write_text("{}")
+    (folder / "summary.json").write_text(json.dumps({"epochs": epochs}))
     for name, of_evaluation in predictions.items():
         where = folder / "evaluation" / name
         where.mkdir(parents=True)

@@ -11,6 +11,7 @@ from alexnet_skip.runs.folders import find_run, published_folder, published_name
 from alexnet_skip.runs.predictions import kept_predictions
 from alexnet_skip.settings.command_line import require, require_checkpoint
 from alexnet_skip.settings.records import read_model_config
+from alexnet_skip.system.console import Console
 
 SPLITS = ("test", "val", "train")
 
@@ -53,7 +54,7 @@ def load_predictions(
     """
     require(split in SPLITS, "split", split, "test, val or train")
     require_checkpoint(checkpoint)
-    folder = find_run(Path(runs_dir), None if run is None else os.fspath(run))
+    folder = find_run(Path(runs_dir), None if run is None else os.fspath(run), Console().line)
     config = read_model_config(published_folder(folder, checkpoint))
     _, kept = kept_predictions(folder, split, published_name(checkpoint), tta=tta)
     chances = probabilities(kept.logits, config.temperature)

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from alexnet_skip.images.dataset import Dataset
 from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.versions import code_digest, package_versions
+
+Result = TypeVar("Result")
 
 # What processes on several machines may have under another name, or show differently; what lies there must be the same.
 MAY_DIFFER = frozenset((
@@ -49,6 +51,24 @@ def require_agreement(accelerator: Accelerator, describe: Callable[[], Mapping[s
     """
     if accelerator.num_processes > 1 and (told := find_difference(gather_object([dict(describe())]))):
         raise UserError(f"{told}; give every process the same images, weights, settings and versions")
+
+
+def on_main_process(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
+    """What the main process finds or does, whose disk has what is published, told to all; every process calls this.
+
+    Raises:
+        UserError: on every process alike, if the main one refuses.
+    """
+    found: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            found = [work(), None]
+        except UserError as error:
+            found = [None, str(error)]
+    result, refused = broadcast_object_list(found)
+    if refused is not None:
+        raise UserError(refused)
+    return cast(Result, result)
 
 
 def find_difference(records: Sequence[Mapping[str, Any]]) -> str | None:

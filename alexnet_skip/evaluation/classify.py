@@ -31,7 +31,7 @@ BAR_LETTERS = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, ModelConfig, Path]:
+def open_network(settings: EvaluateSettings, console: Console) -> tuple[AlexNetWithSkip, ModelConfig, Path]:
     """The network that --run and --checkpoint name, its config and folder; --run may be a published model itself.
 
     Raises:
@@ -45,7 +45,8 @@ def open_network(settings: EvaluateSettings) -> tuple[AlexNetWithSkip, ModelConf
                 "folder, or leave --checkpoint out"
             )
     else:
-        folder = folders.published_folder(folders.find_run(settings.runs_dir, settings.run), settings.checkpoint)
+        run = folders.find_run(settings.runs_dir, settings.run, console.line)
+        folder = folders.published_folder(run, settings.checkpoint)
     return *load_published(folder), folder
 
 
@@ -57,7 +58,7 @@ def classify(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         return {}, False
     console = job.console
     with console.working("Reading the model"):
-        model, config, folder = open_network(settings)
+        model, config, folder = open_network(settings, console)
     model = model.to(job.accelerator.device)
     settings.check_topk(len(model.class_names), str(folder))
     tell_missing_fonts(model.class_names, console)

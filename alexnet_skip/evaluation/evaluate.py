@@ -83,7 +83,7 @@ def evaluate_model(
         logits, samples.labels, samples.index, samples.split.digest, digest, model.class_names, samples.files
     )
     summary = {"dataset": on.dataset, "split": samples.name, "tta": on.tta, "epoch": run.model_config.epoch}
-    summary |= _made_of(predictions)
+    summary |= made_of(predictions)
     summary |= summarize_predictions(predictions, model.class_names, topk, run.model_config)
     title = evaluation_title(summary, run.folder, run.checkpoint_name)
     where = evaluation_folder(run.folder, samples.name, run.checkpoint_name, tta=on.tta, elsewhere=on.elsewhere)
@@ -100,7 +100,7 @@ def evaluate_model(
     return Evaluation(where, title, summary)
 
 
-def _made_of(predictions: Predictions) -> dict[str, str]:
+def made_of(predictions: Predictions) -> dict[str, str]:
     """What metrics.json says of the images and the model; nothing of a model that is not known."""
     made_of = {"images_sha256": predictions.digest, "model_sha256": predictions.model}
     return {name: digest for name, digest in made_of.items() if digest}
@@ -201,7 +201,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     """Make metrics.json and the figures of an evaluation again; returns the figures and paths a program needs."""
     # The predictions, of test or of what stands in for it
     console = Console(settings.quiet)
-    run = find_run(settings.runs_dir, settings.run)
+    run = find_run(settings.runs_dir, settings.run, console.line)
     checkpoint_name = published_name(settings.checkpoint)
     config = read_run_config(run)
     images = None if settings.dataset is None else load_images_of(config, settings.dataset, console)
@@ -219,7 +219,7 @@ def redraw(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
         written = read_json(where / "metrics.json")
     name = config.dataset.name if images is None else images.name
     about = {"dataset": written.get("dataset", name), "split": where.name.partition("-")[0]}
-    about |= {"tta": settings.tta, "epoch": model_config.epoch} | _made_of(predictions)
+    about |= {"tta": settings.tta, "epoch": model_config.epoch} | made_of(predictions)
     title = evaluation_title(about, run, checkpoint_name)
 
     # Figures and files

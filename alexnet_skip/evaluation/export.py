@@ -34,7 +34,7 @@ def export(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     console = Console(settings.quiet)
     require_packages(form)
     with console.working("Reading the model"):
-        network, config, folder = open_network(settings)
+        network, config, folder = open_network(settings, console)
     path = folder / FILES[form]
     with console.working(f"Exporting {folder}"):
         difference = export_network(network, path, form)

@@ -123,7 +123,7 @@ class FeatureCache:
 
         Raises:
             UserError: if the disk is too small.
-        OSError: if it fills up meanwhile.
+            OSError: if it fills up meanwhile.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob("*.tmp"):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from alexnet_skip.runs.folders import find_run
+from alexnet_skip.runs.folders import Report, find_run
 from alexnet_skip.runs.predictions import Predictions
-from alexnet_skip.settings.records import RunConfig, read_model_config, read_run_config
+from alexnet_skip.settings.records import RunConfig, is_published, read_model_config, read_run_config
 from alexnet_skip.statistics.metrics import usual_topk
 from alexnet_skip.study.sides import (
     Side,
@@ -139,15 +139,18 @@ class Subject:
         return f"{stem}.html" if lang == "en" else f"{stem}.{lang}.html"
 
 
-def find_subject(runs_dir: Path, names: Sequence[str]) -> Subject:
+def find_subject(runs_dir: Path, names: Sequence[str], report: Report = lambda _: None) -> Subject:
     """The study or runs that are named; the newest study, or else the newest run, if none is.
+
+    Args:
+        report: told which runs can't say whether they are the newest, and why.
 
     Raises:
         UserError: if there is no such study or run, or what its files say does not fit together.
     """
-    study = find_study(runs_dir, names) if names else newest_study(runs_dir)
+    study = find_study(runs_dir, names) if names else newest_study(runs_dir, report)
     if not names and study is None:
-        names = (str(find_run(runs_dir, None)),)
+        names = (str(find_run(runs_dir, None, report)),)
     sides = sides_of_study(study, least=1) if study else sides_of_runs(runs_dir, names)
     _refuse_other_classes(sides)
     split, stages = _read_stages(sides)
@@ -183,4 +186,4 @@ def _epoch_of(run: Path, checkpoint_name: str) -> int | None:
     if checkpoint_name.startswith("epoch-"):
         return int(checkpoint_name.removeprefix("epoch-"))
     folder = run / {"best": "model"}.get(checkpoint_name, checkpoint_name)
-    return read_model_config(folder).epoch if (folder / "config.json").is_file() else None
+    return read_model_config(folder).epoch if is_published(folder) else None

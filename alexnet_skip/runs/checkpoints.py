@@ -36,7 +36,7 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, step: int, state: Any, score: Sequence[float] | None = None) -> Path:
-        """Save a state (:func:`tensor_tree.flatten`) as the checkpoint of a step, then remove old ones.
+        """Save a state (:func:`alexnet_skip.system.tensors.flatten`) as the checkpoint of a step, then remove old ones.
 
         Raises:
             OSError: if it can't be written; what was there before is left.

@@ -11,6 +11,7 @@ from alexnet_skip.runs.checkpoints import MARKER
 from alexnet_skip.runs.folders import published_name, runs_in
 from alexnet_skip.runs.sharing import published_models
 from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.train_arguments import is_finished
 from alexnet_skip.system.disk import Usage, disk_usage
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
@@ -29,7 +30,7 @@ class Entry:
         state: ``finished``, ``interrupted`` (--resume goes on), ``begun`` (no checkpoint was saved), ``in use``, or
             ``damaged`` (its config can't be read).
         models: that it has published: ``best``, ``last``, ``epoch-N``.
-        val_top1: of the best epoch; None where nothing was held out, or it is not finished.
+        val_top1: of the best epoch when it was last finished; None where it never was, or nothing was held out.
     """
 
     folder: Path
@@ -82,6 +83,6 @@ def _state(run: Path) -> str:
             return "in use"
     except FileNotFoundError:
         pass
-    if (run / "summary.json").is_file():
+    if is_finished(run):
         return "finished"
     return "interrupted" if any(run.glob(f"checkpoints/step-*/{MARKER}")) else "begun"

@@ -1,14 +1,19 @@
 """Run folders and published models: what a run leaves, and how the other scripts find and load it."""
 
+import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
+from alexnet_skip.devices.agreement import on_main_process
+from alexnet_skip.settings.records import CONFIG_NAME, is_published
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
+
+Report = Callable[[str], None]
 
 
 def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
@@ -37,20 +42,14 @@ def create_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
 
 def create_shared_run_folder(runs_dir: Path, name: str | None, stem: str, accelerator: Accelerator) -> Path:
     """:func:`create_run_folder` on the main process; the same folder, or the same error, on every process."""
-    outcome: list[Path | str | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            outcome = [create_run_folder(runs_dir, name, stem)]
-        except UserError as error:
-            outcome = [str(error)]
-    (folder,) = broadcast_object_list(outcome)
-    if not isinstance(folder, Path):
-        raise UserError(folder)
-    return folder
+    return on_main_process(accelerator, lambda: create_run_folder(runs_dir, name, stem))
 
 
-def find_run(runs_dir: Path, run: str | None) -> Path:
+def find_run(runs_dir: Path, run: str | None, report: Report = lambda _: None) -> Path:
     """The named run's folder, or the newest one that has a published model; a study's run is ``<study>/<run>``.
+
+    Args:
+        report: told which runs can't say whether they are the newest, and why.
 
     Raises:
         UserError: if there is none, or the name is that of a study.
@@ -59,17 +58,24 @@ def find_run(runs_dir: Path, run: str | None) -> Path:
         for folder in (Path(run), runs_dir / run):
             if (folder / "model.safetensors").is_file():
                 return _run_of(folder)
-            if (folder / "config.json").is_file():
+            if _is_run(folder):
                 return folder
         for folder in (Path(run), runs_dir / run):
             if cells := runs_in(folder):
                 names = ", ".join(cell.name for cell in cells)
                 raise UserError(f"--run {run} is a study of several runs; add one of them to the path: {names}")
         raise UserError(f"--run {run}: no run there nor in --runs-dir {runs_dir}; existing runs: {_names(runs_dir)}")
-    finished = [folder for folder in runs_in(runs_dir) if (folder / "model" / "config.json").is_file()]
-    if not finished:
-        raise UserError(f"--runs-dir {runs_dir} holds no finished run; train one first:{train_command('--skip')}")
-    return max(finished, key=lambda folder: (str(read_json(folder / "config.json").get("created", "")), folder.name))
+    created, damaged = {}, []
+    for folder in (folder for folder in runs_in(runs_dir) if is_published(folder / "model")):
+        try:
+            created[folder] = str(read_json(folder / CONFIG_NAME).get("created", ""))
+        except UserError as error:
+            damaged.append(str(error))
+            report(f"{folder} is left out: {error}")
+    if not created:
+        none = f"--runs-dir {runs_dir} holds no finished run; train one first:{train_command('--skip')}"
+        raise UserError(damaged[0] if damaged else none)
+    return max(created, key=lambda folder: (created[folder], folder.name))
 
 
 def _run_of(published: Path) -> Path:
@@ -94,19 +100,28 @@ def run_of_model(published: Path) -> Path | None:
     """The run that a published model lies in; None where it lies by itself."""
     is_snapshot = published.parent.name == "snapshots"
     run = published.parent.parent if is_snapshot else published.parent
-    whole = (is_snapshot or published.name in ("model", "last")) and (run / "config.json").is_file()
+    whole = (is_snapshot or published.name in ("model", "last")) and _is_run(run)
     return run if whole else None
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Folders of the runs in a folder of runs, and of those in the studies in it."""
+    """Folders of the runs in a folder of runs, and of those in the studies in it; what can't be read holds none."""
     runs: list[Path] = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if (path / "config.json").is_file():
-            runs.append(path)
-        else:
-            runs += sorted(config.parent for config in path.glob("*/config.json"))
+    for path in _inside(folder):
+        runs += [path] if _is_run(path) else filter(_is_run, _inside(path))
     return runs
+
+
+def _is_run(folder: Path) -> bool:
+    return os.path.isfile(folder / CONFIG_NAME)  # unlike Path's, False where another user's folder can't be read
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where it is none, or can't be read (another user's, the system's)."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _names(runs_dir: Path) -> str:
@@ -138,7 +153,7 @@ def published_folder(run: Path, checkpoint_name: str) -> Path:
     folders = {"best": run / "model", "last": run / "last"}
     folders |= {published_name(place.name): place for place in snapshot_folders(run)}
     wanted = published_name(checkpoint_name)
-    available = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
+    available = [name for name, folder in folders.items() if is_published(folder)]
     if wanted not in available:
         raise UserError(
             f"--checkpoint is {checkpoint_name}, but {run} has {', '.join(available) or 'no published model yet'}; "

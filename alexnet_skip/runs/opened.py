@@ -163,15 +163,10 @@ class OpenedRun:
                 "figures can't be held against those made now", style="yellow",
             )  # fmt: skip
 
-    @property
-    def cache_dir(self) -> Path | None:
-        """Folder of the run's feature cache; None where it was trained without."""
-        return self.config.cache_dir
-
     def features(self, job: Job[Any]) -> FrozenFeatures:
         """The frozen features that the published model's own convolutions make, from the run's cache."""
         backbone = self.model.backbone.to(job.accelerator.device)
-        return FrozenFeatures(backbone, self.cache_dir, job.accelerator, job.console)
+        return FrozenFeatures(backbone, self.config.cache_dir, job.accelerator, job.console)
 
     def open_features(
         self, dataset: Dataset, source_split: str, positions: np.ndarray, job: Job[Any], *, tap: bool,
@@ -195,16 +190,18 @@ def _classes(names: Sequence[str], others: Sequence[str]) -> str:
     return f"the classes {listed(sorted(names, key=lambda name: name in known))}"
 
 
-def open_run(runs_dir: Path, run: str | None, checkpoint_name: str) -> OpenedRun:
+def open_run(
+    runs_dir: Path, run: str | None, checkpoint_name: str, report: folders.Report = lambda _: None
+) -> OpenedRun:
     """Find a run and load one of its published models.
 
     Args:
-        run: name or path; the newest run if None.
+        run: name or path; the newest run if None, and ``report`` is told which can't be read.
         checkpoint_name: ``best``, ``last`` or ``epoch-N``.
 
     Raises:
         UserError: if there is no such run or model, or a file of it is damaged.
     """
-    folder = folders.find_run(runs_dir, run)
+    folder = folders.find_run(runs_dir, run, report)
     model, model_config = load_published(folders.published_folder(folder, checkpoint_name))
     return OpenedRun(folder, checkpoint_name, read_run_config(folder), model, model_config)

@@ -14,7 +14,7 @@ from alexnet_skip.runs.folders import ELSEWHERE, evaluation_folder, published_fo
 from alexnet_skip.settings.records import read_model_config, read_run_config
 from alexnet_skip.system.commands import command_line
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import file_digest, read_json, write_bytes
+from alexnet_skip.system.files import file_digest, read_json, replacing
 
 FILE_NAME = "predictions.npz"
 # What reading raises where bytes are not what they should be: a zip's directory, its streams, an array's header.
@@ -33,7 +33,7 @@ class Predictions:
         labels: true classes (N,).
         index: stable sample ids (N,): positions in the whole split as read, without files that were left out.
         digest: of the split that the samples come from.
-        model: SHA-256 of the model's file; empty in predictions from before it was recorded.
+        model: SHA-256 of the model's file, or of the list of its files; empty in predictions from before it was told.
         class_names: C names; none in predictions from before they were recorded.
         files: of the samples (N,) within the dataset's folder; none of other datasets, and from before.
     """
@@ -66,7 +66,7 @@ class Predictions:
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:
-    """Write ``predictions.npz`` into a folder, whole or not at all."""
+    """Write ``predictions.npz`` into a folder, whole or not at all; a metrics.json there is of others, and goes."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -78,7 +78,10 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
         class_names=np.array(predictions.class_names, dtype=str),
         files=np.array(predictions.files, dtype=str),
     )
-    write_bytes(folder / FILE_NAME, buffer.getvalue())
+    with replacing(folder / FILE_NAME) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+        # Not before these have found their room, and not after: no figures stand beside predictions of others.
+        (folder / "metrics.json").unlink(missing_ok=True)
 
 
 def read_predictions(folder: Path) -> Predictions:
@@ -110,7 +113,7 @@ def read_predictions(folder: Path) -> Predictions:
 
 
 def published_digest(run: Path, checkpoint_name: str) -> str:
-    """SHA-256 of the file of one of a run's published models.
+    """SHA-256 of one of a run's published models: of its file, or of the list of its files.
 
     Raises:
         UserError: if the run does not have it, or its config is damaged.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alexnet_skip.runs.folders import runs_in, snapshot_folders
-from alexnet_skip.settings.records import CONFIG_NAME, read_model_config
+from alexnet_skip.settings.records import is_published, read_model_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import file_digest, link_to
 
@@ -16,13 +16,13 @@ from alexnet_skip.system.files import file_digest, link_to
 def published_models(run: Path) -> list[Path]:
     """Folders of a run's published models, the best first."""
     places = (run / "model", run / "last", *snapshot_folders(run))
-    return [place for place in places if (place / CONFIG_NAME).is_file()]
+    return [place for place in places if is_published(place)]
 
 
 def share_files(published: Path, run: Path) -> list[str]:
     """Make files of a published model one with equal files of other models of its run, or of the runs beside that.
 
-    Where the disk has no links, or they are damaged, the model keeps its own.
+    Where the disk has no links, or they are damaged or can't be read, the model keeps its own.
 
     Returns:
         Names of the files that are shared now.
@@ -30,11 +30,20 @@ def share_files(published: Path, run: Path) -> list[str]:
     others, shared = list(_others(published, run)), []
     for name, digest in read_model_config(published).files.items():
         path = published / name
-        for twin in (folder / name for folder, files in others if files.get(name) == digest):
-            if twin.is_file() and (path.samefile(twin) or (file_digest(twin) == digest and link_to(path, twin))):
-                shared.append(name)
-                break
+        twins = (folder / name for folder, files in others if files.get(name) == digest)
+        twin = next((twin for twin in twins if _is_whole(twin, path, digest)), None)
+        # Where this one can't be linked to, no other can: to read them all would take longer than to publish.
+        if twin is not None and (path.samefile(twin) or link_to(path, twin)):
+            shared.append(name)
     return shared
+
+
+def _is_whole(twin: Path, path: Path, digest: str) -> bool:
+    """Whether a file of another model can be read, and is what that model says that it is."""
+    try:
+        return path.samefile(twin) or file_digest(twin) == digest
+    except OSError:
+        return False
 
 
 def _others(published: Path, run: Path) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -45,5 +54,5 @@ def _others(published: Path, run: Path) -> Iterator[tuple[Path, dict[str, str]]]
             continue
         try:
             yield folder, read_model_config(folder).files
-        except UserError:
-            continue  # damaged: nothing is shared with it
+        except (UserError, OSError):
+            continue  # damaged, or another user's: nothing is shared with it

@@ -34,7 +34,7 @@ def require(condition: bool, flag: str, value: object, allowed: str) -> None:
 def require_checkpoint(value: str) -> None:
     """Refuse a ``--checkpoint`` that can't be the name of a published model; raises as :func:`require`."""
     kind, _, number = value.partition("-")
-    valid = value in ("best", "last") or (kind == "epoch" and number.isdigit())
+    valid = value in ("best", "last") or (kind == "epoch" and number.isdecimal())
     require(valid, "--checkpoint", value, "best, last or epoch-N")
 
 

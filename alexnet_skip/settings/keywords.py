@@ -3,9 +3,9 @@
 import dataclasses
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from alexnet_skip.settings.command_line import flat, from_dict, to_dict
@@ -49,7 +49,7 @@ def with_keywords(settings: Settings, options: Mapping[str, Any]) -> Settings:
 
     def changed(values: dict[str, Any]) -> dict[str, Any]:
         return {
-            name: changed(value) if isinstance(value, dict) else _plain(options.get(name, value))
+            name: changed(value) if isinstance(value, dict) else plain(options.get(name, value))
             for name, value in values.items()
         }
 
@@ -63,11 +63,11 @@ def with_keywords(settings: Settings, options: Mapping[str, Any]) -> Settings:
         raise UserError(f"{error}, but must be {_spelt(kinds[name])}") from None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON would have it."""
-    if isinstance(value, Path):
-        return str(value)
-    return [_plain(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return [plain(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _spelt(kind: Any) -> str:

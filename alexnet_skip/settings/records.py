@@ -1,6 +1,7 @@
 """What runs and published models say of themselves in their config.json: written, read and checked in one place."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,6 @@ from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json
 
 CONFIG_NAME = "config.json"
-
 Record = TypeVar("Record")
 
 
@@ -121,8 +121,7 @@ class ModelConfig:
     """A published model's config.json. Only what the model is built from must be there.
 
     Attributes:
-        model_sha256: of the model's file or, where it has several, of the list of theirs; None in models from before it
-            was recorded.
+        model_sha256: of its file, or of the list of its files; None in models from before it was recorded.
         files: SHA-256 of each of them by its name; none in models of one file.
         temperature: fitted to held-out images, which chose the epoch too; None where none was, which counts as 1.
         temperature_images: how many they were; None in models from before it was recorded.
@@ -168,10 +167,8 @@ class ModelConfig:
         finetuned_layers: tuple[int, ...] = (),
     ) -> "ModelConfig":  # fmt: skip
         """The config of the model that a run has at the end of an epoch."""
-        told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment")
-        known: dict[str, Any] = {name: getattr(run, name) for name in told}
-        if run.image_size is not None:
-            known["image_size"] = run.image_size
+        told = ("created", "dataset", "weights", "settings", "num_train", "num_val", "environment", "image_size")
+        known: dict[str, Any] = {name: value for name in told if (value := getattr(run, name)) is not None}
         return cls(
             skip_mode=skip_mode, class_names=run.dataset.class_names, epoch=epoch, metrics=metrics,
             finetuned_layers=finetuned_layers, parent_sha256=run.parent_sha256, **known,
@@ -182,10 +179,8 @@ class ModelConfig:
         """How the model's probabilities were fitted to how often it is right, in words."""
         if self.temperature is None:
             return "temperature 1: none was fitted, so its probabilities may be surer or less sure than it is right"
-        images = (
-            "held-out images" if self.temperature_images is None else f"{self.temperature_images:,} held-out images"
-        )
-        return f"temperature {self.temperature:.3f}, fitted on {images}"
+        count = "" if self.temperature_images is None else f"{self.temperature_images:,} "
+        return f"temperature {self.temperature:.3f}, fitted on {count}held-out images"
 
     def as_json(self) -> dict[str, Any]:
         """The config, ready for JSON; what is not known is left out."""
@@ -199,6 +194,11 @@ def read_run_config(run: Path) -> RunConfig:
         UserError: naming the file, if it is missing, damaged, or lacks what a run must say.
     """
     return _read(RunConfig, run / CONFIG_NAME, read_json(run / CONFIG_NAME))
+
+
+def is_published(model: Path) -> bool:
+    """Whether a folder holds a whole published model: its config.json is written last."""
+    return os.path.isfile(model / CONFIG_NAME)
 
 
 def read_model_config(model: Path) -> ModelConfig:

@@ -77,10 +77,10 @@ class CheckpointSettings:
     resume: str | None = None
     """Go on with an interrupted run (name or path; the newest unfinished one if left out), with its own settings."""
     checkpoint_minutes: float = 5.0
-    """Save the run every so many minutes; 0 never does. Removed at its end."""
+    """Save the run so often, and after its last epoch; 0 never does. Removed at its end."""
     checkpoint_epochs: int = 0
-    """Save it after every so many epochs, too; 0 never does. Lets --resume RUN --epochs MORE go on (not with
-    --finetune)."""
+    """Save it after every so many epochs, too, and keep it; 0 never does. Lets --resume RUN --epochs MORE go on (not
+    with --finetune)."""
     keep_checkpoints: int = 2
     """How many of the newest to keep; the one after the best epoch is kept besides."""
 

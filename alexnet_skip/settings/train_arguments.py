@@ -15,8 +15,8 @@ from alexnet_skip.settings.command_line import (
     to_dict,
 )
 from alexnet_skip.settings.finetune import FinetuneSettings
-from alexnet_skip.settings.keywords import with_keywords
-from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.keywords import plain, with_keywords
+from alexnet_skip.settings.records import is_published, read_run_config
 from alexnet_skip.settings.shared import CheckpointSettings, StudySettings
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
@@ -61,7 +61,7 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
     if run:
         return _named_run("--resume", run, runs_dir)
     folders = [path.parent for path in runs_dir.glob("*/config.json")]
-    finished = {folder for folder in folders if _finished(folder)}
+    finished = {folder for folder in folders if is_finished(folder)}
     unfinished = {f: read_run_config(f).created for f in folders if f not in finished and _can_go_on(f)}
     if not unfinished:
         raise UserError(
@@ -72,15 +72,20 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
     return max(unfinished, key=lambda folder: (unfinished[folder], folder.name))
 
 
+def has_published(run: Path) -> bool:
+    """Whether a run has come as far as to publish a model: the best epoch's, or the last one's."""
+    return any(is_published(run / name) for name in ("model", "last"))
+
+
 def _can_go_on(folder: Path) -> bool:
     """Whether a run came to its first step, and has a checkpoint if it has published: else nothing is to go on with."""
     left: tuple[str, ...] = ("metrics.jsonl", "checkpoints", "events.out.tfevents.*")
-    if any((folder / published).exists() for published in ("model", "last")):
+    if has_published(folder):
         left = ("checkpoints/step-*/complete.json",)
     return any(any(folder.glob(pattern)) for pattern in left)
 
 
-def _finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether a run has come to the end that its config asks for; a damaged one can't be gone on with either."""
     try:
         wanted = read_run_config(folder).settings.last_epoch
@@ -168,7 +173,7 @@ def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
 def train_settings(options: Mapping[str, Any]) -> TrainSettings:
     """The same from keywords, named as the flags; raises as :func:`with_keywords`, and UserError as a command line."""
     names = ("resume", "finetune_from", "runs_dir", "recipe")
-    run, parent, runs_dir, recipe = (options.get(name) for name in names)
+    run, parent, runs_dir, recipe = (plain(options.get(name)) for name in names)
     return _asked(run, parent, runs_dir, recipe, lambda default: with_keywords(default, options))
 
 
@@ -183,31 +188,36 @@ def _asked(
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
     # One that there is not is refused when it is read.
     asked = read(TrainSettings.of_recipe(str(recipe)) if str(recipe) in RECIPES else TrainSettings())
-    _refuse_idle(asked.finetuning)
+    for name, lacking in _idle(asked).items():
+        value = flat(to_dict(asked))[name]
+        shown = " ".join(map(str, value)) if isinstance(value, list) else value
+        flag = f"--{name.replace('_', '-')}"
+        raise UserError(f"{flag} is {shown}, but without {lacking} it has no effect; give both, or leave out {flag}")
     return asked
 
 
-def _refuse_idle(second: FinetuneSettings) -> None:
-    """Refuse settings of a stage that is not trained; configs of runs may hold some.
-
-    Raises:
-        UserError: naming the first.
-    """
-    for name, value in to_dict(second).items() if not second.finetune else ():
-        if value != to_dict(FinetuneSettings())[name]:
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(f"{flag} is {value}, but without --finetune 1, 2 or 3 there is no second stage; give both")
+def _idle(settings: TrainSettings) -> dict[str, str]:
+    """Settings without effect, which configs of runs may hold, and what each lacks."""
+    lacking = {} if settings.skip else {"skip_mode": "--skip"}
+    if settings.study.study:
+        lacking["skip_mode"] = "--skip, which --study has --study-variants for,"
+    else:
+        lacking |= dict.fromkeys(("study_variants", "seeds"), "--study")
+    if not settings.finetuning.finetune:
+        lacking |= dict.fromkeys(to_dict(settings.finetuning), "--finetune 1, 2 or 3")
+    given, usual = flat(to_dict(settings)), flat(to_dict(TrainSettings()))
+    return {name: what for name, what in lacking.items() if given[name] != usual[name]}
 
 
 def train_command(settings: TrainSettings, leave_out: Sequence[str] = ()) -> list[str]:
-    """The words of a command line that asks for these settings; :func:`parse_train` of them gives the same.
+    """The words of a command line that asks for these settings; :func:`parse_train` of them trains the same.
 
     Args:
-        leave_out: names of settings that are not told.
+        leave_out: names of settings that are not told; nor are those without effect.
     """
     # The recipe itself has to be named.
     start = dataclasses.replace(TrainSettings.of_recipe(settings.recipe), recipe=TrainSettings.recipe)
-    return command_line(settings, start, leave_out)
+    return command_line(settings, start, (*leave_out, *_idle(settings)))
 
 
 def _resumed(run: str, runs_dir: Path, read: Callable[[TrainSettings], TrainSettings]) -> TrainSettings:

@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from accelerate.utils import broadcast_object_list
-
+from alexnet_skip.devices.agreement import on_main_process
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.runs.folders import runs_in
 from alexnet_skip.settings.records import RunConfig, read_run_config
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.settings.train_arguments import has_published
 from alexnet_skip.study.identity import difference
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.run import describe_run
@@ -76,21 +76,16 @@ def unfinished_cells(
     Raises:
         UserError: as :func:`cells_left`.
     """
-    outcome: list[list[tuple[Cell, bool]] | str] = [[]]
-    if session.accelerator.is_main_process:
-        try:
-            # Looked at before anything is removed: a command that is refused changes nothing.
-            left = cells_left(folder, cells, describe_run(settings, session))
-            for cell, goes_on in left.items():
-                if not goes_on:
-                    _remove_remains(folder / cell.name)
-            outcome = [list(left.items())]
-        except UserError as error:
-            outcome = [str(error)]
-    (found,) = broadcast_object_list(outcome)
-    if isinstance(found, str):
-        raise UserError(found)
-    return [(Cell(*cell), resume) for cell, resume in found]
+
+    def find() -> list[tuple[Cell, bool]]:
+        # Looked at before anything is removed: a command that is refused changes nothing.
+        left = cells_left(folder, cells, describe_run(settings, session))
+        for cell, goes_on in left.items():
+            if not goes_on:
+                _remove_remains(folder / cell.name)
+        return list(left.items())
+
+    return on_main_process(session.accelerator, find)
 
 
 def _refuse_other_settings(run: Path, now: RunConfig) -> None:
@@ -123,7 +118,7 @@ def _can_go_on(run: Path, now: RunConfig) -> bool:
     if CheckpointStore(run / "checkpoints", keep=1).complete():
         _refuse_other_settings(run, now)
         return True
-    if (run / "model").exists() or (run / "last").exists():
+    if has_published(run):
         raise UserError(
             f"{run} is not complete, but has a published model and no checkpoint to go on from; nothing published is "
             "removed: move that folder away to train the run again, or give another --name"

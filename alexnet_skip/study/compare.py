@@ -62,7 +62,7 @@ def compare_runs(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Which runs, and what they said of which samples
     console = Console(settings.quiet)
     names = settings.compare or ()
-    study = find_study(settings.runs_dir, names)
+    study = find_study(settings.runs_dir, names, console.line)
     sides = sides_of_study(study) if study else sides_of_runs(settings.runs_dir, names)
     left = left_out(study, sides)
     if len(sides) < 2:
@@ -144,12 +144,14 @@ def _draw(where: Path, pair: Pair, class_names: Sequence[str], title: str, image
         ),
         where / f"{pair.stem}.png",
     )
-    if images is None:
-        return
     for winner, rows, right, wrong in (
         (b, comparison.only_b, pair.chances_b, pair.chances_a),
         (a, comparison.only_a, pair.chances_a, pair.chances_b),
     ):
+        gallery = where / f"{pair.stem}-only-{winner.stem}.png"
+        if images is None:
+            gallery.unlink(missing_ok=True)  # of earlier predictions
+            continue
         chosen = clearest(rows, first.labels, right, wrong, MAX_GALLERY_IMAGES)
         captions = [
             f"{class_names[one.label]} {per_cent(one.chance, 0)} %\n"
@@ -160,7 +162,7 @@ def _draw(where: Path, pair: Pair, class_names: Sequence[str], title: str, image
         heading = f"{title}: only {winner.name} is right{every}, {len(chosen)} of {len(rows):,}"
         shown = images_at(images, first, np.array([one.row for one in chosen], int))
         figure = image_grid_figure(shown, captions, heading)
-        save_figure(figure, where / f"{pair.stem}-only-{winner.stem}.png")
+        save_figure(figure, gallery)
 
 
 def _show(console: Console, title: str, pairs: Sequence[Pair], class_names: Sequence[str]) -> None:

@@ -91,8 +91,9 @@ def _chosen(settings: EvaluateSettings, console: Console) -> tuple[Path | None, 
     """The study if it is one, the sides to look at, by their first seed, and which of their models."""
     checkpoint_name = published_name(settings.checkpoint)
     if settings.compare is None:
-        return None, sides_of_runs(settings.runs_dir, [str(find_run(settings.runs_dir, settings.run))]), checkpoint_name
-    study = find_study(settings.runs_dir, settings.compare)
+        run = find_run(settings.runs_dir, settings.run, console.line)
+        return None, sides_of_runs(settings.runs_dir, [str(run)]), checkpoint_name
+    study = find_study(settings.runs_dir, settings.compare, console.line)
     if study is None:
         if len(settings.compare) != 2:
             raise UserError(f"--compare is {' '.join(settings.compare)}; with --explain name two runs, or a study")

@@ -8,14 +8,16 @@ the first layer sees the same values: it is 1.4 % of a step without the skip and
 """
 
 import dataclasses
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import gather_object
 
-from alexnet_skip.evaluation.evaluate import EvaluationSet, evaluate_model
+from alexnet_skip.devices.agreement import on_main_process
+from alexnet_skip.evaluation.evaluate import EvaluationSet, evaluate_model, made_of
 from alexnet_skip.features.source import CachedFeatures, FrozenFeatures, LiveFeatures
 from alexnet_skip.images.splits import Selection, choose_split
 from alexnet_skip.runs.folders import evaluation_folder
@@ -89,19 +91,33 @@ def with_snapshots(settings: TrainSettings) -> TrainSettings:
     return dataclasses.replace(settings, run=dataclasses.replace(settings.run, snapshot_epochs=epochs))
 
 
-def _locked(folder: Path, session: Session) -> AbstractContextManager[None]:
+@contextmanager
+def _locked(folder: Path, session: Session) -> Iterator[None]:
     """The study's folder, made and held by the main process: a second study in it would remove the first one's runs.
 
     Raises:
-        UserError: if it can't be made, or another process holds it.
+        UserError: on every process, if it can't be made, another process holds it, or not all of this study see it.
     """
-    if not session.accelerator.is_main_process:
-        return nullcontext()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--runs-dir {folder.parent} can't be written ({error.strerror}); choose another one") from None
-    return folder_lock(folder, session.console.line, wait=False)
+
+    def take() -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"--runs-dir {folder.parent} can't be written ({error.strerror}); choose another one"
+            ) from None
+        held.enter_context(folder_lock(folder, session.console.line, wait=False))
+
+    with ExitStack() as held:
+        on_main_process(session.accelerator, take)
+        seen = gather_object([folder.is_dir()])
+        if blind := [str(rank) for rank, sees in enumerate(seen) if not sees]:
+            raise UserError(
+                f"--runs-dir {folder.parent}: process {', '.join(blind)} does not see {folder.name}, which the first "
+                "one has made there, and all of them read the runs of a study; give a --runs-dir on a disk that the "
+                "machines share, or start the study on one machine"
+            )
+        yield
 
 
 def _measured(settings: TrainSettings, session: Session) -> Selection:
@@ -140,11 +156,11 @@ def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session:
         UserError: if a published model has other convolutions than those that made the features.
     """
     accelerator = session.accelerator
-    outcome: list[list[tuple[Cell, int]]] = [[]]
-    if accelerator.is_main_process:
-        both = [(cell, epoch) for cell in cells for epoch in settings.run.snapshot_epochs]
-        outcome = [[(c, e) for c, e in both if not _is_evaluated(folder / c.name, f"epoch-{e}", samples)]]
-    (missing,) = broadcast_object_list(outcome)
+    both = [(cell, epoch) for cell in cells for epoch in settings.run.snapshot_epochs]
+    missing = on_main_process(
+        accelerator,
+        lambda: [(c, e) for c, e in both if not _is_evaluated(folder / c.name, f"epoch-{e}", samples)],
+    )
     if not missing:
         return
     features = _features(samples.source_split, settings, session, mirrored=False)
@@ -190,9 +206,10 @@ def _is_evaluated(run: Path, checkpoint_name: str, samples: Selection) -> bool:
 
 
 def has_figures(where: Path) -> bool:
-    """Whether an evaluation's metrics.json is there and whole."""
-    with suppress(UserError):
-        return "top1" in read_json(where / "metrics.json")
+    """Whether an evaluation's metrics.json is there, whole, and of the predictions beside it."""
+    with suppress(FileNotFoundError, UserError):
+        told = read_json(where / "metrics.json")
+        return "top1" in told and made_of(read_predictions(where)).items() <= told.items()
     return False
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_skip.network.prediction import probabilities
-from alexnet_skip.runs.folders import evaluation_folder, find_run, published_folder, runs_in
+from alexnet_skip.runs.folders import Report, evaluation_folder, find_run, published_folder, runs_in
 from alexnet_skip.runs.predictions import (
     Predictions,
     another_model,
@@ -69,17 +69,28 @@ class Side:
         return [probabilities(one.logits, t) for one, t in zip(predictions, fitted, strict=True)]
 
 
-def newest_study(runs_dir: Path) -> Path | None:
-    """The study whose newest run is the newest; None where no folder of runs is one."""
-    inside = [run for run in runs_in(runs_dir) if run.parent != runs_dir]
-    created = {run: config.created for run in inside if is_judged(config := read_run_config(run))}
+def newest_study(runs_dir: Path, report: Report) -> Path | None:
+    """The study whose newest run is the newest; None where no folder of runs is one.
+
+    Args:
+        report: told which runs can't say whether they are of one, and why.
+    """
+    created = {}
+    for run in (run for run in runs_in(runs_dir) if run.parent != runs_dir):
+        try:
+            config = read_run_config(run)
+        except UserError as error:
+            report(f"{run} is left out: {error}")
+            continue
+        if is_judged(config):
+            created[run] = config.created
     return max(created, key=lambda run: created[run]).parent if created else None
 
 
-def find_study(runs_dir: Path, names: Sequence[str]) -> Path | None:
-    """The study that is named; the newest if none is; None where the names are those of runs."""
+def find_study(runs_dir: Path, names: Sequence[str], report: Report = lambda _: None) -> Path | None:
+    """The study that is named; :func:`newest_study` if none is; None where the names are those of runs."""
     if not names:
-        newest = newest_study(runs_dir)
+        newest = newest_study(runs_dir, report)
         if newest is None:
             raise UserError(f"--runs-dir {runs_dir} holds no study: name runs, or make one:{train_command('--study')}")
         return newest

@@ -35,7 +35,7 @@ def report_table(settings: EvaluateSettings) -> tuple[dict[str, Any], bool]:
     # Ours: the low and the high epoch of each form of the skip
     console = Console(settings.quiet)
     names = settings.table or ()
-    study = find_study(settings.runs_dir, names)
+    study = find_study(settings.runs_dir, names, console.line)
     if study:
         if settings.checkpoint != EvaluateSettings.checkpoint:
             raise UserError(

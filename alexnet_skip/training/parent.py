@@ -8,7 +8,7 @@ from alexnet_skip.network.model import load_published
 from alexnet_skip.runs.folders import published_folder
 from alexnet_skip.runs.predictions import published_digest
 from alexnet_skip.settings.dataset_record import DatasetRecord
-from alexnet_skip.settings.records import CONFIG_NAME, read_model_config, read_run_config
+from alexnet_skip.settings.records import is_published, read_model_config, read_run_config
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.state import RunState, score_of
 from alexnet_skip.training.trainer import Trainer
@@ -24,7 +24,7 @@ def require_parent(parent: Path, dataset: DatasetRecord, weights_digest: str) ->
     """
     flag = f"--finetune-from {parent}"
     config = read_run_config(parent)
-    if not (parent / "model" / CONFIG_NAME).is_file():
+    if not is_published(parent / "model"):
         raise UserError(f"{flag}: it has no published model yet; finish it first (train.py --resume {parent.name})")
     config.require_same(dataset, weights_digest, flag)
     model = read_model_config(published_folder(parent, "best"))

@@ -1,13 +1,12 @@
 """Train one run, from what a command has opened to the published model."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
-
+from alexnet_skip.devices.agreement import on_main_process
 from alexnet_skip.runs import folders
 from alexnet_skip.settings.records import (
     CONFIG_NAME,
@@ -46,7 +45,7 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
         with session.console.working("Preparing the head"):
             begun = _begin(Trainer(folder, config, settings, session, first, watch))
             del first  # a second stage needs its room
-            _on_main_process(session, lambda: _try_publishing(begun))
+            on_main_process(session.accelerator, lambda: _try_publishing(begun))
 
         # Epochs: train, validate, keep the best; then publish the best and the last
         with begun.checkpointer:
@@ -63,31 +62,33 @@ def train_run(settings: TrainSettings, session: Session, watch: Stopwatch) -> di
             with watch.phase("publish"), session.console.working("Publishing the models"):
                 trainer.publish()
 
-        # What TensorBoard shows beside its curves, and what is left to say
-        summary = _summarize(trainer)
-        with watch.phase("report"), session.console.working("Pictures for TensorBoard"):
-            report_run(trainer, summary)
-        if session.accelerator.is_main_process:
-            write_sealed_json(folder / "summary.json", summary)
-        trainer.checkpointer.finish()
-        session.accelerator.wait_for_everyone()
+            # What TensorBoard shows beside its curves, and what is left to say
+            summary = _summarize(trainer)
+            with watch.phase("report"), session.console.working("Pictures for TensorBoard"):
+                report_run(trainer, summary)
+            if session.accelerator.is_main_process:
+                write_sealed_json(folder / "summary.json", summary)
+            trainer.checkpointer.finish()
+            session.accelerator.wait_for_everyone()
     return summary | {"run": str(folder), "model": str(folder / "model")}
 
 
 @contextmanager
 def _run_folder(settings: TrainSettings, session: Session) -> Iterator[Path]:
     """A new folder, or that of the run to go on with, which no other process can go on with meanwhile."""
+    accelerator = session.accelerator
     if settings.checkpoints.resume is None:
         if parent := settings.finetuning.finetune_from:
             now = describe_run(settings, session)
             require_parent(Path(parent), now.dataset, now.weights_digest)
         stem = f"{part_of_name(session.dataset.name)}-{'skip' if settings.skip else 'noskip'}"
-        folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, session.accelerator)
+        folder = folders.create_shared_run_folder(settings.run.runs_dir, settings.run.name, stem, accelerator)
     else:
         folder = Path(settings.checkpoints.resume)
-        _on_main_process(session, lambda: require_way_on(folder, settings.run.snapshot_epochs))
-    main_process = session.accelerator.is_main_process
-    with folder_lock(folder, session.console.line, wait=False) if main_process else nullcontext():
+        on_main_process(accelerator, lambda: require_way_on(folder, settings.run.snapshot_epochs))
+    with ExitStack() as held:
+        lock = folder_lock(folder, session.console.line, wait=False)
+        on_main_process(accelerator, lambda: held.enter_context(lock))
         yield folder
 
 
@@ -106,19 +107,6 @@ def _begin(trainer: Trainer) -> Trainer:
         trainer = second_trainer(trainer, saved.get("parts", {}).get("model"))
     trainer.restore(name, saved)
     return trainer
-
-
-def _on_main_process(session: Session, check: Callable[[], None]) -> None:
-    """A check as the main process finds it, whose disk has what is published: what it refuses, all refuse alike."""
-    found: list[str | None] = [None]
-    if session.accelerator.is_main_process:
-        try:
-            check()
-        except UserError as error:
-            found = [str(error)]
-    (refused,) = broadcast_object_list(found)
-    if refused is not None:
-        raise UserError(refused)
 
 
 def _write_config(folder: Path, settings: TrainSettings, session: Session) -> RunConfig:

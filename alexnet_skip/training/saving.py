@@ -15,8 +15,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
 from alexnet_skip.runs.folders import snapshot_folder
 from alexnet_skip.settings.command_line import require
-from alexnet_skip.settings.records import read_run_config
+from alexnet_skip.settings.records import is_published, read_run_config
 from alexnet_skip.settings.shared import CheckpointSettings
+from alexnet_skip.settings.train_arguments import has_published
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
@@ -48,9 +49,9 @@ def require_way_on(run: Path, snapshot_epochs: Sequence[int]) -> None:
     Raises:
         UserError: if it has published and there is no whole checkpoint to go on from, or a new snapshot comes too late.
     """
-    published = any((run / name).exists() for name in ("model", "last"))
+    published = has_published(run)
     before = read_run_config(run).settings.run.snapshot_epochs
-    new = [e for e in snapshot_epochs if e not in before and not snapshot_folder(run, e).exists()]
+    new = [e for e in snapshot_epochs if e not in before and not is_published(snapshot_folder(run, e))]
     newest = CheckpointStore(run / "checkpoints", keep=1).newest(lambda _: None) if published or new else None
     if published and newest is None:
         finished = "is finished" if (run / "summary.json").is_file() else "has a published model"
@@ -116,9 +117,14 @@ class Checkpointer:
         complete = self.store.complete()
         return f"the last good checkpoint is {complete[-1]}" if complete else "no checkpoint was saved before"
 
-    def is_due_after_epoch(self, epoch: int) -> bool:
-        """Whether ``--checkpoint-epochs`` asks for a checkpoint after an epoch."""
-        every = self.settings.checkpoint_epochs
+    def is_due_after_epoch(self, epoch: int, last_epoch: int) -> bool:
+        """Whether there is to be a checkpoint after an epoch: after every so many, and after the run's last.
+
+        That one is left if publishing is interrupted, and what ``--resume RUN --epochs MORE`` begins with.
+        """
+        minutes, every = self.settings.checkpoint_minutes, self.settings.checkpoint_epochs
+        if epoch == last_epoch:
+            return minutes > 0 or every > 0
         return every > 0 and epoch % every == 0
 
     def look(self, due: bool) -> tuple[bool, int]:

@@ -19,7 +19,7 @@ from alexnet_skip.network.backbone import FrozenAlexNet
 from alexnet_skip.network.weights import AlexNetWeights, load_weights
 from alexnet_skip.runs.predictions import published_digest
 from alexnet_skip.settings.dataset_record import DatasetRecord
-from alexnet_skip.settings.records import CONFIG_NAME, read_run_config
+from alexnet_skip.settings.records import is_published, read_run_config
 from alexnet_skip.settings.train import BATCH_SIZE, TrainSettings
 from alexnet_skip.system.console import Console, is_first_process
 from alexnet_skip.training.class_weights import tell_class_sizes
@@ -132,11 +132,7 @@ def dataset_record(dataset: Dataset) -> DatasetRecord:
 def parent_digest(settings: TrainSettings) -> str | None:
     """SHA-256 of the model that a new run begins with, if it is there; of one that goes on, its config tells."""
     parent = settings.finetuning.finetune_from
-    if (
-        parent is None
-        or settings.checkpoints.resume is not None
-        or not (Path(parent) / "model" / CONFIG_NAME).is_file()
-    ):
+    if parent is None or settings.checkpoints.resume is not None or not is_published(Path(parent) / "model"):
         return None
     return published_digest(Path(parent), "best")
 

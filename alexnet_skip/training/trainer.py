@@ -157,7 +157,7 @@ class Trainer:
         self.state.finish_epoch(figures, self.model.state_dict())
         if epoch in self.settings.run.snapshot_epochs:
             self._publish(snapshot_folder(self.folder, epoch), epoch, self.model.state_dict(), figures)
-        self._save_if(due=self.checkpointer.is_due_after_epoch(epoch))
+        self._save_if(due=self.checkpointer.is_due_after_epoch(epoch, self.settings.last_epoch))
 
     def publish(self) -> None:
         """Write the models of the best epoch and of the last."""
@@ -190,7 +190,8 @@ class Trainer:
 
     def _save(self) -> Path | None:
         state, seconds = self.state, self.watch.seconds
-        own = {"random": random_state(self.accelerator.device), "totals": state.progress.totals}
+        # Processes tell each other of it, and one may have no card of that number.
+        own = {"random": random_state(self.accelerator.device), "totals": state.progress.totals.cpu()}
         whole = {
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "run": state.as_dict(),

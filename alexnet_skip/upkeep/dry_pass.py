@@ -41,7 +41,7 @@ def dry_run_evaluation(settings: EvaluateSettings) -> tuple[dict[str, Any], bool
     """
     job = start_job(settings)
     with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint, job.console.line)
     settings.check_topk(len(run.model.class_names), run.folder.name)
     plan = _begin_pass(run, job)
     _tell_pass(
@@ -55,7 +55,7 @@ def dry_run_embedding(settings: EmbedSettings) -> tuple[dict[str, Any], bool]:
     """What ``embed.py`` would do; as :func:`dry_run_evaluation`."""
     job = start_job(settings)
     with job.console.working("Reading the model"):
-        run = open_run(settings.runs_dir, settings.run, settings.checkpoint)
+        run = open_run(settings.runs_dir, settings.run, settings.checkpoint, job.console.line)
     plan = _begin_pass(run, job)
 
     def parts(dataset: Dataset, samples: Selection) -> list[Part]:
@@ -78,7 +78,7 @@ def _begin_pass(run: OpenedRun, job: Job[Any]) -> Plan:
 def _images_of(run: OpenedRun, settings: EvaluateSettings | EmbedSettings) -> Images:
     """What :func:`load_images_of` would load, without fetching anything."""
     find = partial(
-        inventory.find_images, console=Console(quiet=True), cache_dir=run.cache_dir,
+        inventory.find_images, console=Console(quiet=True), cache_dir=run.config.cache_dir,
         val_fraction=run.config.settings.training.val_fraction, side=run.config.image_side,
     )  # fmt: skip
     plain, *limited = settings_at(run.config, settings.dataset, verify_images=settings.verify_images)
@@ -122,7 +122,7 @@ def _tell_pass(
     )  # fmt: skip
     needed = memory_needed(images, run.model_config.skip_mode, len(samples.positions))
     plan.tell_room("memory", needed, machine.free_memory_bytes(), "close other programs")
-    folder, names = run.cache_dir, array_names(run.needs_tap, mirrored)
+    folder, names = run.config.cache_dir, array_names(run.needs_tap, mirrored)
     if folder is None:
         plan.tell_cache(CacheState(), None)
         return

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import pytest
@@ -11,9 +12,10 @@ from made_runs import change, make_images
 from tiny_run import ARGUMENTS, copy_features
 
 from alexnet_skip.devices import agreement
-from alexnet_skip.devices.agreement import find_difference, in_common
+from alexnet_skip.devices.agreement import find_difference, in_common, on_main_process
 from alexnet_skip.images.dataset import Dataset, load_dataset
 from alexnet_skip.settings.evaluate import EvaluateSettings
+from alexnet_skip.system.errors import UserError
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.none()), st.integers(1, 5))
@@ -41,6 +43,26 @@ def test_of_long_values_the_error_shows_where_they_part():
     assert "class-700" in told
     assert "Hahn" in told
     assert len(told) < 250
+
+
+def test_what_the_main_process_finds_or_refuses_every_other_one_is_told(monkeypatch):
+    """Or they would begin to train, and wait for it forever."""
+    main, other = (SimpleNamespace(is_main_process=is_main) for is_main in (True, False))
+
+    def refuse():
+        raise UserError("no room")
+
+    for work in (lambda: "found", refuse):
+        sent = []
+        monkeypatch.setattr(agreement, "broadcast_object_list", lambda found, sent=sent: sent.append(found) or found)
+        outcomes = []
+        for process, mine in ((main, work), (other, lambda: pytest.fail("only the main process looks"))):
+            try:
+                outcomes.append(on_main_process(process, mine))
+            except UserError as error:
+                outcomes.append(str(error))
+            monkeypatch.setattr(agreement, "broadcast_object_list", lambda _, sent=sent: sent[0])
+        assert outcomes == [["found"] * 2, ["no room"] * 2][work is refuse]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,28 @@ def test_the_newest_finished_run_is_found_by_the_time_in_its_config(tmp_path):
         checkpoint.find_run(tmp_path, "z")
 
 
+def test_a_folder_that_can_not_be_read_holds_no_run_and_hides_none(tmp_path, another_users):
+    make_run(tmp_path, "a", "2026")
+    make_run(tmp_path / "study", "none-seed0", "2027")
+    another_users(tmp_path / "lost+found")
+    another_users(tmp_path / "study" / "private")
+    assert checkpoint.runs_in(tmp_path) == [tmp_path / "a", tmp_path / "study" / "none-seed0"]
+    assert checkpoint.find_run(tmp_path, None).name == "none-seed0"
+
+
+def test_a_damaged_run_is_told_and_hides_no_other(tmp_path):
+    make_run(tmp_path, "old", "2025")
+    make_run(tmp_path, "whole", "2026")
+    (tmp_path / "old" / "config.json").write_text("{")
+    told = []
+    assert checkpoint.find_run(tmp_path, None, told.append).name == "whole"
+    (left_out,) = told
+    assert left_out.startswith(f"{tmp_path / 'old'} is left out: ")
+    (tmp_path / "whole" / "config.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        checkpoint.find_run(tmp_path, None)
+
+
 def test_without_any_run_the_message_says_how_to_train_one(tmp_path):
     with pytest.raises(UserError, match=r"accelerate launch --quiet train\.py --skip"):
         checkpoint.find_run(tmp_path, None)

@@ -27,6 +27,18 @@ def test_predictions_come_back_as_they_were(tmp_path, rng):
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
 
 
+def test_figures_go_with_the_predictions_they_are_of_and_stay_where_new_ones_are_refused(tmp_path, rng, monkeypatch):
+    write_predictions(tmp_path, make_predictions(0.7, rng))
+    (tmp_path / "metrics.json").write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            write_predictions(tmp_path, make_predictions(0.2, rng))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "predictions.npz"]
+    write_predictions(tmp_path, make_predictions(0.2, rng))
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
+
+
 def test_what_is_right_and_of_the_same_samples_is_told_row_by_row(rng):
     one = make_predictions(0.7, rng, n=20)
     rows = zip(one.logits.tolist(), one.labels.tolist(), strict=True)

@@ -14,8 +14,10 @@ from alexnet_skip.network.head import SkipHead
 from alexnet_skip.network.model import load_published, publish
 from alexnet_skip.network.state_files import CONVOLUTIONS, HEAD, NAMES, PROJECTION
 from alexnet_skip.network.weights import load_weights
+from alexnet_skip.runs import sharing
 from alexnet_skip.runs.sharing import share_files
 from alexnet_skip.settings.records import ModelConfig
+from alexnet_skip.system.files import file_digest
 
 ABOUT = ModelConfig("none", ("cat", "dog"), image_size=(32, 32))
 
@@ -103,6 +105,32 @@ def test_where_a_disk_has_no_links_each_model_has_its_own_files(make, monkeypatc
     assert not shared(best, last)
     torch.testing.assert_close(logits(best), logits(last))
     assert not list(best.parents[1].rglob("*.tmp"))
+
+
+def test_where_a_disk_has_no_links_only_one_of_all_equal_files_is_read(make, monkeypatch):
+    for run in ("a", "b", "c", "d"):
+        make(run)
+
+    def refuse(source, target):
+        raise OSError(1, os.strerror(1), str(source))
+
+    read = []
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(sharing, "file_digest", lambda path: read.append(path.name) or file_digest(path))
+    make("e")
+    assert sorted(read) == sorted(NAMES)
+
+
+def test_what_another_user_keeps_is_not_shared_with_and_stops_no_publishing(make, another_users, monkeypatch, tmp_path):
+    best = make("a")
+    another_users(tmp_path / "runs" / "private")
+    assert shared(best, make("b")) == {*NAMES}
+
+    def refuse(path):
+        raise PermissionError(13, os.strerror(13), str(path))
+
+    monkeypatch.setattr(sharing, "file_digest", refuse)
+    assert not shared(best, make("c"))
 
 
 def test_a_trained_run_shares_what_its_models_have_in_common(whole_run):

@@ -49,6 +49,7 @@ def test_a_run_that_has_published_and_kept_no_checkpoint_does_not_stand_in_the_w
         (tmp_path / name / "checkpoints" / "step-00000007").mkdir(parents=True)
         write_sealed_json(tmp_path / name / "config.json", config | {"created": created})
     (tmp_path / "published" / published).mkdir()
+    (tmp_path / "published" / published / "config.json").touch()
     assert find_unfinished(tmp_path, "") == tmp_path / "stopped"
     (tmp_path / "published" / "checkpoints" / "step-00000007" / "complete.json").touch()
     assert find_unfinished(tmp_path, "") == tmp_path / "published"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_skip.api.run import Run
 from alexnet_skip.settings.command_line import flat, to_dict
 from alexnet_skip.settings.evaluate import EvaluateSettings
 from alexnet_skip.settings.keywords import parameters_of, with_keywords
@@ -40,6 +41,15 @@ def test_a_run_is_gone_on_with_as_by_the_command(tmp_path):
     assert train_settings({"resume": run, "epochs": 9}) == parse_train(["--resume", str(run), "--epochs", "9"])
     with pytest.raises(UserError, match=r"--lr is 1\.0, but was"):
         train_settings({"resume": str(run), "lr": 1.0})
+
+
+@pytest.mark.parametrize(("name", "more"), [("resume", {}), ("finetune_from", {"finetune": 1})])
+def test_a_run_itself_is_taken_wherever_its_path_is(tmp_path, name, more):
+    folder = shutil.copytree(OLD, tmp_path / "run")
+    asked = [train_settings({name: run} | more) for run in (Run(folder), folder, str(folder))]
+    assert asked[0] == asked[1] == asked[2]
+    assert str(folder) in (asked[0].checkpoints.resume, asked[0].finetuning.finetune_from)
+    assert train_settings({"runs_dir": Run(tmp_path)}).run.runs_dir == tmp_path
 
 
 @pytest.mark.parametrize(

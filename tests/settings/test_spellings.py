@@ -17,7 +17,7 @@ from alexnet_skip.system.files import write_sealed_json
 # Values hold what must be left as it is: underscores, an equals sign.
 GIVEN = {
     "--runs-dir": "my_runs=a-b", "--recipe": "report", "--cache-dir": "a_b", "--val-fraction": "0.25", "--name": "x_y",
-    "--limit-train": "100", "--skip-mode": "concat",
+    "--limit-train": "100", "--class-weights": "balanced",
 }  # fmt: skip
 
 

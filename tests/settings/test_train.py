@@ -1,5 +1,6 @@
 """Settings: precedence, checks and the command line."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from alexnet_skip.settings.command_line import to_dict
 from alexnet_skip.settings.evaluate import parse_evaluate
+from alexnet_skip.settings.finetune import FinetuneSettings
+from alexnet_skip.settings.shared import StudySettings
 from alexnet_skip.settings.train import BATCH_SIZE, SMALLEST_BATCH_SIZE, STEPS_PER_EPOCH, TrainSettings
-from alexnet_skip.settings.train_arguments import parse_train
+from alexnet_skip.settings.train_arguments import parse_train, train_command
 from alexnet_skip.system.errors import UserError
 
 # A finished run of an earlier version.
@@ -65,8 +68,31 @@ def test_a_batch_size_that_is_given_is_kept_and_so_is_the_rate():
 
 def test_without_skip_nothing_is_joined():
     assert train_settings().joined == "none"
-    assert train_settings("--skip-mode", "identity").joined == "none"
     assert train_settings("--skip", "--skip-mode", "identity").joined == "identity"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lacking"),
+    [
+        (["--skip-mode", "identity"], "--skip"),
+        (["--skip-mode", "concat", "--study"], "--skip, which --study has --study-variants for,"),
+        (["--seeds", "3", "4"], "--study"),
+        (["--study-variants", "conv"], "--study"),
+        (["--seeds", "3", "--recipe", "report"], "--study"),
+    ],
+)
+def test_a_flag_without_effect_is_refused_with_the_one_it_lacks(arguments, lacking):
+    with pytest.raises(UserError, match=rf"^{arguments[0]} is .*, but without {lacking} it has no effect; give both"):
+        train_settings(*arguments)
+
+
+def test_the_command_of_a_run_leaves_out_what_has_no_effect_in_it():
+    """A study's runs know its seeds and forms; older ones may hold more."""
+    study = StudySettings(study_variants=("none", "conv"), seeds=(3, 4))
+    idle = TrainSettings(skip_mode="identity", study=study, finetuning=FinetuneSettings(finetune_epochs=5))
+    assert train_settings(*train_command(idle)) == TrainSettings()
+    of_a_study = dataclasses.replace(idle, skip_mode="conv", study=dataclasses.replace(study, study=True))
+    assert train_settings(*train_command(of_a_study)).study == of_a_study.study
 
 
 @pytest.mark.parametrize(
@@ -93,7 +119,15 @@ def test_a_value_out_of_range_is_refused_by_name(arguments, message):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--topk", "0"], ["--topk"], ["--checkpoint", "epoch-x"], ["--images"], ["--explain", "0"]]
+    "arguments",
+    [
+        ["--topk", "0"],
+        ["--topk"],
+        ["--checkpoint", "epoch-x"],
+        ["--checkpoint", "epoch-²"],
+        ["--images"],
+        ["--explain", "0"],
+    ],
 )
 def test_evaluate_refuses_what_it_cannot_do(arguments):
     with pytest.raises(UserError, match=f"^{arguments[0]} is"):

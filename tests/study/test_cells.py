@@ -36,7 +36,7 @@ def session_of(config: RunConfig) -> Any:
 
 # Another value of every setting that a study can be given, but for images that are downloaded.
 STUDY = (
-    "--study --skip-mode concat --recipe report --weights random --dataset shapes --data-dir d --skip-unreadable "
+    "--study --recipe report --weights random --dataset shapes --data-dir d --skip-unreadable "
     "--verify-images --limit-train 90 --train-on 50 --limit-test 30 --epochs 4 --batch-size 9 --lr 0.5 "
     "--weight-decay 0.5 --dropout 0.1 0.1 0.1 --label-smoothing 0.5 --class-weights balanced --no-hflip "
     "--val-fraction 0.3 --pca-basis 7 --mixed-precision fp16 --force-precision --cache-dir c --no-cache "
@@ -44,7 +44,7 @@ STUDY = (
     "--checkpoint-minutes 7 --checkpoint-epochs 2 --keep-checkpoints 3 --dry-run"
 )
 # What a study refuses, sets for each of its runs, or takes from where the images are downloaded.
-NOT_GIVEN = {"skip", "seed", "resume", "data_archive", "data_url"}
+NOT_GIVEN = {"skip", "skip_mode", "seed", "resume", "data_archive", "data_url"}
 # The report's recipe has no second stage.
 SECOND = {field.name for field in dataclasses.fields(FinetuneSettings)}
 
@@ -55,7 +55,7 @@ def test_a_run_has_its_variant_seed_and_place_and_else_the_settings_of_the_study
     study = parse_train(STUDY.split())
     made = cell_settings(study, tmp_path, Cell(variant, 3), resume)
     assert (made.joined, made.training.seed, made.run.runs_dir) == (variant, 3, tmp_path)
-    assert (made.skip, made.skip_mode) == ((False, "concat") if variant == "none" else (True, variant))
+    assert (made.skip, made.skip_mode) == ((False, "conv") if variant == "none" else (True, variant))
     assert (made.run.name, made.study.study) == (f"{variant}-seed3", False)
     assert made.checkpoints.resume == (str(tmp_path / f"{variant}-seed3") if resume else None)
     changed = {"skip", "skip_mode", "seed", "runs_dir", "name", "study", "resume"}
@@ -152,13 +152,14 @@ def test_what_is_left_to_train_is_found_by_the_main_process_and_told_to_all(run,
     (run.parent / "conv-seed1" / "summary.json").unlink()
     session = session_of(config)
     sent: list = []
-    monkeypatch.setattr("alexnet_skip.study.cells.broadcast_object_list", lambda found: sent.append(found) or found)
+    told = "alexnet_skip.devices.agreement.broadcast_object_list"
+    monkeypatch.setattr(told, lambda found: sent.append(found) or found)
     expected = [(cells[1], True), (cells[2], False)]
     assert unfinished_cells(run.parent, cells, config.settings, session) == expected
     session.accelerator.is_main_process = False
-    monkeypatch.setattr("alexnet_skip.study.cells.broadcast_object_list", lambda found: sent[0])
+    monkeypatch.setattr(told, lambda found: sent[0])
     assert unfinished_cells(run.parent / "not its disk", cells, config.settings, session) == expected
-    monkeypatch.setattr("alexnet_skip.study.cells.broadcast_object_list", lambda found: ["--lr is wrong"])
+    monkeypatch.setattr(told, lambda found: [None, "--lr is wrong"])
     with pytest.raises(UserError, match="--lr is wrong"):
         unfinished_cells(run.parent, cells, config.settings, session)
 

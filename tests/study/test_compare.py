@@ -217,6 +217,9 @@ def test_without_its_images_only_the_galleries_are_missing(runs, tmp_path, capsy
     rng = np.random.default_rng(1)
     for name in ("a", "b"):
         make_run(tmp_path / name, {"test-best": make_predictions(0.5, rng)}, CLASS_NAMES)
+    earlier = tmp_path / "a" / "comparison" / "test-best" / "b-against-a-only-b.png"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("of earlier predictions")
     assert compare(tmp_path, "a", "b") == 0
     assert "No gallery" in capsys.readouterr().err
     assert sorted(p.name for p in (tmp_path / "a" / "comparison" / "test-best").iterdir()) == [

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,14 +21,16 @@ from tiny_run import ARGUMENTS, STEPS_PER_EPOCH, TEST_IMAGES, TRAIN_IMAGES, outc
 
 import evaluate
 import train
+from alexnet_skip.devices import agreement
 from alexnet_skip.images import dataset
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.network.model import load_published
 from alexnet_skip.runs import folders
 from alexnet_skip.runs.predictions import read_predictions
 from alexnet_skip.settings.train_arguments import parse_train
+from alexnet_skip.study import run as study_run
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import read_json
+from alexnet_skip.system.files import read_json, write_sealed_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.training.trainer import Trainer
 
@@ -135,6 +138,30 @@ def test_two_studies_in_one_folder_are_refused_while_the_first_one_runs(finished
     assert f"is in use by process {os.getpid()}" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("main", [True, False])
+@pytest.mark.parametrize(
+    ("refused", "seen", "told"),
+    [
+        (None, [True, True], None), (None, [True, False, False], "process 1, 2 does not see skip-study"),
+        ("it is in use", [True, True], "it is in use"),
+    ],
+)  # fmt: skip
+def test_all_processes_of_a_study_see_its_folder_or_are_refused_before_they_train(
+    tmp_path, monkeypatch, main, refused, seen, told
+):
+    """Without a shared disk the others would fail alone, after all trainings."""
+    session = SimpleNamespace(
+        accelerator=SimpleNamespace(is_main_process=main), console=SimpleNamespace(line=pytest.fail)
+    )
+    monkeypatch.setattr(agreement, "broadcast_object_list", lambda found: [None, refused])
+    monkeypatch.setattr(study_run, "gather_object", lambda mine: seen if refused is None else pytest.fail("not asked"))
+    entered = []
+    outcome = pytest.raises(UserError, match=told) if told else contextlib.nullcontext()
+    with outcome, study_run._locked(tmp_path / "skip-study", session):
+        entered.append((tmp_path / "skip-study").is_dir())
+    assert entered == ([main] if told is None else [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "setting"),
     [
@@ -219,6 +246,18 @@ def test_what_is_left_of_a_run_without_a_checkpoint_is_replaced(finished, tmp_pa
     assert study(tmp_path, cache, "--study-variants", "none") == 0
     assert last_line(capsys)["variants"]["none"] == result["variants"]["none"]
     assert trained(left) == trained(folder / "none-seed1")
+
+
+def test_figures_of_other_images_are_made_again(finished, tmp_path, capsys):
+    """What an interruption leaves between the two files; older versions have written predictions first."""
+    folder, cache, result = finished
+    shutil.copytree(folder, tmp_path / "skip-study")
+    where = tmp_path / "skip-study" / "identity-seed1" / "evaluation" / "test-epoch-3"
+    told = read_json(where / "metrics.json")
+    write_sealed_json(where / "metrics.json", told | {"top1": 0.125, "images_sha256": "0" * 64})
+    assert study(tmp_path, cache) == 0
+    assert last_line(capsys)["variants"] == result["variants"]
+    assert read_json(where / "metrics.json")["images_sha256"] == read_predictions(where).digest
 
 
 def test_a_model_whose_convolutions_were_changed_is_not_judged_by_the_studys_features(finished, tmp_path, capsys):

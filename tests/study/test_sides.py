@@ -81,6 +81,16 @@ def test_a_study_without_a_common_seed_says_how_to_go_on_in_its_own_settings(tmp
         sides_of_study(study)
 
 
+def test_a_damaged_run_is_told_and_hides_no_study(tmp_path):
+    older = made(tmp_path / "older", {"none": (0,), "conv": (0,)})
+    newer = made(tmp_path / "newer", {"none": (1,)})
+    (newer / "none-seed1" / "config.json").write_text("{")
+    told = []
+    assert find_study(tmp_path, (), told.append) == older
+    (left_out,) = told
+    assert left_out.startswith(f"{newer / 'none-seed1'} is left out: ")
+
+
 def test_a_folder_of_plain_runs_is_not_taken_for_the_newest_study(tmp_path):
     make_run(tmp_path / "plain" / "newer", {}, NAMES, seed=30, snapshot_epochs=())
     with pytest.raises(UserError, match="holds no study"):

@@ -1,12 +1,9 @@
 """No run trains all its epochs and then finds that it can't publish."""
 
-from types import SimpleNamespace
-
 import pytest
 from tiny_run import ARGUMENTS, shrink
 
 import train
-from alexnet_skip.system.errors import UserError
 from alexnet_skip.training import run
 from alexnet_skip.training.inputs import Inputs
 from alexnet_skip.training.trainer import Trainer
@@ -37,26 +34,3 @@ def test_a_disk_without_room_for_the_models_is_refused_before_the_first_step(sta
     monkeypatch.setattr(run, "free_disk_bytes", lambda _: 2**20)
     assert start() == 2
     assert "has 1 MiB of room, but the 3 models of this run need" in capsys.readouterr().err
-
-
-def test_what_the_main_process_refuses_every_other_one_refuses_too(monkeypatch):
-    """Or they would begin to train, and wait for it forever."""
-    other = SimpleNamespace(accelerator=SimpleNamespace(is_main_process=False))
-    monkeypatch.setattr(run, "broadcast_object_list", lambda _: ["no room"])
-    with pytest.raises(UserError, match="no room"):
-        run._on_main_process(other, lambda: pytest.fail("only the main process looks"))
-
-
-def test_what_the_main_process_refuses_is_sent_before_it_is_raised(monkeypatch):
-    sent = []
-    monkeypatch.setattr(run, "broadcast_object_list", lambda found: sent.append(list(found)) or found)
-    main = SimpleNamespace(accelerator=SimpleNamespace(is_main_process=True))
-
-    def refuse():
-        raise UserError("no room")
-
-    with pytest.raises(UserError, match="no room"):
-        run._on_main_process(main, refuse)
-    assert sent == [["no room"]]
-    run._on_main_process(main, lambda: None)
-    assert sent[1:] == [[None]]

@@ -9,8 +9,10 @@ from tiny_run import copy_whole, shrink, train_in
 from alexnet_skip.settings.dataset_record import DatasetRecord
 from alexnet_skip.settings.records import RunConfig
 from alexnet_skip.settings.train import TrainSettings
+from alexnet_skip.settings.train_arguments import find_unfinished
 from alexnet_skip.study.cells import Cell, _can_go_on, _remove_remains
 from alexnet_skip.system.errors import UserError
+from alexnet_skip.training.saving import require_way_on
 
 # What a study of the default settings asks for.
 STUDY = RunConfig(TrainSettings(), DatasetRecord("shapes"))
@@ -64,9 +66,22 @@ def test_a_run_that_has_published_and_has_no_whole_checkpoint_is_refused_and_lef
 def test_a_study_removes_no_run_that_has_published(tmp_path):
     run = tmp_path / Cell("conv", 0).name
     (run / "model").mkdir(parents=True)
+    (run / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"has a published model and no checkpoint .* move that folder away"):
         _can_go_on(run, STUDY)
     assert (run / "model").is_dir()
+
+
+def test_a_model_that_was_only_begun_is_none_and_keeps_no_run_from_being_trained_again(reference, tmp_path):
+    """A full disk, or a kill: its config.json is written last."""
+    run = tmp_path / "run"
+    shutil.copytree(reference / "runs" / "run", run)
+    no_checkpoints_and_no_summary(run)
+    for name in ("model", "last"):
+        (run / name / "config.json").unlink()
+    require_way_on(run, ())
+    assert find_unfinished(tmp_path, "") == run
+    assert not _can_go_on(run, STUDY)
 
 
 def test_a_study_removes_what_an_interruption_left_of_a_run_that_has_not(tmp_path):

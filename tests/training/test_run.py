@@ -12,6 +12,7 @@ import pytest
 from tiny_run import HELD_OUT, LEARNT, shrink
 from torch import nn
 
+from alexnet_skip.devices import agreement
 from alexnet_skip.images.dataset import load_dataset
 from alexnet_skip.network.weights import load_weights
 from alexnet_skip.settings.finetune import FinetuneSettings
@@ -106,6 +107,21 @@ def test_a_run_that_goes_on_is_locked_by_its_main_process_while_it_does(tmp_path
             pass
     with folder_lock(folder, pytest.fail, wait=False):
         pass
+
+
+def test_a_run_in_use_is_refused_on_every_process_alike(tmp_path, monkeypatch):
+    """One that went on alone would end with a traceback of a broken connection."""
+    settings, sent = TrainSettings(checkpoints=CheckpointSettings(resume=str(tmp_path))), []
+    monkeypatch.setattr(run, "require_way_on", lambda *_: None)
+    monkeypatch.setattr(agreement, "broadcast_object_list", lambda found: sent.append(found) or found)
+    with folder_lock(tmp_path, pytest.fail):
+        for main in (True, False):
+            about = SimpleNamespace(
+                accelerator=SimpleNamespace(is_main_process=main), console=SimpleNamespace(line=pytest.fail)
+            )
+            with pytest.raises(UserError, match="in use"), run._run_folder(settings, about):
+                pytest.fail("it is in use")
+            monkeypatch.setattr(agreement, "broadcast_object_list", lambda _: sent[len(sent) - 1])
 
 
 SECOND = {"stage": 2, "parts": {"model": "its network"}}

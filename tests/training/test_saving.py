@@ -76,8 +76,16 @@ def test_zero_minutes_never_save(tmp_path, clock):
 
 def test_a_run_is_saved_after_every_so_many_epochs(tmp_path):
     saver = checkpointer(tmp_path, checkpoint_epochs=3)
-    assert [epoch for epoch in range(1, 10) if saver.is_due_after_epoch(epoch)] == [3, 6, 9]
-    assert not any(checkpointer(tmp_path).is_due_after_epoch(epoch) for epoch in range(10))
+    assert [epoch for epoch in range(1, 10) if saver.is_due_after_epoch(epoch, 20)] == [3, 6, 9]
+    assert not any(checkpointer(tmp_path).is_due_after_epoch(epoch, 20) for epoch in range(10))
+
+
+def test_a_run_is_saved_after_its_last_epoch_unless_it_never_is(tmp_path):
+    for settings in ({}, {"checkpoint_epochs": 5}, {"checkpoint_minutes": 0, "checkpoint_epochs": 20}):
+        saver = checkpointer(tmp_path, **settings)
+        assert saver.is_due_after_epoch(12, 12)
+        assert not saver.is_due_after_epoch(11, 12)
+    assert not checkpointer(tmp_path, checkpoint_minutes=0).is_due_after_epoch(12, 12)
 
 
 def test_as_many_checkpoints_are_kept_as_are_asked_for_and_the_best_besides(tmp_path):

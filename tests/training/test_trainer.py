@@ -29,6 +29,7 @@ from alexnet_skip.images.splits import train_val_positions
 from alexnet_skip.network import model
 from alexnet_skip.settings.records import ModelConfig
 from alexnet_skip.system.locks import folder_lock
+from alexnet_skip.training import run
 from alexnet_skip.training import trainer as training
 from alexnet_skip.training.finite_guard import READ_STEPS
 from alexnet_skip.training.inputs import Inputs, choose_train_sample
@@ -127,6 +128,32 @@ def test_ctrl_c_passed_on_by_a_launcher_is_one_ctrl_c(reference, monkeypatch):
         patch.setattr(os, "kill", lambda *a: [kill(*a), kill(*a)])
         assert train_in(reference, *ARGUMENTS, "--name", "twice") == 130
     assert (reference / "runs/twice/checkpoints/step-00000003/complete.json").is_file()
+
+
+@pytest.mark.parametrize("place", ["publish", "report"])
+def test_what_ends_a_short_run_behind_its_last_epoch_loses_nothing(reference, monkeypatch, place):
+    """A second Ctrl-C, say, or a kill; no minutes have passed that would have saved it before."""
+    owner, name = (Trainer, "publish") if place == "publish" else (run, "report_run")
+    whole = getattr(owner, name)
+
+    def leave(*arguments):
+        whole(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, leave)
+        assert train_in(reference, *ARGUMENTS, "--name", place) == 130
+    assert train_in(reference, "--resume", place) == 0
+    assert outcome(reference / "runs" / place) == outcome(reference / "runs" / "run")
+    assert not (reference / "runs" / place / "checkpoints").exists()
+
+
+def test_a_signal_that_comes_while_pictures_are_drawn_waits_for_the_runs_end(reference, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "report_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        assert train_in(reference, *ARGUMENTS, "--name", "drawn") == 143
+    assert (reference / "runs/drawn/summary.json").is_file()
+    assert not (reference / "runs/drawn/checkpoints").exists()
 
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again_in_its_folder(reference, monkeypatch, capsys):
@@ -250,6 +277,14 @@ def test_a_checkpoint_is_numbered_over_all_stages_and_judged_where_an_epoch_is_w
     Trainer._save(one)
     ((number, whole, judged),) = one.saved
     assert (number, judged, whole["stage"], len(whole["processes"])) == (step, score, 2, 1)
+
+
+def test_what_processes_tell_each_other_when_they_save_lies_on_no_card():
+    totals = SimpleNamespace(cpu=lambda: "on the CPU")
+    one = standing(RunState(epoch=6, progress=EpochProgress(steps=1, totals=totals)))
+    Trainer._save(one)
+    ((_, whole, _),) = one.saved
+    assert whole["processes"][0]["totals"] == "on the CPU"
 
 
 @pytest.mark.parametrize(("steps", "where"), [(3, "epoch 6, after 3 of 4 steps"), (0, "epoch 6")])

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from made_runs import make_predictions
 
 from alexnet_skip.runs.checkpoints import MARKER, CheckpointStore
+from alexnet_skip.runs.predictions import write_predictions
 from alexnet_skip.settings.train_arguments import parse_train
 from alexnet_skip.upkeep.inventory import Images
 from alexnet_skip.upkeep.remaining import what_is_left
@@ -40,17 +42,22 @@ def test_of_a_run_with_a_parent_the_second_stage_is_left(tmp_path):
     assert (run.epochs, run.finetune_epochs) == (0, 3)
 
 
-def test_of_a_study_the_runs_without_a_summary_are_left_and_go_on_where_they_stand(tmp_path):
+def test_of_a_study_the_runs_without_a_summary_are_left_and_go_on_where_they_stand(tmp_path, rng):
     asked = ["--study", "--seeds", "0", "1", "--study-variants", "none", "conv", "--runs-dir", str(tmp_path)]
     settings = parse_train([*asked, *TWO_STAGES.split()])
     study = tmp_path / "study-many"
     for name in ("none-seed0", "conv-seed0"):
         (study / name).mkdir(parents=True)
         (study / name / "summary.json").write_text("{}")
-    # One that is damaged is made again.
-    for name, figures in (("conv-seed0", '{"top1": 0.5}'), ("none-seed0", "{")):
-        (study / name / "evaluation" / "test-epoch-5").mkdir(parents=True)
-        (study / name / "evaluation" / "test-epoch-5" / "metrics.json").write_text(figures)
+    # One that is damaged, or of other images, is made again.
+    told = '{"top1": 0.5, "images_sha256": "%s"}'
+    for name, epoch, figures in (
+        ("conv-seed0", 5, told % ("d" * 64)), ("conv-seed0", 8, told % ("e" * 64)), ("none-seed0", 5, "{"),
+    ):  # fmt: skip
+        where = study / name / "evaluation" / f"test-epoch-{epoch}"
+        where.mkdir(parents=True)
+        write_predictions(where, make_predictions(0.5, rng))
+        (where / "metrics.json").write_text(figures)
     save(study / "none-seed1", 3)
     found = what_is_left(settings, IMAGES)
     assert found.num_runs == 4

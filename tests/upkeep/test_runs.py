@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import make_predictions, make_run
+from made_runs import make_predictions, make_run, tell
 
 from alexnet_skip.runs.checkpoints import CheckpointStore
+from alexnet_skip.settings.train_arguments import find_unfinished
 from alexnet_skip.system.files import write_json
 from alexnet_skip.system.locks import folder_lock
 from alexnet_skip.upkeep import runs as runs_care
@@ -29,7 +30,7 @@ def runs(tmp_path, rng) -> Path:
     folder = tmp_path / "runs"
     some = {"test-best": make_predictions(0.8, rng, n=20, classes=2)}
     publish(make_run(folder / "done", some, NAMES, variant="concat"), "model", "snapshots/epoch-0001")
-    write_json(folder / "done" / "summary.json", {"best": {"val_top1": 0.875}})
+    write_json(folder / "done" / "summary.json", {"epochs": 4, "best": {"val_top1": 0.875}})
     for name in ("stopped", "barely"):
         (make_run(folder / name, {}, NAMES) / "summary.json").unlink()
     CheckpointStore(folder / "stopped" / "checkpoints", 1).save(3, {"a": np.ones(3)})
@@ -51,6 +52,15 @@ def run(capsys, runs: Path, *arguments: str):
 
 def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_that_is_trained_further_is_interrupted_until_it_has_come_to_its_new_end(runs, capsys):
+    """As a bare --resume finds it: its summary is of before."""
+    tell(runs / "done", created="2026-02-01", settings={"training": {"epochs": 9}})
+    CheckpointStore(runs / "done" / "checkpoints", 1).save(3, {"a": np.ones(3)})
+    _, result, _ = run(capsys, runs, "list")
+    assert {entry["name"]: entry["state"] for entry in result["runs"]}["done"] == "interrupted"
+    assert find_unfinished(runs, "") == runs / "done"
 
 
 def test_list_tells_what_each_run_is_and_how_far_it_came(runs, capsys):
