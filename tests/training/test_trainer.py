@@ -188,7 +188,6 @@ def test_more_epochs_train_a_finished_run_further(reference, capsys):
         (["--no-skip"], "--skip is False, but was True"),
         (["--batch-size", "8", "--seed", "3"], f"--batch-size is 8, but was {BATCH_SIZE}; --seed is 3, but was 0"),
         (["--dropout", "0", "0", "0"], "--dropout is [0.0, 0.0, 0.0], but was [0.2, 0.4, 0.3]"),
-        (["--weights", "imagenet"], "--weights is imagenet, but was random"),
     ],
 )
 def test_changed_settings_are_refused_by_name(reference, capsys, arguments, message):
