@@ -75,10 +75,11 @@ def start(
         )
     if accelerator.device.type == "cpu":
         keep_freed_memory()
-        # Launchers set OMP_NUM_THREADS=1 unless they are told otherwise: the other cores would stay idle.
-        threads, by_launcher = os.environ.get("OMP_NUM_THREADS"), {PRECISION, "WORLD_SIZE"} & os.environ.keys()
-        if threads is None or (threads == "1" and by_launcher):
-            torch.set_num_threads(available_cpus())
+    # Launchers set OMP_NUM_THREADS=1 unless they are told otherwise: the other cores would stay idle, with a GPU where
+    # the basis is fitted.
+    threads, by_launcher = os.environ.get("OMP_NUM_THREADS"), {PRECISION, "WORLD_SIZE"} & os.environ.keys()
+    if threads is None or (threads == "1" and by_launcher):
+        torch.set_num_threads(available_cpus())
     set_products(accelerator.device.type)
     return accelerator, precision
 
@@ -172,6 +173,8 @@ def start_job(settings: Settings) -> Job[Settings]:
     """Start Accelerate for a command that trains nothing: in fp32, without a log; raises as :func:`start`."""
     with Console(settings.quiet, is_first_process()).working("Starting Accelerate"):
         accelerator, _ = start("no")
+    if accelerator.device.type != "cpu":
+        torch.set_float32_matmul_precision("highest")  # judged without TF32, which is for training the head
     console = open_console(settings.quiet, accelerator)
     tell_idle_card(console)
     return Job(settings, accelerator, console)

@@ -8,6 +8,8 @@ import torch
 
 # Exact in fp32, a power of two in bf16: tells whether a product rounded its inputs.
 PROBE = 1 + 2**-12
+# Of all backends together; not in every torch that is allowed.
+GENERIC = "fp32_precision"
 
 
 @contextmanager
@@ -19,12 +21,17 @@ def fp32_products(device_type: str = "cpu") -> Iterator[None]:
     convolutions to the 10 bits of TF32 unless told not to, and those of products where "high" or "medium" is set.
     """
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    everything = getattr(torch.backends, GENERIC, None)
     fastest = "medium" if device_type == "cpu" and not _medium_rounds() else "highest"
     torch.set_float32_matmul_precision(fastest)
     torch.backends.cudnn.allow_tf32 = False
+    if everything is not None:  # what convolutions take where nothing is said of them themselves
+        setattr(torch.backends, GENERIC, "ieee")
     try:
         yield
     finally:
+        if everything is not None:
+            setattr(torch.backends, GENERIC, everything)
         torch.backends.cudnn.allow_tf32 = convolutions
         torch.set_float32_matmul_precision(products)
 

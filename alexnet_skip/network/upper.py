@@ -58,9 +58,12 @@ class UpperConvolutions(nn.Module):
 def reinitialise(upper: UpperConvolutions, seed: int) -> None:
     """Give the upper convolutions fresh values (PyTorch's own for convolutions), the same for a seed everywhere."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Drawn on the CPU, wherever the layers are; torch.manual_seed would set back the generators of GPUs, too.
+        torch.default_generator.manual_seed(seed)
         for layer in upper.layers.values():
-            layer.reset_parameters()  # type: ignore[operator]
+            fresh = copy.deepcopy(layer).cpu()
+            fresh.reset_parameters()  # type: ignore[operator]
+            layer.load_state_dict(fresh.state_dict())
 
 
 def layers_that_differ(backbone: FrozenAlexNet, other: FrozenAlexNet) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, release_memory
 
 from alexnet_skip.devices.agreement import on_main_process
 from alexnet_skip.evaluation.evaluate import EvaluationSet, evaluate_model, made_of
@@ -147,6 +147,7 @@ def _train(
             session.console.line("The whole study goes on with the command that it was started with.")
             raise
         session.accelerator.free_memory()
+        release_memory()  # what it has let go of only then: in mixed precision a run is held in cycles
 
 
 def _evaluate(folder: Path, cells: list[Cell], settings: TrainSettings, session: Session, samples: Selection) -> None:

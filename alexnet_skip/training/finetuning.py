@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from accelerate.utils import release_memory
 from torch import Tensor, nn
 
 from alexnet_skip.features.basis import SkipHeadInBasis, make_head, rank_of
@@ -97,6 +98,9 @@ def stages(trainer: Trainer) -> Iterator[Trainer]:
         with trainer.console.working("Preparing the convolutions"):
             second = second_trainer(trainer)
             trainer.let_go()
+            # After free_memory, which collects before it lets go itself: in mixed precision Accelerate's wrappers hold
+            # the networks and optimizers of the first stage in cycles, and its weights and moments on the card.
+            release_memory()
         yield second
 
 

@@ -1,5 +1,6 @@
 """How long a training would take, from about a second of the real work on this machine as it is now."""
 
+import torch
 from accelerate import Accelerator
 
 from alexnet_skip.features.basis import ITERATIONS
@@ -35,9 +36,11 @@ def expected_seconds(
             rate = processes * speed_probe.tuning_rate(of_mode[0].settings, backbone, images, accelerator)
             parts["fine-tune"] = parts.get("fine-tune", 0.0) + epochs * (num_train / rate + num_val / extraction)
     if lacking.bases:
-        parts["basis"] = _basis_operations(settings, images, lacking, num_train) / speed_probe.multiplication_rate(
-            accelerator.device
-        )
+        fit, projections = _basis_operations(settings, images, lacking, num_train)
+        # Fitted on the CPU, whatever the device (features.coordinates).
+        parts["basis"] = fit / speed_probe.multiplication_rate(torch.device("cpu"))
+        if projections:
+            parts["basis"] += projections / speed_probe.multiplication_rate(accelerator.device)
     # Of convolutions that were trained, no features are kept.
     live = [epoch for epoch in remaining.judged if epoch > settings.training.epochs or not settings.cache.cache]
     if live:
@@ -55,10 +58,10 @@ def _live_passes(remaining: Remaining, num_train: int, num_val: int) -> int:
     )
 
 
-def _basis_operations(settings: TrainSettings, images: Images, lacking: Lacking, num_train: int) -> int:
+def _basis_operations(settings: TrainSettings, images: Images, lacking: Lacking, num_train: int) -> tuple[int, int]:
     """Multiplications and additions of fitting bases, and of projecting all images where coordinates are kept."""
     options = settings.training
-    rows = (2 * ITERATIONS + 1) * min(BASIS_ROWS, num_train)  # two products a pass, the last has one
-    if settings.cache.cache:
-        rows += (2 if options.hflip else 1) * images.sizes["train"]
-    return sum(rows * 2 * memory.joined_width(mode) * options.pca_basis for mode in lacking.bases)
+    fitted = (2 * ITERATIONS + 1) * min(BASIS_ROWS, num_train)  # two products a pass, the last has one
+    projected = (2 if options.hflip else 1) * images.sizes["train"] if settings.cache.cache else 0
+    each = sum(2 * memory.joined_width(mode) * options.pca_basis for mode in lacking.bases)
+    return fitted * each, projected * each

@@ -1,6 +1,7 @@
 """The start of a script: what the launcher set, and what is made of it."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,6 +37,18 @@ def threads(monkeypatch):
 @pytest.mark.parametrize("launcher", ["ACCELERATE_MIXED_PRECISION", "WORLD_SIZE"])
 def test_all_processors_are_used_although_launchers_allow_one_thread(threads, launcher):
     assert threads("1", cpus=3, launcher=launcher) == 3
+
+
+def test_with_a_card_too_since_the_basis_is_fitted_beside_it(threads, monkeypatch):
+    cuda = SimpleNamespace(device=torch.device("cuda"), num_processes=1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(launch, "installed_torch", lambda index: TorchBuild("12.6"))
+    monkeypatch.setattr(launch, "describe", lambda device: None)
+    monkeypatch.setattr(launch, "choose_precision", lambda *_, **__: None)
+    monkeypatch.setattr(launch, "_accelerator", lambda *_: cuda)
+    monkeypatch.setattr(launch, "set_products", lambda kind: None)
+    assert threads("1", cpus=3, launcher="ACCELERATE_MIXED_PRECISION") == 3
 
 
 def test_a_number_of_threads_that_the_user_chose_is_kept(threads):
@@ -93,6 +106,20 @@ def test_more_processes_than_cards_are_refused_by_name(monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"^LOCAL_RANK is 2, but this process sees 2 GPU\(s\), .*; launch 2 on it"):
         launch.start("no")
+
+
+def test_what_is_judged_on_a_card_is_judged_without_tf32(monkeypatch):
+    def started(_):
+        torch.set_float32_matmul_precision("high")  # as set_products does for a card
+        return SimpleNamespace(device=torch.device("cuda"), num_processes=1, is_main_process=True), None
+
+    before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(launch, "start", started)
+    try:
+        launch.start_job(SimpleNamespace(quiet=True, json=False))
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize(("kind", "products", "convolutions"), [("cpu", "medium", True), ("cuda", "high", False)])

@@ -29,8 +29,9 @@ from alexnet_skip.devices.self_test import fp16_self_test
 from alexnet_skip.features import source
 from alexnet_skip.network.backbone import IMAGE_SIZE, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, FrozenAlexNet
 from alexnet_skip.network.weights import load_weights
+from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.system.machine import peak_memory_mib
-from alexnet_skip.training.trainer import Trainer
+from alexnet_skip.training.trainer import READ_STEPS, Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 REHEARSAL = os.environ.get("GPU_TESTS_ON") == "cpu"
@@ -53,6 +54,8 @@ ARGUMENTS = [
 NO_DROPOUT = ["--dropout", "0", "0", "0"]  # whose masks on a GPU are others than on a CPU
 # The user's card: a GTX 1660 SUPER.
 CARD_BYTES = 6 * 2**30
+# What CUDA's context and a desktop take of it, about.
+TAKEN_BYTES = 2**30
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -216,18 +219,21 @@ def test_resident_and_streamed_features_train_alike(places, monkeypatch, measure
 def test_an_interrupted_run_goes_on_to_the_same_end(places, monkeypatch):
     """With dropout: the card's random numbers are saved, too."""
     arguments = [*ARGUMENTS, "--no-skip", "--dropout", "0.2", "0.4", "0.3"]
+    arguments += [] if REHEARSAL else ["--batch-size", "32"]  # 30 steps an epoch: within it a card looks each 16
     assert train_here(places, "whole", *arguments) == 0
     after_step, steps = Trainer._after_step, []
 
     def stop(trainer):
         steps.append(1)
         if len(steps) == trainer.steps_per_epoch + 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # which Windows, unlike os.kill, lets a process catch
         after_step(trainer)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_after_step", stop)
         assert train_here(places, "stopped", *arguments) == 143
+    _, saved = CheckpointStore(Path(places[-1]) / "stopped" / "checkpoints", keep=1).newest(pytest.fail)
+    assert (saved["run"]["epoch"], saved["run"]["progress"]["steps"]) == (2, 2 if REHEARSAL else READ_STEPS)
     assert train_here(places, "", "--resume", "stopped") == 0
     assert_same_curve(figures(places, "stopped"), figures(places, "whole"), 1e-3)
 
@@ -261,7 +267,7 @@ def small_card(monkeypatch) -> int:
     """A card of 6 GB, or what a larger one is like that gives no more; returns its bytes."""
     if DEVICE.type == "cuda":
         _, total = torch.cuda.mem_get_info()
-        room = min(CARD_BYTES, total)
+        room = min(CARD_BYTES, total) - TAKEN_BYTES
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_per_process_memory_fraction(room / total)
@@ -282,9 +288,8 @@ def test_the_widest_heads_train_on_a_card_of_6_gb(small_card, places, measured, 
     basis = [] if recipe == "fast" else ["--pca-basis", "0"]
     assert train_here(places, f"wide-{skip}", *ARGUMENTS, "--skip", *wide, *basis) == 0
     if DEVICE.type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-        assert peak < small_card
-        measured(f"peak memory, {recipe} with {skip}", f"{peak / 2**20:,.0f} MiB")
+        # That it is below the cap, the allocator has seen to.
+        measured(f"peak memory, {recipe} with {skip}", f"{torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB")
     else:
         measured(f"peak memory, {recipe} with {skip}", f"{peak_memory_mib() or 0:,.0f} MiB (of the process)")
 

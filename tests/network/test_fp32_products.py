@@ -20,6 +20,20 @@ def test_products_are_fp32_and_the_callers_setting_comes_back(setting: str) -> N
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this torch has no setting of all backends")
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_setting_of_all_backends_does_not_reach_the_products_and_comes_back(kind: str) -> None:
+    before = torch.backends.fp32_precision
+    torch.backends.fp32_precision = "tf32"
+    try:
+        with fp32_products(kind):
+            assert torch.backends.cudnn.conv.fp32_precision in ("ieee", "none")  # none: as all backends
+            assert torch.backends.fp32_precision == "ieee"
+        assert torch.backends.fp32_precision == "tf32"
+    finally:
+        torch.backends.fp32_precision = before
+
+
 def test_where_medium_rounds_products_are_made_at_the_highest_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_medium_rounds", lambda: True)
     before = torch.get_float32_matmul_precision()

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from fp16_stand_in import with_fp16
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import ARGUMENTS, outcome, shrink, train_in
 
 import evaluate
+from alexnet_skip.devices import launch
 from alexnet_skip.features.basis import make_head
 from alexnet_skip.images import augment, dataset
 from alexnet_skip.images.splits import train_val_positions
@@ -76,19 +79,28 @@ def head(place) -> Path:
 @pytest.fixture(scope="module")
 def still(place) -> tuple[list[weakref.ref], list[weakref.ref]]:
     """The run ``still``, whose second stage learns nothing: what its first stage held, and what of it outlived that."""
-    firsts, alive, batches = [], [], trainer.Trainer.batches
+    firsts, alive, batches, start = [], [], trainer.Trainer.batches, launch.start
+
+    def in_fp16(*arguments, **options):
+        accelerator, precision = start(*arguments, **options)
+        return with_fp16(accelerator), precision  # whose wrappers hold networks and optimizers in cycles
 
     def looking(one, epoch):
         if one.stage.number == 1:
             firsts.extend(weakref.ref(part) for part in (one.optimization.optimizer, one.inputs.source, one.model))
         else:
-            gc.collect()
             alive.extend(part for part in firsts if part() is not None)
         return batches(one, epoch)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "start", in_fp16)
         patch.setattr(trainer.Trainer, "batches", looking)
-        assert train_in(place, *TUNED, "--name", "still", "--finetune-lr", "1e-12", "--quiet") == 0
+        gc.disable()  # what only Python's own collection would free, which comes when it comes
+        try:
+            assert train_in(place, *TUNED, "--name", "still", "--finetune-lr", "1e-12", "--quiet") == 0
+        finally:
+            gc.enable()
+    AcceleratorState._reset_state(True)  # which would know of fp16 in the runs behind it
     return firsts, alive
 
 
