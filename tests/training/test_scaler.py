@@ -1,9 +1,11 @@
 """Training with fp16's loss scaler: the path of a GPU, on the CPU with a scaler of its own."""
 
+import gc
 import json
 import math
 import os
 import signal
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -158,10 +160,27 @@ def overflow_in(monkeypatch, *steps: int) -> None:
     monkeypatch.setattr(FiniteGuard, "backward", spoilt)
 
 
-def test_every_run_of_a_study_begins_with_a_scaler_of_its_own(scalers, monkeypatch, places):
+def test_every_run_of_a_study_begins_with_a_scaler_of_its_own_and_without_what_the_run_before_held(
+    scalers, monkeypatch, places
+):
     overflow_in(monkeypatch, 2, 3)
+    step, held, alive = Optimization.step, [], []
+
+    def looked_at(training, rows):
+        if len(scalers) == 12:
+            alive.extend(part for part in held if part() is not None)
+        held.append(weakref.ref(training.optimizer))
+        step(training, rows)
+
+    monkeypatch.setattr(Optimization, "step", looked_at)
     study = ["--study", "--study-variants", "none", "--seeds", "0", "1", "--epochs", "2", "--snapshot-epochs", "1", "2"]
-    assert train.main([*ALONE, *study, *places, "--name", "study"]) == 0
+    gc.disable()  # what only Python's own collection would free, which comes when it comes
+    try:
+        assert train.main([*ALONE, *study, *places, "--name", "study"]) == 0
+    finally:
+        gc.enable()
+    assert len(held) == 24
+    assert not alive
     assert scalers[:12] == [65_536, 32_768] + [16_384] * 10
     assert scalers[12:] == [65_536] * 12
 
