@@ -1,7 +1,7 @@
 """Frozen features of one split, served by row: from the cache on disk, or live from the images."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from alexnet_skip.features.cache import FeatureCache, FeatureKey, array_names, e
 from alexnet_skip.features.exchange import Crew, crew_of, divide, exchange
 from alexnet_skip.images.split import Dataset, Images
 from alexnet_skip.network.backbone import FrozenAlexNet, implementation
+from alexnet_skip.network.fp32_products import fp32_products
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.files import part_of_name, release_pages
 from alexnet_skip.system.locks import open_for_writing
@@ -231,10 +232,12 @@ def predict(
     # Not by accelerator.unwrap_model, which has torch import its compiler: a third of an evaluation's start (measured).
     model = (model.module if isinstance(model, DistributedDataParallel) else model).eval()
     shares: list[tuple[int, np.ndarray]] = []
+    kind = accelerator.device.type
     starts = range(0, len(positions), PREDICT_ROWS)
     for start in starts[accelerator.process_index :: accelerator.num_processes]:
         rows = positions[start : start + PREDICT_ROWS]
-        with torch.no_grad():
+        # Judged without TF32, wherever that is done; a CPU's faster products are fp32 anyway, or said not to be.
+        with torch.no_grad(), fp32_products(kind) if kind != "cpu" else nullcontext():
             logits = model(*source.fetch(rows)).float()
             if tta:
                 logits = (logits + model(*source.fetch(rows + source.num_samples)).float()) / 2

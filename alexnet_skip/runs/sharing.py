@@ -32,7 +32,7 @@ def share_files(published: Path, run: Path) -> list[str]:
         path = published / name
         twins = (folder / name for folder, files in others if files.get(name) == digest)
         twin = next((twin for twin in twins if _is_whole(twin, path, digest)), None)
-        # Where this one can't be linked to, no other can: to read them all would take longer than to publish.
+        # Where this one can't be linked to, mostly no other can: to read them all would take longer than to publish.
         if twin is not None and (path.samefile(twin) or link_to(path, twin)):
             shared.append(name)
     return shared

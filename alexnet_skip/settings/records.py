@@ -94,7 +94,15 @@ class RunConfig:
         """
         self.dataset.require_same(dataset, asked)
         if weights_digest != self.weights_digest:
-            raise UserError(f"{asked}: the backbone's weights have changed since it was started; start a new run")
+            was = (
+                f"{self.weights.source}, SHA-256 {self.weights_digest[:12]}"
+                if self.weights
+                else "it does not say which"
+            )
+            raise UserError(
+                f"{asked}: the backbone's weights are not those it was started with ({was}); give --weights the file "
+                "that holds those, or start a new run"
+            )
 
     def taken_up(self, now: "RunConfig", run: Path) -> "RunConfig":
         """The config of a run that goes on: as it was, with its settings of now, and where it and its images are now.

@@ -36,6 +36,8 @@ GROUPS = {
 }  # fmt: skip
 
 # What an interrupted run may go on with changed: where things lie and are looked at, what is shown and what is kept.
+# Settings that are easily given for the one that they go with: `--skip-mode conv` alone would train without a skip.
+IDLE_ALONE = ("skip_mode", "study_variants", "seeds")
 # That images and weights are those it was started with, their digests tell (RunConfig.require_same).
 MAY_CHANGE = frozenset(
     ("runs_dir", "quiet", "json", "dry_run", "snapshot_epochs", "resume", "checkpoint_minutes", "checkpoint_epochs",
@@ -165,8 +167,9 @@ def parse_train(argv: Sequence[str] | None = None) -> TrainSettings:
     arguments = with_optional_value(arguments_or_own(argv), "--resume")
     names = ("--resume", "--finetune-from", "--runs-dir", "--recipe")
     run, parent, runs_dir, recipe = (last_value(arguments, flag) for flag in names)
+    typed = [name for name in IDLE_ALONE if last_value(arguments, f"--{name.replace('_', '-')}") is not None]
     return _asked(
-        run, parent, runs_dir, recipe, lambda default: read_command_line(default, arguments, "train.py", GROUPS)
+        run, parent, runs_dir, recipe, lambda default: read_command_line(default, arguments, "train.py", GROUPS), typed
     )
 
 
@@ -178,9 +181,14 @@ def train_settings(options: Mapping[str, Any]) -> TrainSettings:
 
 
 def _asked(
-    run: Any, parent: Any, runs_dir: Any, recipe: Any, read: Callable[[TrainSettings], TrainSettings]
-) -> TrainSettings:
-    """What is read over the settings that it starts from: the recipe's, or those of the run to go on with."""
+    run: Any, parent: Any, runs_dir: Any, recipe: Any, read: Callable[[TrainSettings], TrainSettings],
+    typed: Sequence[str] = (),
+) -> TrainSettings:  # fmt: skip
+    """What is read over the settings that it starts from: the recipe's, or those of the run to go on with.
+
+    Args:
+        typed: settings that were given, be it with their usual value, which must not stay without effect.
+    """
     if run is not None:
         return _resumed(str(run), Path(runs_dir or RunSettings.runs_dir), read)
     if parent is not None:
@@ -188,25 +196,27 @@ def _asked(
     # The recipe's values become the defaults, so that --help shows them and every flag overrides them.
     # One that there is not is refused when it is read.
     asked = read(TrainSettings.of_recipe(str(recipe)) if str(recipe) in RECIPES else TrainSettings())
-    for name, lacking in _idle(asked).items():
+    for name, lacking in _idle(asked, typed).items():
         value = flat(to_dict(asked))[name]
         shown = " ".join(map(str, value)) if isinstance(value, list) else value
         flag = f"--{name.replace('_', '-')}"
+        if name == "skip_mode" and asked.study.study:
+            raise UserError(
+                f"{flag} is {shown}, but has no effect with --study; give --study-variants {shown}, or leave out {flag}"
+            )
         raise UserError(f"{flag} is {shown}, but without {lacking} it has no effect; give both, or leave out {flag}")
     return asked
 
 
-def _idle(settings: TrainSettings) -> dict[str, str]:
+def _idle(settings: TrainSettings, typed: Sequence[str] = ()) -> dict[str, str]:
     """Settings without effect, which configs of runs may hold, and what each lacks."""
-    lacking = {} if settings.skip else {"skip_mode": "--skip"}
-    if settings.study.study:
-        lacking["skip_mode"] = "--skip, which --study has --study-variants for,"
-    else:
+    lacking = {} if settings.skip else {"skip_mode": "--skip"}  # which a study does not have
+    if not settings.study.study:
         lacking |= dict.fromkeys(("study_variants", "seeds"), "--study")
     if not settings.finetuning.finetune:
         lacking |= dict.fromkeys(to_dict(settings.finetuning), "--finetune 1, 2 or 3")
     given, usual = flat(to_dict(settings)), flat(to_dict(TrainSettings()))
-    return {name: what for name, what in lacking.items() if given[name] != usual[name]}
+    return {name: what for name, what in lacking.items() if given[name] != usual[name] or name in typed}
 
 
 def train_command(settings: TrainSettings, leave_out: Sequence[str] = ()) -> list[str]:

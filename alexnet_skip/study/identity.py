@@ -44,10 +44,8 @@ def _identity(config: RunConfig, *, used: bool, splits: bool) -> dict[str, _Sett
     plain = {"recipe": settings.recipe, **training, "snapshot_epochs": list(settings.run.snapshot_epochs)}
     found = {f"--{key.replace('_', '-')}": _Setting(value, str(value)) for key, value in plain.items()}
     if used and config.precision is not None:
-        # One that went on in another one was trained in neither.
-        later = [taken_up["precision"]["mixed_precision"] for taken_up in config.resumed if taken_up.get("precision")]
-        became = " then ".join(dict.fromkeys([config.precision.mixed_precision, *later]))
-        asked = settings.training.mixed_precision
+        # That of its start: a run that goes on elsewhere may do so in another one.
+        became, asked = config.precision.mixed_precision, settings.training.mixed_precision
         found["--mixed-precision"] = _Setting(became, asked if asked == became else f"{asked} ({became})")
     weights, images = config.weights_digest, config.dataset.digest
     found["--weights"] = _Setting(weights, f"{settings.weights} (SHA-256 {weights[:12]})")

@@ -156,7 +156,7 @@ def test_the_images_of_a_run_are_named_as_they_were_found(config):
     ("change", "message"),
     [
         ({"dataset": DatasetRecord("shapes", "shapes", ("a", "b"), "other")}, "the training images have changed"),
-        ({"weights": None}, "the backbone's weights have changed"),
+        ({"weights": None}, "the backbone's weights are not those it was started with"),
     ],
 )
 def test_a_run_does_not_go_on_with_other_images_or_weights(config, change, message):

@@ -75,15 +75,25 @@ def test_without_skip_nothing_is_joined():
     ("arguments", "lacking"),
     [
         (["--skip-mode", "identity"], "--skip"),
-        (["--skip-mode", "concat", "--study"], "--skip, which --study has --study-variants for,"),
+        (["--skip-mode", "conv"], "--skip"),  # its usual value
         (["--seeds", "3", "4"], "--study"),
+        (["--seeds=0", "1", "2"], "--study"),
         (["--study-variants", "conv"], "--study"),
         (["--seeds", "3", "--recipe", "report"], "--study"),
     ],
 )
 def test_a_flag_without_effect_is_refused_with_the_one_it_lacks(arguments, lacking):
-    with pytest.raises(UserError, match=rf"^{arguments[0]} is .*, but without {lacking} it has no effect; give both"):
+    flag = arguments[0].partition("=")[0]
+    with pytest.raises(UserError, match=rf"^{flag} is .*, but without {lacking} it has no effect; give both"):
         train_settings(*arguments)
+
+
+@pytest.mark.parametrize("mode", ["concat", "conv"])
+def test_the_form_of_a_studys_skip_is_one_of_its_variants(mode):
+    with pytest.raises(
+        UserError, match=f"^--skip-mode is {mode}, but has no effect with --study; give --study-variants"
+    ):
+        train_settings("--study", "--skip-mode", mode)
 
 
 def test_the_command_of_a_run_leaves_out_what_has_no_effect_in_it():

@@ -91,18 +91,6 @@ def test_of_precision_counts_what_was_used_where_both_say_it(a, b, told):
     assert difference(config(*a), config(*b)) == expected
 
 
-def test_a_run_that_went_on_in_another_precision_is_of_neither():
-    def config(*used: str) -> RunConfig:
-        first, *later = (PrecisionRecord(each, "a test") for each in used)
-        resumed = ({"time": "of a version that did not say"}, *({"precision": to_dict(each)} for each in later))
-        return dataclasses.replace(CONFIG, precision=first, resumed=resumed)
-
-    assert difference(config("no"), config("no", "no")) is None
-    for other in ("no", "bf16"):
-        told = ("--mixed-precision", f"auto ({other})", "auto (no then bf16)")
-        assert difference(config(other), config("no", "bf16")) == told
-
-
 def test_weights_and_images_may_lie_elsewhere_and_others_are_told_by_place_and_digest():
     data = dataclasses.replace(CONFIG.settings.data, dataset="moved")
     moved = with_settings(CONFIG, weights="copy.pth", data=data)
