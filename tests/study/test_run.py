@@ -254,7 +254,11 @@ def test_figures_of_other_images_are_made_again(finished, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "skip-study")
     where = tmp_path / "skip-study" / "identity-seed1" / "evaluation" / "test-epoch-3"
     told = read_json(where / "metrics.json")
+    of_a_version_before = {name: value for name, value in told.items() if not name.endswith("_sha256")}
+    write_sealed_json(where / "metrics.json", of_a_version_before)
+    assert study_run.has_figures(where)
     write_sealed_json(where / "metrics.json", told | {"top1": 0.125, "images_sha256": "0" * 64})
+    assert not study_run.has_figures(where)
     assert study(tmp_path, cache) == 0
     assert last_line(capsys)["variants"] == result["variants"]
     assert read_json(where / "metrics.json")["images_sha256"] == read_predictions(where).digest
