@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, broadcast_object_list
+from accelerate.utils import broadcast
 from safetensors.torch import load
 from torch import Tensor
 
+from alexnet_skip.devices.agreement import on_main_process
 from alexnet_skip.features.basis import EMPHASIS, Basis, fit_basis, joined_in_basis
 from alexnet_skip.features.source import CachedFeatures, LiveFeatures
 from alexnet_skip.settings.shared import SkipMode
@@ -156,8 +157,8 @@ def open_basis(
             return True
 
     if isinstance(source, CachedFeatures) and source.folder is not None:
-        (kept,) = broadcast_object_list([accelerator.is_main_process and keep(source, source.folder)])
-        if kept:
+        cached, folder = source, source.folder
+        if on_main_process(accelerator, lambda: keep(cached, folder)):
             # Not load_file, whose tensors stay maps of the file: it could not be replaced while they live.
             loaded = load(paths["safetensors"].read_bytes())
             coordinates = np.load(paths["npy"], mmap_mode="r")

@@ -10,8 +10,7 @@ from alexnet_skip.network.state_files import HEAD
 from alexnet_skip.runs.checkpoints import MARKER
 from alexnet_skip.runs.folders import published_name, runs_in
 from alexnet_skip.runs.sharing import published_models
-from alexnet_skip.settings.records import read_run_config
-from alexnet_skip.settings.train_arguments import is_finished
+from alexnet_skip.settings.records import is_finished, read_run_config
 from alexnet_skip.system.disk import Usage, disk_usage
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.system.files import read_json

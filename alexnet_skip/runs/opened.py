@@ -146,7 +146,7 @@ class OpenedRun:
     def evaluated(self, split: str) -> dict[str, str]:
         """Digest of the images of every evaluation and embedding of a split of the run's own, by folder."""
         found = {}
-        for place in sorted(self.folder.glob(f"e[vm]*/{split}-*")):
+        for place in sorted((*self.folder.glob(f"evaluation/{split}-*"), *self.folder.glob(f"embedding/{split}-*"))):
             with suppress(UserError):  # damaged: it tells nothing
                 if place.parent.name == "embedding":
                     found[place.name] = str(read_json(place / "metrics.json").get("images_sha256", ""))

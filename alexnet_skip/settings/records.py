@@ -209,6 +209,23 @@ def is_published(model: Path) -> bool:
     return os.path.isfile(model / CONFIG_NAME)
 
 
+def has_published(run: Path) -> bool:
+    """Whether a run has come as far as to publish a model: the best epoch's, or the last one's."""
+    return any(is_published(run / name) for name in ("model", "last"))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to the end that its config asks for; a damaged one can't be gone on with either."""
+    try:
+        wanted = read_run_config(folder).settings.last_epoch
+    except UserError:
+        return True
+    try:
+        return bool(read_json(folder / "summary.json")["epochs"] >= wanted)
+    except (UserError, KeyError, TypeError):
+        return False
+
+
 def read_model_config(model: Path) -> ModelConfig:
     """Read a published model's config.json; raises as :func:`read_run_config`."""
     values = read_json(model / CONFIG_NAME)

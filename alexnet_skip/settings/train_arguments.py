@@ -16,11 +16,10 @@ from alexnet_skip.settings.command_line import (
 )
 from alexnet_skip.settings.finetune import FinetuneSettings
 from alexnet_skip.settings.keywords import plain, with_keywords
-from alexnet_skip.settings.records import is_published, read_run_config
+from alexnet_skip.settings.records import has_published, is_finished, read_run_config
 from alexnet_skip.settings.shared import CheckpointSettings, StudySettings
 from alexnet_skip.settings.train import RECIPES, RunSettings, TrainSettings
 from alexnet_skip.system.errors import UserError
-from alexnet_skip.system.files import read_json
 
 # The settings in ``--help``: the everyday ones, then the others by what they are about.
 GROUPS = {
@@ -74,29 +73,12 @@ def find_unfinished(runs_dir: Path, run: str) -> Path:
     return max(unfinished, key=lambda folder: (unfinished[folder], folder.name))
 
 
-def has_published(run: Path) -> bool:
-    """Whether a run has come as far as to publish a model: the best epoch's, or the last one's."""
-    return any(is_published(run / name) for name in ("model", "last"))
-
-
 def _can_go_on(folder: Path) -> bool:
     """Whether a run came to its first step, and has a checkpoint if it has published: else nothing is to go on with."""
     left: tuple[str, ...] = ("metrics.jsonl", "checkpoints", "events.out.tfevents.*")
     if has_published(folder):
         left = ("checkpoints/step-*/complete.json",)
     return any(any(folder.glob(pattern)) for pattern in left)
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run has come to the end that its config asks for; a damaged one can't be gone on with either."""
-    try:
-        wanted = read_run_config(folder).settings.last_epoch
-    except UserError:
-        return True
-    try:
-        return bool(read_json(folder / "summary.json")["epochs"] >= wanted)
-    except (UserError, KeyError, TypeError):
-        return False
 
 
 def refuse_changes(before: Any, after: Any, folder: Path) -> None:

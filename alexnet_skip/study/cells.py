@@ -8,10 +8,9 @@ from typing import NamedTuple
 from alexnet_skip.devices.agreement import on_main_process
 from alexnet_skip.runs.checkpoints import CheckpointStore
 from alexnet_skip.runs.folders import runs_in
-from alexnet_skip.settings.records import RunConfig, read_run_config
+from alexnet_skip.settings.records import RunConfig, has_published, read_run_config
 from alexnet_skip.settings.shared import SkipMode
 from alexnet_skip.settings.train import TrainSettings
-from alexnet_skip.settings.train_arguments import has_published
 from alexnet_skip.study.identity import difference
 from alexnet_skip.system.errors import UserError
 from alexnet_skip.training.run import describe_run

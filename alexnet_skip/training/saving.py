@@ -15,9 +15,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from alexnet_skip.runs.checkpoints import CheckpointStore, DamagedCheckpointError
 from alexnet_skip.runs.folders import snapshot_folder
 from alexnet_skip.settings.command_line import require
-from alexnet_skip.settings.records import is_published, read_run_config
+from alexnet_skip.settings.records import has_published, is_published, read_run_config
 from alexnet_skip.settings.shared import CheckpointSettings
-from alexnet_skip.settings.train_arguments import has_published
 from alexnet_skip.system.commands import train_command
 from alexnet_skip.system.console import Console
 from alexnet_skip.system.errors import UserError
